@@ -1,0 +1,31 @@
+"""The one exception tree. A boundary turns it into a gRPC status, a problem+json or an exit code."""
+
+from __future__ import annotations
+
+
+class PointsmanError(Exception):
+    """Anything Pointsman refuses or can't do; the message names the thing, what was wrong and what to do."""
+
+
+class SettingsError(PointsmanError):
+    """A setting, or the file that holds the settings, can't be used."""
+
+
+class CertificateError(PointsmanError):
+    """A certificate or its key can't be read or doesn't fit."""
+
+
+class GdsError(PointsmanError):
+    """GDS can't be reached, or what it answers isn't the contract."""
+
+
+class HistoryGone(GdsError):
+    """GDS can't resume the watch from our revision: take a new snapshot (410, a gap, another epoch)."""
+
+
+class RecordError(PointsmanError):
+    """One record of the directory isn't valid; it is set aside and never stops the rest."""
+
+
+class ProtocolError(PointsmanError):
+    """A peer broke the xDS protocol in a way that ends its stream."""

@@ -1,0 +1,107 @@
+"""What GDS says: pods, domains and the changes between two revisions. Pure values, checked at the door.
+
+A *domain* is a lower-case A-label host name without port or trailing dot, or a wildcard ``*.suffix``.
+A *revision* grows by one with every committed transaction of GDS; an *epoch* names the store.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import msgspec
+
+from xds.errors import RecordError
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_POD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One address that serves a pod. ``weight`` is relative, 1 to 128 or more; ``zone`` may be empty."""
+
+    address: str
+    port: int
+    zone: str = ""
+    weight: int = 1
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A logical partition of the backend. ``max_connections`` becomes the cluster's circuit breaker."""
+
+    name: str
+    datacenter: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+    max_connections: int = 1024
+
+
+class PutDomain(msgspec.Struct, frozen=True):
+    domain: str
+    pod: str
+
+
+class DeleteDomain(msgspec.Struct, frozen=True):
+    domain: str
+
+
+class PutPod(msgspec.Struct, frozen=True):
+    pod: Pod
+
+
+class DeletePod(msgspec.Struct, frozen=True):
+    name: str
+
+
+Change = PutDomain | DeleteDomain | PutPod | DeletePod
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The whole directory at one revision; ``domains`` are (domain, pod) pairs as they came, unchecked."""
+
+    epoch: str
+    revision: int
+    pods: tuple[Pod, ...]
+    domains: list[tuple[str, str]]
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """All changes of one revision, whole: a transaction cut in the middle is never made into one."""
+
+    epoch: str
+    revision: int
+    changes: tuple[Change, ...]
+
+
+def normalise_host(host: str) -> str:
+    """A Host header's or SNI's form of a name: lower case, without port and trailing dot."""
+    host = host.strip().lower()
+    name, colon, port = host.rpartition(":")
+    if colon and port.isdigit():
+        host = name
+    return host.removesuffix(".")
+
+
+def check_domain(domain: str) -> None:
+    """Raises RecordError unless ``domain`` is one that can stand in a route table."""
+    if not 2 <= len(domain) <= 253 or not _DOMAIN.fullmatch(domain):
+        raise RecordError(f"domain {domain[:80]!r} is not a lower-case host name or *.suffix")
+
+
+def check_pod(pod: Pod) -> None:
+    """Raises RecordError unless ``pod`` can be made into a cluster."""
+    if not _POD.fullmatch(pod.name):
+        raise RecordError(f"pod {pod.name[:80]!r}: the name must be letters, digits, '.', '_' or '-', at most 63")
+    if not 1 <= pod.max_connections <= 0xFFFFFFFF:
+        raise RecordError(f"pod {pod.name}: max_connections {pod.max_connections} is not between 1 and 2^32-1")
+    for endpoint in pod.endpoints:
+        if not 1 <= endpoint.port <= 65535:
+            raise RecordError(f"pod {pod.name}: port {endpoint.port} of {endpoint.address} is not between 1 and 65535")
+        if not 1 <= endpoint.weight <= 0xFFFF:
+            raise RecordError(f"pod {pod.name}: weight {endpoint.weight} of {endpoint.address} is not 1 to 65535")
+        try:
+            ipaddress.ip_address(endpoint.address)
+        except ValueError:
+            raise RecordError(
+                f"pod {pod.name}: endpoint {endpoint.address[:80]!r} is not an IP address (EDS takes no names)"
+            ) from None
