@@ -1,0 +1,111 @@
+"""The directory: what it holds, what it sets aside, and that its deltas tell the whole difference."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xds.directory import Delta, Directory
+from xds.errors import HistoryGone
+from xds.gds.model import Change, DeleteDomain, DeletePod, Endpoint, Pod, PutDomain, PutPod, Snapshot, Transaction
+
+
+def pod(name: str, port: int = 80) -> Pod:
+    return Pod(name, endpoints=(Endpoint("127.0.0.1", port),))
+
+
+def directory(domains: list[tuple[str, str]], pods: tuple[str, ...] = ("pod1", "pod2")) -> Directory:
+    made = Directory()
+    made.replace(Snapshot("e", 7, tuple(pod(name) for name in pods), domains))
+    return made
+
+
+def step(held: Directory, *changes: Change) -> Delta:
+    return held.apply(Transaction("e", held.revision + 1, changes))
+
+
+def test_a_domain_that_moves_is_the_only_difference() -> None:
+    held = directory([("a.example.com", "pod1"), ("b.example.com", "pod1")])
+    assert step(held, PutDomain("a.example.com", "pod2")).domains == {"a.example.com": ("pod1", "pod2")}
+    assert held.revision == 8
+
+
+def test_a_lookup_prefers_the_exact_entry_then_the_longest_wildcard() -> None:
+    held = directory([("*.b.com", "pod1"), ("*.a.b.com", "pod2"), ("x.a.b.com", "pod1")])
+    assert held.lookup("X.A.B.com:443") == ("x.a.b.com", "pod1")
+    assert held.lookup("y.a.b.com.") == ("*.a.b.com", "pod2")
+    assert held.lookup("y.b.com") == ("*.b.com", "pod1")
+    assert held.lookup("b.com") is None
+
+
+@pytest.mark.parametrize("name", ["UPPER.example.com", "a..b", "-a.com", "a.*.com", "a b.com", "x"])
+def test_a_bad_host_name_is_set_aside_and_the_rest_goes_on(name: str) -> None:
+    held = directory([(name, "pod1"), ("good.example.com", "pod1")])
+    assert dict(held.domains) == {"good.example.com": "pod1"}
+    assert held.set_aside["domain", name].revision == 7
+
+
+def test_a_duplicate_in_a_snapshot_is_set_aside_and_the_first_is_used() -> None:
+    held = directory([("a.example.com", "pod1"), ("a.example.com", "pod2")])
+    assert held.domains["a.example.com"] == "pod1"
+    assert ("domain", "a.example.com") in held.set_aside
+
+
+def test_a_domain_of_an_unknown_pod_appears_when_the_pod_does() -> None:
+    held = directory([("a.example.com", "pod9")])
+    assert held.lookup("a.example.com") is None
+    assert step(held, PutPod(pod("pod9"))).domains == {"a.example.com": (None, "pod9")}
+    assert not held.set_aside
+
+
+def test_an_invalid_pod_leaves_the_one_in_use() -> None:
+    held = directory([])
+    before = held.pods["pod1"]
+    assert not step(held, PutPod(pod("pod1", port=0)))
+    assert held.pods["pod1"] == before
+    assert "port 0" in held.set_aside["pod", "pod1"].reason
+
+
+def test_a_gap_or_another_epoch_asks_for_a_new_snapshot() -> None:
+    held = directory([])
+    with pytest.raises(HistoryGone, match="does not follow"):
+        held.apply(Transaction("e", 9, ()))
+    with pytest.raises(HistoryGone, match="epoch"):
+        held.apply(Transaction("other", 8, ()))
+    assert not held.apply(Transaction("e", 7, (PutDomain("a.example.com", "pod1"),)))
+    assert held.lookup("a.example.com") is None
+
+
+NAMES = st.sampled_from(["a.com", "b.com", "*.c.com", "BAD"])
+PODS = st.sampled_from(["pod1", "pod2", "pod3"])
+CHANGES = st.one_of(
+    st.builds(PutDomain, NAMES, PODS),
+    st.builds(DeleteDomain, NAMES),
+    st.builds(PutPod, st.builds(pod, PODS, st.integers(0, 2))),
+    st.builds(DeletePod, PODS),
+)
+
+
+@given(st.lists(st.lists(CHANGES, max_size=5)), st.lists(st.tuples(NAMES, PODS)))
+def test_deltas_replayed_on_a_plain_dict_give_the_directory(
+    history: list[list[Change]], snapshot: list[tuple[str, str]]
+) -> None:
+    held = directory([])
+    domains, pods = dict(held.domains), dict(held.pods)
+    total = Delta({}, {})
+    deltas = [step(held, *changes) for changes in history]
+    deltas.append(held.replace(Snapshot("f", 1, (pod("pod3"),), snapshot)))
+    for delta in deltas:
+        total = total.merged(delta)
+    for name, (old, new) in total.domains.items():
+        assert domains.pop(name, None) == old
+        if new is not None:
+            domains[name] = new
+    for name, (was, now) in total.pods.items():
+        assert pods.pop(name, None) == was
+        if now is not None:
+            pods[name] = now
+    assert domains == dict(held.domains)
+    assert pods == dict(held.pods)
+    assert all(home in held.pods for home in held.domains.values())
