@@ -1,0 +1,80 @@
+"""The blocking store, for an event loop: one thread writes, a few read, and commits wake the watchers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
+
+from gds_mock.errors import StoreUnavailable
+from gds_mock.pulse import Pulse
+from gds_mock.store import Store
+
+_Ts = TypeVarTuple("_Ts")
+_T = TypeVar("_T")
+
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the server behaves; all times in seconds."""
+
+    heartbeat: float = 5.0
+    look_for_others: float = 0.5
+    """How often to look for commits of other processes, such as an import."""
+    snapshot_limit: float = 600.0
+    """A reader of a snapshot that takes longer is cut off: it would keep the write-ahead log from shrinking."""
+    send_limit: float = 60.0
+    """A watcher that takes nothing for so long is cut off."""
+
+
+class Service:
+    """Built outside, then run (``async with service.running()``) by the loop that uses it."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+        self.pulse = Pulse(store.committed)
+        self._writer = ThreadPoolExecutor(1, "gds-writer")
+        self._readers = ThreadPoolExecutor(_READERS, "gds-reader")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Looks for other processes' commits until the block ends, then ends the watches and the threads."""
+        looking = asyncio.create_task(self._look_for_others())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+            self.pulse.close()
+            self._readers.shutdown()
+            self._writer.shutdown()
+
+    async def read(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Runs a blocking function that writes nothing to the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *args)
+
+    async def write(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Runs a blocking function that writes, after all writes before it; its commit wakes the watchers at once."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> _T:
+            try:
+                return function(*args)
+            finally:
+                loop.call_soon_threadsafe(self.pulse.advance, self.store.committed)
+
+        return await loop.run_in_executor(self._writer, work)
+
+    async def _look_for_others(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.look_for_others)
+            try:
+                self.pulse.advance(await self.read(self.store.revision))
+            except StoreUnavailable:
+                continue  # healthz says so; the next look may do better
