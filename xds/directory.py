@@ -1,7 +1,7 @@
 """The directory: which domain lives on which pod, at one revision of GDS. Pure state, no I/O and no clock.
 
-Records that can't be used are set aside with their reason and never stop the rest. A domain whose pod isn't
-known is remembered, and appears by itself when that pod does.
+Records that can't be used are set aside with their reason and never stop the rest; what was held under their name
+stays. A domain whose pod isn't known is remembered, and appears by itself when that pod does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from xds.errors import HistoryGone, RecordError
 from xds.gds.model import (
+    BadRecord,
     Change,
     DeleteDomain,
     DeletePod,
@@ -21,10 +22,18 @@ from xds.gds.model import (
     PutPod,
     Snapshot,
     Transaction,
+    all_plain,
     check_domain,
     check_pod,
     normalise_host,
 )
+
+SHOWN = 1_000
+"""How many records set aside are shown with name and reason; the rest are only counted."""
+
+_COUNTED = 1_000_000  # beyond SHOWN, 64 bits of hash each: at worst about 70 MB, for a GDS that sends only nonsense
+_NAME = 300  # a name longer than this is never valid; its beginning is enough to know it by
+_TOGETHER = 256  # domains of a snapshot checked in one go; one bad name among them costs a look at each
 
 V = TypeVar("V")
 Moves = dict[str, tuple[V | None, V | None]]
@@ -59,12 +68,43 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A record that isn't used: ``kind`` is "domain" or "pod"."""
+    """A record that isn't used: ``kind`` is "domain", "pod" or "record"."""
 
     kind: str
     name: str
     reason: str
     revision: int
+
+
+class _Unusable:
+    """The names whose newest record can't be used, each once: the first SHOWN whole, further ones by their hash.
+
+    So the count goes down when a record is repaired or deleted, and a GDS that sends nonsense by the million
+    can't fill our memory. Only above a million does the count stop at what is remembered.
+    """
+
+    def __init__(self) -> None:
+        self.shown: dict[tuple[str, str], SetAside] = {}
+        self._more: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.shown) + len(self._more)
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self.shown or hash(key) in self._more
+
+    def add(self, record: SetAside) -> None:
+        key = record.kind, record.name
+        if key in self.shown or (len(self.shown) < SHOWN and hash(key) not in self._more):
+            self.shown[key] = record
+        elif len(self._more) < _COUNTED:
+            self._more.add(hash(key))
+
+    def discard(self, kind: str, name: str) -> None:
+        if self.shown or self._more:
+            key = kind, name[:_NAME]
+            self.shown.pop(key, None)
+            self._more.discard(hash(key))
 
 
 class Directory:
@@ -78,7 +118,9 @@ class Directory:
         self._pods: dict[str, Pod] = {}
         self._homeless: dict[str, dict[str, None]] = {}
         self._wanted: dict[str, str] = {}
-        self._set_aside: dict[tuple[str, str], SetAside] = {}
+        self._unusable = _Unusable()
+        self._base = 0
+        self._changed: dict[str, int] = {}
 
     @property
     def domains(self) -> Mapping[str, str]:
@@ -90,27 +132,33 @@ class Directory:
 
     @property
     def set_aside(self) -> Mapping[tuple[str, str], SetAside]:
-        return MappingProxyType(self._set_aside)
+        """What isn't used and why, by (kind, name): at most SHOWN of ``set_aside_total``."""
+        shown = dict(self._unusable.shown)
+        for domain, pod in self._wanted.items():
+            if len(shown) >= SHOWN:
+                break
+            reason = f"its pod {pod[:80]!r} is not in the directory"
+            shown.setdefault(("domain", domain), SetAside("domain", domain, reason, self.revision_of(domain)))
+        return MappingProxyType(shown)
+
+    @property
+    def set_aside_total(self) -> int:
+        """How many names are set aside. One that both waits for its pod and has a newer, bad record counts once."""
+        both = 0
+        if self._wanted and self._unusable:
+            both = sum(("domain", domain) in self._unusable for domain in self._wanted)
+        return len(self._unusable) + len(self._wanted) - both
+
+    def revision_of(self, domain: str) -> int:
+        """The revision at which ``domain`` last changed here; the snapshot's, if it hasn't since."""
+        return self._changed.get(domain, self._base)
 
     def replace(self, snapshot: Snapshot) -> Delta:
-        """Takes a whole snapshot; returns only what differs from what was held."""
+        """Takes a whole snapshot, of any epoch and revision; returns only what differs from what was held."""
         fresh = Directory()
-        fresh.revision = snapshot.revision
-        none = Delta({}, {})
-        for pod in snapshot.pods:
-            if pod.name in fresh._pods:
-                fresh._put_aside("pod", pod.name, "the snapshot holds it twice; the first record is used")
-            else:
-                fresh._put_pod(pod, none)
-        for domain, pod_name in snapshot.domains:
-            if domain in fresh._domains or domain in fresh._wanted:
-                fresh._put_aside("domain", domain, "the snapshot holds it twice; the first record is used")
-            else:
-                fresh._put_domain(domain, pod_name, none)
+        fresh._load(snapshot, self)
         delta = Delta(_differences(self._domains, fresh._domains), _differences(self._pods, fresh._pods))
-        self._domains, self._pods = fresh._domains, fresh._pods
-        self._homeless, self._wanted, self._set_aside = fresh._homeless, fresh._wanted, fresh._set_aside
-        self.epoch, self.revision, self.complete = snapshot.epoch, snapshot.revision, True
+        self.__dict__.update(fresh.__dict__)
         return delta
 
     def apply(self, transaction: Transaction) -> Delta:
@@ -145,18 +193,68 @@ class Directory:
                 return wildcard, self._domains[wildcard]
         return None
 
+    def _load(self, snapshot: Snapshot, before: Directory) -> None:
+        """Fills an empty directory. A name whose record is bad keeps what ``before`` held under it."""
+        self.epoch, self.revision, self.complete = snapshot.epoch, snapshot.revision, True
+        none = Delta({}, {})
+        for pod in snapshot.pods:
+            if pod.name in self._pods:
+                self._put_aside("pod", pod.name, "the snapshot holds it twice; the first record is used")
+                continue
+            self._put_pod(pod, none)
+            if pod.name not in self._pods and pod.name in before._pods:
+                self._pods[pod.name] = before._pods[pod.name]
+        for record in snapshot.bad:
+            if record.kind == "pod" and record.name in before._pods:
+                self._pods.setdefault(record.name, before._pods[record.name])
+        self._load_domains(snapshot.domains)
+        for record in snapshot.bad:
+            name = record.name
+            home = before._domains.get(name) or before._wanted.get(name)
+            if record.kind == "domain" and home and name not in self._domains and name not in self._wanted:
+                self._put_domain(name, home, none)
+            self._put_aside(record.kind, name, record.reason)
+        self._base = snapshot.revision
+        self._changed.clear()
+
+    def _load_domains(self, pairs: list[tuple[str, str]]) -> None:
+        homes = {name: pod.name for name, pod in self._pods.items()}
+        none = Delta({}, {})
+        for start in range(0, len(pairs), _TOGETHER):
+            some = pairs[start : start + _TOGETHER]
+            try:
+                part = {domain: homes[pod] for domain, pod in some}
+            except KeyError:
+                part = {}
+            if (
+                len(part) == len(some)
+                and all_plain(part)
+                and self._domains.keys().isdisjoint(part)
+                and self._wanted.keys().isdisjoint(part)
+            ):
+                self._domains.update(part)
+                continue
+            for domain, pod in some:
+                if domain in self._domains or domain in self._wanted:
+                    self._put_aside("domain", domain, "the snapshot holds it twice; the first record is used")
+                else:
+                    self._put_domain(domain, pod, none)
+
     def _apply_one(self, change: Change, delta: Delta) -> None:
         match change:
             case PutDomain(domain, pod):
                 self._put_domain(domain, pod, delta)
             case DeleteDomain(domain):
                 self._forget_wanted(domain)
-                self._set_aside.pop(("domain", domain), None)
+                self._unusable.discard("domain", domain)
                 self._set_domain(domain, None, delta)
+                self._changed.pop(domain, None)
             case PutPod(pod):
                 self._put_pod(pod, delta)
             case DeletePod(name):
                 self._delete_pod(name, delta)
+            case BadRecord(kind, name, reason):
+                self._put_aside(kind, name, reason)
 
     def _put_domain(self, domain: str, pod: str, delta: Delta) -> None:
         try:
@@ -165,13 +263,14 @@ class Directory:
             self._put_aside("domain", domain, str(error))
             return
         self._forget_wanted(domain)
-        if pod in self._pods:
-            self._set_aside.pop(("domain", domain), None)
-            self._set_domain(domain, pod, delta)
+        self._unusable.discard("domain", domain)
+        home = self._pods.get(pod)
+        if home is not None:
+            self._set_domain(domain, home.name, delta)
             return
         # The old pod no longer holds this customer, so a 404 is right and the old pod's answer would be wrong.
-        self._want(domain, pod)
         self._set_domain(domain, None, delta)
+        self._want(domain, pod)
 
     def _put_pod(self, pod: Pod, delta: Delta) -> None:
         try:
@@ -179,40 +278,40 @@ class Directory:
         except RecordError as error:
             self._put_aside("pod", pod.name, str(error))
             return
-        self._set_aside.pop(("pod", pod.name), None)
+        self._unusable.discard("pod", pod.name)
         old = self._pods.get(pod.name)
         if old != pod:
             delta.pods[pod.name] = (old, pod)
             self._pods[pod.name] = pod
         for domain in self._homeless.pop(pod.name, {}):
             del self._wanted[domain]
-            self._set_aside.pop(("domain", domain), None)
             self._set_domain(domain, pod.name, delta)
 
     def _delete_pod(self, name: str, delta: Delta) -> None:
-        self._set_aside.pop(("pod", name), None)
+        self._unusable.discard("pod", name)
         old = self._pods.pop(name, None)
         if old is None:
             return
         delta.pods[name] = (old, None)
         for domain in [d for d, pod in self._domains.items() if pod == name]:
-            self._want(domain, name)
             self._set_domain(domain, None, delta)
+            self._want(domain, name)
 
     def _set_domain(self, domain: str, pod: str | None, delta: Delta) -> None:
         old = self._domains.get(domain)
         if old == pod:
             return
         delta.domains[domain] = (old, pod)
+        self._changed[domain] = self.revision
         if pod is None:
             del self._domains[domain]
         else:
             self._domains[domain] = pod
 
     def _want(self, domain: str, pod: str) -> None:
+        self._changed[domain] = self.revision
         self._wanted[domain] = pod
         self._homeless.setdefault(pod, {})[domain] = None
-        self._put_aside("domain", domain, f"its pod {pod!r} is not in the directory")
 
     def _forget_wanted(self, domain: str) -> None:
         pod = self._wanted.pop(domain, None)
@@ -223,10 +322,12 @@ class Directory:
                 del self._homeless[pod]
 
     def _put_aside(self, kind: str, name: str, reason: str) -> None:
-        self._set_aside[kind, name] = SetAside(kind, name, reason, self.revision)
+        self._unusable.add(SetAside(kind, name[:_NAME], reason, self.revision))
 
 
 def _differences(old: dict[str, V], new: dict[str, V]) -> Moves[V]:
+    if old == new:
+        return {}
     changed: Moves[V] = {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
     changed.update({name: (value, None) for name, value in old.items() if name not in new})
     return changed

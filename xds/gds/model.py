@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 
 import msgspec
 
@@ -16,6 +17,8 @@ from xds.errors import RecordError
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _POD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_PLAIN = re.compile(r"[a-z0-9.\n-]*")
+_NEVER_PLAIN = ("..", ".-", "-.", "\n.", ".\n", "\n-", "-\n")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -53,16 +56,28 @@ class DeletePod(msgspec.Struct, frozen=True):
     name: str
 
 
-Change = PutDomain | DeleteDomain | PutPod | DeletePod
+class BadRecord(msgspec.Struct, frozen=True):
+    """A record that came in the wrong shape. ``kind`` is "domain", "pod" or, when even that can't be told, "record"."""
+
+    kind: str
+    name: str
+    reason: str
+
+
+Change = PutDomain | DeleteDomain | PutPod | DeletePod | BadRecord
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The whole directory at one revision; ``domains`` are (domain, pod) pairs as they came, unchecked."""
+    """The whole directory at one revision; ``domains`` are (domain, pod) pairs as they came, unchecked.
+
+    ``bad`` are the records that couldn't be read; each counts among what the snapshot holds.
+    """
 
     epoch: str
     revision: int
     pods: tuple[Pod, ...]
     domains: list[tuple[str, str]]
+    bad: tuple[BadRecord, ...] = ()
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -86,6 +101,22 @@ def check_domain(domain: str) -> None:
     """Raises RecordError unless ``domain`` is one that can stand in a route table."""
     if not 2 <= len(domain) <= 253 or not _DOMAIN.fullmatch(domain):
         raise RecordError(f"domain {domain[:80]!r} is not a lower-case host name or *.suffix")
+
+
+def all_plain(domains: Collection[str]) -> bool:
+    """True when every one surely passes check_domain, told about ten times faster; False: look at each."""
+    if not domains:
+        return True
+    text = "\n".join(["", *domains, ""])
+    lengths = [*map(len, domains)]
+    # No name longer than a label may be: then no label in it is too long either.
+    return (
+        min(lengths) >= 2
+        and max(lengths) <= 63
+        and text.count("\n") == len(lengths) + 1
+        and _PLAIN.fullmatch(text) is not None
+        and not any(pair in text for pair in _NEVER_PLAIN)
+    )
 
 
 def check_pod(pod: Pod) -> None:
