@@ -1,11 +1,14 @@
 PYTHON ?= python3
 
-.PHONY: test lint format clean
+.PHONY: gds test lint format clean
 
 .venv/.installed: pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -e '.[dev]'
 	touch $@
+
+gds: .venv/.installed
+	.venv/bin/python -m gds_mock --db gds.sqlite
 
 test: .venv/.installed
 	.venv/bin/pytest

@@ -1,0 +1,1 @@
+"""Envoy resources made from the directory. Pure: state in, encoded resources out."""
