@@ -1,0 +1,78 @@
+"""One EDS cluster per pod, and the pod's endpoints as its load assignment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterEdsClusterConfig,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    Locality,
+    RoutingPriority,
+    SocketAddress,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as LoadEndpoint
+
+from xds.gds.model import Endpoint, Pod
+
+BUFFER_BYTES = 32 * 1024
+"""Envoy's edge guide: 32 KiB buffers on clusters that face the internet's requests."""
+
+
+def cluster(pod: Pod, connect_timeout: timedelta) -> Cluster:
+    """The pod's cluster, named after it; its circuit breaker is the pod's ``max_connections``."""
+    limit = CircuitBreakersThresholds(
+        priority=RoutingPriority.DEFAULT,
+        max_connections=pod.max_connections,
+        max_requests=pod.max_connections,
+        max_pending_requests=pod.max_connections,
+    )
+    return Cluster(
+        name=pod.name,
+        type=ClusterDiscoveryType.EDS,
+        eds_cluster_config=ClusterEdsClusterConfig(
+            eds_config=ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+        ),
+        connect_timeout=connect_timeout,
+        per_connection_buffer_limit_bytes=BUFFER_BYTES,
+        circuit_breakers=CircuitBreakers(thresholds=[limit]),
+    )
+
+
+def load_assignment(pod: Pod) -> ClusterLoadAssignment:
+    """The pod's endpoints by zone, both in a fixed order so that equal pods give equal bytes."""
+    zones = sorted({endpoint.zone for endpoint in pod.endpoints})
+    return ClusterLoadAssignment(
+        cluster_name=pod.name,
+        endpoints=[
+            LocalityLbEndpoints(
+                locality=Locality(region=pod.datacenter, zone=zone),
+                load_balancing_weight=sum(e.weight for e in pod.endpoints if e.zone == zone),
+                lb_endpoints=[_lb_endpoint(e) for e in sorted(pod.endpoints, key=_place) if e.zone == zone],
+            )
+            for zone in zones
+        ],
+    )
+
+
+def _place(endpoint: Endpoint) -> tuple[str, int]:
+    return endpoint.address, endpoint.port
+
+
+def _lb_endpoint(endpoint: Endpoint) -> LbEndpoint:
+    address = Address(socket_address=SocketAddress(address=endpoint.address, port_value=endpoint.port))
+    return LbEndpoint(endpoint=LoadEndpoint(address=address), load_balancing_weight=endpoint.weight)
