@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from xds.directory import Delta, Directory
 from xds.errors import HistoryGone
-from xds.gds.model import Change, DeleteDomain, DeletePod, Endpoint, Pod, PutDomain, PutPod, Snapshot, Transaction
+from xds.gds.model import (
+    BadRecord,
+    Change,
+    DeleteDomain,
+    DeletePod,
+    Endpoint,
+    Pod,
+    PutDomain,
+    PutPod,
+    Snapshot,
+    Transaction,
+)
 
 
 def pod(name: str, port: int = 80) -> Pod:
@@ -109,3 +120,28 @@ def test_deltas_replayed_on_a_plain_dict_give_the_directory(
     assert domains == dict(held.domains)
     assert pods == dict(held.pods)
     assert all(home in held.pods for home in held.domains.values())
+
+
+def test_a_record_of_the_wrong_shape_is_set_aside_and_what_was_held_stays() -> None:
+    directory = Directory()
+    directory.replace(Snapshot("E", 1, (Pod("pod1"),), [("a.test", "pod1")]))
+    delta = directory.apply(Transaction("E", 2, (BadRecord("domain", "a.test", "no pod"),)))
+    assert not delta
+    assert directory.domains == {"a.test": "pod1"}
+    assert directory.set_aside["domain", "a.test"].reason == "no pod"
+    directory.apply(Transaction("E", 3, (DeleteDomain("a.test"),)))
+    assert directory.set_aside_total == 0
+
+
+def test_more_bad_records_than_are_shown_are_still_counted() -> None:
+    directory = Directory()
+    directory.replace(Snapshot("E", 1, (Pod("pod1"),), [(f"BAD{n}", "pod1") for n in range(1_500)]))
+    assert len(directory.set_aside) == 1_000
+    assert directory.set_aside_total == 1_500
+
+
+def test_a_domain_knows_the_revision_at_which_it_last_changed() -> None:
+    directory = Directory()
+    directory.replace(Snapshot("E", 7, (Pod("pod1"), Pod("pod2")), [("a.test", "pod1"), ("b.test", "pod1")]))
+    directory.apply(Transaction("E", 8, (PutDomain("a.test", "pod2"),)))
+    assert (directory.revision_of("a.test"), directory.revision_of("b.test")) == (8, 7)

@@ -1,0 +1,137 @@
+"""The watch without I/O: bytes of an event stream in, whole transactions and heartbeats out.
+
+`EventParser` follows the WHATWG's server-sent events; `Assembler` joins the events of one revision. A stream that
+ends in the middle of an event or of a revision yields nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from xds.errors import GdsError
+from xds.gds.model import BadRecord, Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Transaction
+
+MAX_EVENT = 16 * 1024 * 1024
+"""Bytes of one event; a thousand changes are about 100 kB, so more is a stream that never ends an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event; ``name`` is "message" when the stream gives none."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """GDS lives, and stands at this revision."""
+
+    epoch: str
+    revision: int
+
+
+class EventParser:
+    """Feeds on bytes cut anywhere. Raises GdsError when an event grows over MAX_EVENT."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        text = self._rest + chunk
+        # A CR at the end may be half of a CRLF: it waits for the next byte.
+        held = b"\r" if text.endswith(b"\r") else b""
+        lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._rest = lines.pop() + held
+        for line in lines:
+            event = self._line(line)
+            if event is not None:
+                yield event
+        if self._size + len(self._rest) > MAX_EVENT:
+            raise GdsError(f"GDS's watch holds an event of more than {MAX_EVENT} bytes: is this the right service?")
+
+    def _line(self, line: bytes) -> Event | None:
+        if not line:
+            event = Event(self._name or "message", b"\n".join(self._data)) if self._data else None
+            self._name, self._data, self._size = "", [], 0
+            return event
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value)
+        elif name == b"event":
+            self._name = value.decode("utf-8", "replace")
+        return None
+
+
+class _Change(msgspec.Struct):
+    revision: int
+    changes: list[dict[str, Any]]
+    more: bool = False
+
+
+class _Heartbeat(msgspec.Struct):
+    epoch: str
+    revision: int
+
+
+class Assembler:
+    """Joins the events of one revision. Raises GdsError when an event isn't the contract's."""
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._revision: int | None = None
+        self._changes: list[Change] = []
+
+    def take(self, event: Event) -> Transaction | Heartbeat | None:
+        """The value that ``event`` completes, if it completes one; events of other names are ignored."""
+        try:
+            if event.name == "heartbeat":
+                beat = msgspec.json.decode(event.data, type=_Heartbeat)
+                return Heartbeat(beat.epoch, beat.revision)
+            if event.name != "change":
+                return None
+            part = msgspec.json.decode(event.data, type=_Change)
+        except msgspec.MsgspecError as error:
+            raise GdsError(f"GDS's watch holds a {event.name} event that is not the contract's: {error}") from None
+        if self._revision not in (None, part.revision):
+            raise GdsError(f"GDS's watch began revision {part.revision} before revision {self._revision} was whole")
+        self._revision = part.revision
+        self._changes.extend(_change(record) for record in part.changes)
+        if part.more:
+            return None
+        whole = Transaction(self._epoch, part.revision, tuple(self._changes))
+        self._revision, self._changes = None, []
+        return whole
+
+
+def _change(record: dict[str, Any]) -> Change:
+    kind = str(record.get("kind"))
+    try:
+        match record.get("op"), kind:
+            case "put", "domain":
+                return msgspec.convert(record, PutDomain)
+            case "delete", "domain":
+                return msgspec.convert(record, DeleteDomain)
+            case "put", "pod":
+                return PutPod(msgspec.convert(record.get("pod"), Pod))
+            case "delete", "pod":
+                return msgspec.convert(record, DeletePod)
+    except msgspec.ValidationError as error:
+        return BadRecord(kind, _name(record), str(error))
+    return BadRecord("record", _name(record), f"op {record.get('op')!r} on kind {kind!r} is not known")
+
+
+def _name(record: dict[str, Any]) -> str:
+    pod = record.get("pod")
+    if record.get("kind") == "pod" and isinstance(pod, dict):
+        return str(pod.get("name", ""))
+    return str(record.get("domain") or record.get("name") or "")
