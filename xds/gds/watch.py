@@ -18,6 +18,9 @@ from xds.gds.model import BadRecord, Change, DeleteDomain, DeletePod, Pod, PutDo
 MAX_EVENT = 16 * 1024 * 1024
 """Bytes of one event; a thousand changes are about 100 kB, so more is a stream that never ends an event."""
 
+MAX_CHANGES = 5_000_000
+"""Changes of one revision; more is a stream that never ends a transaction, and would fill our memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -106,6 +109,8 @@ class Assembler:
             raise GdsError(f"GDS's watch began revision {part.revision} before revision {self._revision} was whole")
         self._revision = part.revision
         self._changes.extend(_change(record) for record in part.changes)
+        if len(self._changes) > MAX_CHANGES:
+            raise GdsError(f"GDS's watch holds more than {MAX_CHANGES} changes in revision {part.revision}")
         if part.more:
             return None
         whole = Transaction(self._epoch, part.revision, tuple(self._changes))
