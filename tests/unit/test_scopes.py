@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xds.resources.routes import RouteTables, table_name
-from xds.resources.scopes import scope, scope_keys
+from xds.resources.scopes import encoded_scope, scope, scope_keys
 
 
 def test_there_is_one_scope_for_every_pair_in_every_case() -> None:
@@ -28,3 +28,8 @@ def test_letter_case_does_not_change_the_table(key: str) -> None:
     assert made.route_configuration_name == scope("ac", 512).route_configuration_name
     assert made.key is not None
     assert [fragment.string_key for fragment in made.key.fragments] == [key]
+
+
+def test_every_spliced_scope_equals_the_dataclass() -> None:
+    for key in list(scope_keys())[::37]:
+        assert encoded_scope(key, 512) == bytes(scope(key, 512))

@@ -1,0 +1,74 @@
+"""An xDS client as the protocol's state machines see one: it asks, keeps what it is sent, and ACKs or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xds.cache import Cache
+from xds.protocol.messages import DeltaRequest, DeltaResponse, Node, Response, SotwRequest, SotwResponse
+from xds.protocol.stream import Stream
+from xds.resources.types import Resource, ResourceType, resource
+
+NODE = Node("envoy-1")
+
+
+def publish(cache: Cache, kind: ResourceType, **contents: str | None) -> None:
+    """``name="content"`` is put, ``name=None`` removed."""
+    made: dict[str, Resource | None] = {
+        name: None if content is None else resource(kind, name, content.encode()) for name, content in contents.items()
+    }
+    cache.publish({kind: made})
+
+
+@dataclass
+class Peer:
+    """``auto``: ACKs every response as soon as it is taken."""
+
+    cache: Cache
+    auto: bool = True
+    stream: Stream = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stream = Stream(self.cache.view)
+        self.cache.watch(self.stream.changed)
+
+    def delta(
+        self,
+        kind: ResourceType,
+        *subscribe: str,
+        unsubscribe: tuple[str, ...] = (),
+        initial: dict[str, str] | None = None,
+        nonce: str = "",
+        error: str | None = None,
+    ) -> list[str]:
+        request = DeltaRequest(kind.url, subscribe, unsubscribe, initial or {}, nonce, error, NODE)
+        self.stream.receive(request)
+        return self.said()
+
+    def sotw(self, kind: ResourceType, *names: str, nonce: str = "", error: str | None = None) -> list[str]:
+        self.stream.receive(SotwRequest(kind.url, names, "", nonce, error, NODE))
+        return self.said()
+
+    def take(self) -> list[Response]:
+        """The responses that are due."""
+        taken: list[Response] = []
+        while responses := list(self.stream.responses()):
+            taken += responses
+            for response in responses:
+                if self.auto and isinstance(response, DeltaResponse):
+                    self.stream.receive(DeltaRequest(response.type_url, nonce=response.nonce))
+        return taken
+
+    def said(self) -> list[str]:
+        """The responses that are due, in short: ``kind: +put -removed``."""
+        return [said(response) for response in self.take()]
+
+
+def said(response: Response) -> str:
+    kind = response.type_url.rpartition(".")[2]
+    names = ["+" + made.name for made in response.resources]
+    if isinstance(response, DeltaResponse):
+        names += ["-" + name for name in response.removed]
+    else:
+        assert isinstance(response, SotwResponse)
+    return " ".join([f"{kind}:", *names])

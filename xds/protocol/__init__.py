@@ -1,0 +1,1 @@
+"""The xDS transport protocol without I/O: requests in, responses out, one stream at a time."""

@@ -1,0 +1,62 @@
+"""The resource types that are served, as a table, and what one encoded resource is.
+
+Everything after this module treats the types alike; what differs between them stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xds.resources.wire import field
+
+_ANY_TYPE_URL = 1
+_ANY_VALUE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceType:
+    """``wildcard``: a client may ask for all of them, and in SotW a response then holds all (xDS, "ACK and resource
+    type instance version"). ``held``: not sent while a cluster that it may lead to isn't ACKed yet. ``resent``: sent
+    again to whoever subscribes, even at the version it says it has."""
+
+    name: str
+    url: str
+    wildcard: bool = False
+    held: bool = False
+    resent: bool = False
+
+
+CLUSTER = ResourceType("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster", wildcard=True)
+ENDPOINT = ResourceType("endpoint", "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", resent=True)
+SECRET = ResourceType("secret", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret")
+LISTENER = ResourceType("listener", "type.googleapis.com/envoy.config.listener.v3.Listener", wildcard=True, held=True)
+SCOPE = ResourceType(
+    "scope", "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration", wildcard=True, held=True
+)
+ROUTE = ResourceType("route", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", held=True)
+
+TYPES = (CLUSTER, ENDPOINT, SECRET, LISTENER, SCOPE, ROUTE)
+"""In the order in which one publish is sent: what is led to before what leads to it (xDS, "Eventual consistency")."""
+
+BY_URL: Mapping[str, ResourceType] = {kind.url: kind for kind in TYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One encoded resource. ``any`` is a google.protobuf.Any; ``version`` is a hash of it, equal on every replica."""
+
+    name: str
+    version: str
+    any: bytes
+
+
+def resource(kind: ResourceType, name: str, body: bytes) -> Resource:
+    """Wraps an encoded message of type ``kind``."""
+    version = hashlib.blake2b(body, digest_size=8).hexdigest()
+    return Resource(name, version, field(_ANY_TYPE_URL, kind.url.encode()) + field(_ANY_VALUE, body))
+
+
+Update = Mapping[ResourceType, Mapping[str, Resource | None]]
+"""What changed, by type and name; None stands for removed."""
