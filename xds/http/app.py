@@ -1,0 +1,95 @@
+"""The FastAPI application: health, readiness, metrics, and the API under ``/api/v1``. It only reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from xds import __version__
+from xds.errors import RecordError
+from xds.gds.model import check_domain, normalise_host
+from xds.http.metrics import registry
+from xds.http.view import View
+from xds.resources.routes import table_name
+
+
+def create_app(view: View) -> FastAPI:
+    app = FastAPI(title="Pointsman", version=__version__, docs_url="/api/docs", openapi_url="/api/openapi.json")
+    metrics = registry(view)
+
+    @app.get("/healthz")
+    def health() -> dict[str, str]:
+        """The process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", responses={503: {"description": "No whole snapshot of GDS has been read yet."}})
+    def ready(response: Response) -> dict[str, Any]:
+        """The directory is complete, so Envoys are answered. It stays so while GDS is away."""
+        directory, mirror = view.directory, view.mirror
+        response.status_code = 200 if directory.complete else 503
+        return {
+            "ready": directory.complete,
+            "domains": len(directory.domains),
+            "pods": len(directory.pods),
+            "epoch": directory.epoch,
+            "revision": directory.revision,
+            "set_aside": directory.set_aside_total,
+            "gds": mirror.state,
+            "gds_revision": mirror.gds_revision,
+            "gds_error": mirror.last_error,
+        }
+
+    @app.get("/metrics")
+    def prometheus() -> Response:
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/api/v1/domains/{host}", responses={404: {}, 400: {}, 503: {}})
+    def domain(host: str) -> dict[str, Any]:
+        """Where ``host`` goes: the entry that covers it, its pod, the route table, and the revision that said so."""
+        directory = view.directory
+        name = normalise_host(host)
+        try:
+            check_domain(name)
+        except RecordError as error:
+            raise HTTPException(400, str(error)) from None
+        if not directory.complete:
+            raise HTTPException(503, "no whole snapshot of GDS has been read yet")
+        found = directory.lookup(name)
+        if found is None:
+            aside = directory.set_aside.get(("domain", name))
+            why = f": {aside.reason}" if aside else f" at revision {directory.revision} of GDS"
+            raise HTTPException(404, f"{name} is on no pod{why}")
+        entry, pod = found
+        # A wildcard stands in every table; the host's own first characters choose which of them answers.
+        number = view.tables.number_of(name)
+        return {
+            "host": name,
+            "domain": entry,
+            "pod": pod,
+            "table": table_name(number),
+            "revision": directory.revision_of(entry),
+        }
+
+    @app.get("/api/v1/set-aside")
+    def set_aside() -> dict[str, Any]:
+        """The records of GDS that can't be used, and why."""
+        directory = view.directory
+        records = [dataclasses.asdict(record) for record in directory.set_aside.values()]
+        return {"total": directory.set_aside_total, "records": records}
+
+    @app.get("/api/v1/nodes")
+    def nodes() -> list[dict[str, Any]]:
+        """The connected Envoys, and per type what was sent, ACKed and NACKed with the reason."""
+        return [dataclasses.asdict(node) for node in view.nodes()]
+
+    @app.exception_handler(HTTPException)
+    async def problem(_: Request, error: HTTPException) -> Response:
+        body = {"type": "about:blank", "status": error.status_code, "detail": error.detail}
+        return JSONResponse(body, error.status_code, media_type="application/problem+json")
+
+    return app

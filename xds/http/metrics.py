@@ -1,0 +1,58 @@
+"""The state as Prometheus metrics, read at each scrape: nothing is counted twice and nothing goes stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from xds.http.view import View
+
+
+class _State(Collector):
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        directory, mirror = self._view.directory, self._view.mirror
+        publishes, changes = self._view.counts()
+        yield _gauge("domains", "Domains that are routed.", len(directory.domains))
+        yield _gauge("pods", "Pods in the directory.", len(directory.pods))
+        yield _gauge("records_set_aside", "Records of GDS that can't be used.", directory.set_aside_total)
+        yield _gauge("directory_complete", "1 when a whole snapshot has been read.", int(directory.complete))
+        yield _gauge("directory_revision", "The revision that is held.", directory.revision)
+        yield _gauge("gds_revision", "The revision that GDS last spoke of.", mirror.gds_revision)
+        yield _gauge("gds_following", "1 while the watch on GDS is open.", int(mirror.state == "following"))
+        yield _counter("gds_reconnects", "Times that GDS was lost.", mirror.reconnects)
+        yield _counter("gds_snapshots", "Whole snapshots taken.", mirror.snapshots)
+        yield _counter("publishes", "Publishes of the directory's changes.", publishes)
+        yield _counter("changes", "Changes of domains and pods published.", changes)
+        nodes = self._view.nodes()
+        yield _gauge("streams", "Open xDS streams.", len(nodes))
+        for what in ("sent", "acked", "nacked"):
+            family = CounterMetricFamily(
+                f"pointsman_responses_{what}", f"xDS responses {what} on open streams.", labels=["node", "type"]
+            )
+            totals: dict[tuple[str, str], int] = {}
+            for node in nodes:
+                for state in node.types:
+                    key = node.node, state.type
+                    totals[key] = totals.get(key, 0) + getattr(state, what)
+            for labels, total in totals.items():
+                family.add_metric(labels, total)
+            yield family
+
+
+def registry(view: View) -> CollectorRegistry:
+    made = CollectorRegistry()
+    made.register(_State(view))
+    return made
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"pointsman_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"pointsman_{name}", text, value=value)

@@ -1,0 +1,143 @@
+"""Joins directory, resources and cache: what GDS says comes in, what the Envoys should have is published.
+
+A change that comes alone is published at once; those that come within ``coalesce`` seconds of a publish wait for
+that time to pass and go together. A removed pod's cluster stays for ``removal_grace`` seconds after the routes to it
+are gone: requests under way must end somewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from xds.cache import Cache
+from xds.directory import Delta, Directory
+from xds.gds.model import Snapshot, Transaction
+from xds.resources.edge import EdgeResources
+from xds.resources.listeners import Edge
+from xds.resources.secrets import CertificatePair
+from xds.resources.types import CLUSTER, ENDPOINT, Resource, ResourceType, Update
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds."""
+
+    coalesce: float = 0.005
+    removal_grace: float = 2.0
+
+
+class Pipeline:
+    """The mirror's follower. ``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's."""
+
+    def __init__(
+        self,
+        resources: EdgeResources,
+        cache: Cache,
+        edge: Edge,
+        pace: Pace,
+        *,
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+        on_complete: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.directory = Directory()
+        self.publishes = 0
+        self.changes = 0
+        self._resources = resources
+        self._cache = cache
+        self._edge = edge
+        self._pace = pace
+        self._later = later
+        self._clock = clock
+        self._on_complete = on_complete
+        self._pending = Delta({}, {})
+        self._scheduled = False
+        self._published_at = float("-inf")
+        self._leaving: dict[str, object] = {}
+
+    @property
+    def position(self) -> tuple[str, int] | None:
+        """The epoch and revision held; None before the first snapshot."""
+        return (self.directory.epoch, self.directory.revision) if self.directory.complete else None
+
+    def replace(self, snapshot: Snapshot) -> None:
+        first = not self.directory.complete
+        delta = self.directory.replace(snapshot)
+        self._said_aside()
+        if not first:
+            self._take(delta)
+            return
+        update = dict(self._resources.update(delta))
+        update |= self._resources.fixed(self._edge)
+        update |= self._resources.every_table()
+        self._cache.publish(update)
+        self._published_at = self._clock()
+        self.publishes += 1
+        self._on_complete()
+
+    def apply(self, transaction: Transaction) -> None:
+        """Raises HistoryGone when the transaction doesn't follow what is held."""
+        before = self.directory.set_aside_total
+        self._take(self.directory.apply(transaction))
+        if self.directory.set_aside_total > before:
+            self._said_aside()
+
+    def certificates(self, pairs: Iterable[CertificatePair]) -> None:
+        """Publishes these; a certificate that isn't among them any more stays as it was."""
+        self._cache.publish(self._resources.secrets(pairs))
+
+    def _take(self, delta: Delta) -> None:
+        if not delta:
+            return
+        self.changes += len(delta.domains) + len(delta.pods)
+        self._pending = self._pending.merged(delta)
+        if self._scheduled:
+            return
+        wait = self._published_at + self._pace.coalesce - self._clock()
+        if wait <= 0:
+            self._publish()
+        else:
+            self._scheduled = True
+            self._later(wait, self._publish)
+
+    def _publish(self) -> None:
+        delta, self._pending, self._scheduled = self._pending, Delta({}, {}), False
+        update = self._resources.update(delta)
+        self._cache.publish(self._without_leaving(update))
+        self._published_at = self._clock()
+        self.publishes += 1
+        log.debug("published", revision=self.directory.revision, domains=len(delta.domains), pods=len(delta.pods))
+
+    def _without_leaving(self, update: Update) -> Update:
+        """``update`` less the removals of clusters and endpoints, each of which is published when its grace is over."""
+        for name, cluster in update[CLUSTER].items():
+            if cluster is not None:
+                self._leaving.pop(name, None)
+            else:
+                self._leaving[name] = token = object()
+                self._later(self._pace.removal_grace, _bound(self._remove, name, token))
+        kept: dict[ResourceType, dict[str, Resource | None]] = {}
+        for kind, resources in update.items():
+            drops = kind in (CLUSTER, ENDPOINT)
+            kept[kind] = {name: new for name, new in resources.items() if new is not None or not drops}
+        return kept
+
+    def _remove(self, name: str, token: object) -> None:
+        if self._leaving.get(name) is token:  # else it came back meanwhile, perhaps to leave again later
+            del self._leaving[name]
+            self._cache.publish({CLUSTER: {name: None}, ENDPOINT: {name: None}})
+
+    def _said_aside(self) -> None:
+        total = self.directory.set_aside_total
+        if total:
+            first = next(iter(self.directory.set_aside.values()))
+            log.warning("gds.set_aside", total=total, kind=first.kind, name=first.name, reason=first.reason)
+
+
+def _bound(call: Callable[[str, object], None], name: str, token: object) -> Callable[[], None]:
+    return lambda: call(name, token)

@@ -1,0 +1,158 @@
+"""The one settings model: a TOML file, overridden by the environment (``POINTSMAN_XDS__PORT=18000``).
+
+Paths in the file are relative to it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from xds.errors import SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _address(value: str) -> str:
+    ipaddress.ip_address(value)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Gds(_Part):
+    """Where the directory is. ``read_timeout``: the longest silence on a watch, above GDS's heartbeat interval."""
+
+    url: HttpUrl = HttpUrl("http://127.0.0.1:6280/rest/private/gds")
+    connect_timeout: Seconds = 2.0
+    read_timeout: Seconds = 15.0
+
+
+class Xds(_Part):
+    """Where Envoys connect. mTLS unless ``plaintext``, which only loopback may have."""
+
+    address: Address = "127.0.0.1"
+    port: Port = 18000
+    plaintext: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    coalesce_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
+        missing = [name for name in ("certificate", "key", "client_ca") if getattr(self, name) is None]
+        if self.plaintext and not ipaddress.ip_address(self.address).is_loopback:
+            raise ValueError(
+                f"plaintext is for loopback only, and {self.address} is not: set certificate, key, client_ca"
+            )
+        if not self.plaintext and missing:
+            raise ValueError(f"mTLS needs {', '.join(missing)} (or plaintext = true on loopback)")
+        return self
+
+
+class Http(_Part):
+    """Where the API, the metrics and the health are answered."""
+
+    address: Address = "127.0.0.1"
+    port: Port = 18080
+
+
+class Edge(_Part):
+    """What Envoy is told. ``redirect_port``: the https port as clients see it; unset, it is ``https_port``.
+
+    ``removal_grace``: seconds that a removed pod's cluster stays after the routes to it are gone.
+    """
+
+    address: Address = "127.0.0.1"
+    https_port: Annotated[int, Field(ge=1, le=65535)] = 10443
+    http_port: Annotated[int, Field(ge=1, le=65535)] = 10080
+    redirect_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    tables: Annotated[int, Field(ge=1, le=4096)] = 512
+    certificates: Path = Path("certificates")
+    certificate: str = "edge"
+    removal_grace: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    connect_timeout: Seconds = 1.0
+
+
+class Log(_Part):
+    """``auto``: for people on a terminal, JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="POINTSMAN_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+    _file: ClassVar[dict[str, Any]] = {}
+
+    gds: Gds = Gds()
+    xds: Xds
+    http: Http = Http()
+    edge: Edge = Edge()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # What is passed in comes from the file, and the environment has the last word.
+        return env_settings, init_settings
+
+
+def load(path: Path | None) -> Settings:
+    """The settings of ``path``, or of the environment alone. Raises SettingsError, naming each wrong setting."""
+    given: dict[str, Any] = {}
+    base = Path.cwd()
+    if path is not None:
+        base = path.resolve().parent
+        try:
+            given = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise SettingsError(f"settings file {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"settings file {path} is not TOML: {error}") from None
+    try:
+        settings = Settings(**{"xds": {}, **given})
+    except ValidationError as error:
+        source = f"settings file {path}" if path else "settings"
+        raise SettingsError("; ".join(f"{source}: {_line(dict(line))}" for line in error.errors())) from None
+    return _resolved(settings, base)
+
+
+def _line(error: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" + ("" if isinstance(error["input"], dict) else f", not {str(error['input'])[:80]!r}")
+
+
+def _resolved(settings: Settings, base: Path) -> Settings:
+    xds = {name: base / path for name in ("certificate", "key", "client_ca") if (path := getattr(settings.xds, name))}
+    edge = {"certificates": base / settings.edge.certificates}
+    return settings.model_copy(
+        update={"xds": settings.xds.model_copy(update=xds), "edge": settings.edge.model_copy(update=edge)}
+    )
