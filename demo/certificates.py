@@ -1,7 +1,7 @@
 """A local CA and what it signs: the edge's certificate, and both sides of the xDS connection's mTLS.
 
-``python -m demo.certificates FOLDER`` writes ca.crt, and with their keys xds-server.crt, envoy.crt, certificates/edge.crt.
-For trying things out only: the CA's own key is thrown away.
+``python -m demo.certificates FOLDER`` writes ca.crt and, each with its key, xds-server.crt, envoy.crt and
+certificates/edge.crt. For trying things out only: the CA's own key is thrown away.
 """
 
 from __future__ import annotations

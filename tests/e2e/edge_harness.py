@@ -1,0 +1,164 @@
+"""A running edge, and what the tests do to it: ask it as a client would, change GDS, wait for what must come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from demo.system import LOOPBACK, Ports, System
+
+PATIENCE = 20.0
+"""Seconds in which a change must be at the edge, on a machine that is busy with other things."""
+
+RUNNING = ("pod1", "pod2", "pod3")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    pod: str
+    headers: Mapping[str, str]
+    seen: Mapping[str, Any]
+    """What the pod says that it was sent."""
+
+
+class Edge:
+    """Three pods run behind it. Each request is made on a connection of its own unless `session` is used."""
+
+    def __init__(self, system: System, pods: Mapping[str, int]) -> None:
+        self.system = system
+        self.pods = pods
+        self.gds = httpx.Client(base_url=system.gds_url, timeout=30, trust_env=False)
+        self.http = {h2: self._client(h2) for h2 in (False, True)}
+
+    def close(self) -> None:
+        for client in (self.gds, *self.http.values()):
+            client.close()
+
+    def ask(self, host: str, path: str = "/", *, h2: bool = False, headers: Mapping[str, str] | None = None) -> Answer:
+        """A request over https. The Host header is sent as given; SNI is a name of the certificate."""
+        url = f"https://{LOOPBACK}:{self.system.ports.edge_https}{path}"
+        extensions = {"sni_hostname": "edge.example.com"}
+        sent = {"host": host, **(headers or {})}
+        return _answer(self.http[h2].get(url, headers=sent, extensions=extensions))
+
+    def ask_plain(self, host: str, path: str = "/") -> Answer:
+        """A request over http, which is only redirected."""
+        url = f"http://{LOOPBACK}:{self.system.ports.edge_http}{path}"
+        return _answer(self.http[False].get(url, headers={"host": host}))
+
+    def put(self, domain: str, pod: str) -> int:
+        answer = self.gds.put(f"/backend/{domain}", json={"pod": pod})
+        assert answer.status_code in (200, 201), answer.text
+        return int(answer.json()["revision"])
+
+    def delete(self, domain: str) -> None:
+        assert self.gds.delete(f"/backend/{domain}").status_code == 204
+
+    def load(self, *records: Mapping[str, str]) -> None:
+        answer = self.gds.post("/backends", content="".join(json.dumps(record) + "\n" for record in records))
+        assert answer.status_code == 200, answer.text
+
+    def put_pod(self, name: str, *ports: int, **more: object) -> None:
+        endpoints = [{"address": LOOPBACK, "port": port} for port in ports]
+        answer = self.gds.put(f"/pods/{name}", json={"datacenter": "dc1", "endpoints": endpoints, **more})
+        assert answer.status_code in (200, 201), answer.text
+
+    def becomes(self, host: str, pod: str, **how: Any) -> None:
+        """``host`` is answered by ``pod`` within PATIENCE; "" stands for a 404."""
+        wanted = (200, pod) if pod else (404, "")
+        until(
+            lambda: (answer := self.ask(host, **how)).status == wanted[0] and answer.pod == wanted[1], f"{host} → {pod}"
+        )
+
+    def nodes(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = httpx.get(f"{self.system.api_url}/api/v1/nodes", trust_env=False).json()
+        return answer
+
+    def config_dump(self, resource: str) -> list[dict[str, Any]]:
+        url = f"{self.system.admin_url}/config_dump?resource={resource}"
+        answer: list[dict[str, Any]] = httpx.get(url, trust_env=False).json().get("configs", [])
+        return answer
+
+    def stats(self, like: str) -> dict[str, int]:
+        text = httpx.get(f"{self.system.admin_url}/stats?filter={like}", trust_env=False).text
+        pairs = (line.rsplit(": ", 1) for line in text.splitlines())
+        return {name: int(value) for name, value in pairs if value.isdigit()}
+
+    def _client(self, h2: bool) -> httpx.Client:
+        return httpx.Client(http1=not h2, http2=h2, verify=self.system.tls(), timeout=30, trust_env=False)
+
+
+def until(ready: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
+    while not ready():
+        assert time.monotonic() < end, f"not within {patience:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None, domains: int = 200
+) -> Iterator[Edge]:
+    """An edge with ``domains`` customers on three pods; all parts are ended when the block ends."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in RUNNING]
+        pods = {name: sock.getsockname()[1] for name, sock in zip(RUNNING, sockets, strict=True)}
+    system = System(folder, Ports.free(), settings or {}, heartbeat=1.0)
+    system.prepare()
+    system.load(
+        customers(domains),
+        [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()],
+    )
+    try:
+        system.start_gds()
+        system.start_control_plane()
+        system.start_envoy()
+        for name, port in pods.items():
+            system.start_pod(name, port)
+        for name, port in pods.items():
+            system.wait_pod(name, port)
+        system.wait_gds()
+        system.wait_control_plane()
+        system.wait_envoy()
+        edge = Edge(system, pods)
+        until(lambda: edge.ask("t0.example.com").status == 200, "the first answer")
+        with contextlib.closing(edge):
+            yield edge
+    finally:
+        system.stop()
+
+
+def customers(count: int) -> list[tuple[str, str]]:
+    return [(f"{_prefix(n)}{n}.example.com", RUNNING[n % len(RUNNING)]) for n in range(count)]
+
+
+def _prefix(number: int) -> str:
+    return "t" if number == 0 else chr(ord("a") + number % 26)
+
+
+def raw(edge: Edge, request: bytes) -> bytes:
+    """The first bytes answered to ``request``, sent as it stands over TLS."""
+    context = edge.system.tls()
+    with (
+        socket.create_connection((LOOPBACK, edge.system.ports.edge_https), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="edge.example.com") as tls,
+    ):
+        tls.sendall(request)
+        with contextlib.suppress(ssl.SSLError):
+            return tls.recv(4096)
+    return b""
+
+
+def _answer(response: httpx.Response) -> Answer:
+    seen = response.json() if response.headers.get("content-type") == "application/json" else {}
+    return Answer(response.status_code, response.headers.get("x-pod", ""), response.headers, seen)

@@ -1,0 +1,217 @@
+"""What is changed in GDS is seen at a real Envoy, without a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from edge_harness import Edge, until
+
+from demo.certificates import write_all
+
+
+@pytest.fixture(autouse=True)
+def no_restart(edge: Edge) -> Iterator[None]:
+    pids = {name: part.pid for name, part in edge.system.parts.items()}
+    yield
+    assert {name: part.pid for name, part in edge.system.parts.items() if name in pids} == pids
+
+
+def test_a_new_domain_is_routed_a_moved_one_follows_and_a_deleted_one_is_gone(edge: Edge) -> None:
+    edge.put("new.example.com", "pod1")
+    edge.becomes("new.example.com", "pod1")
+    edge.put("new.example.com", "pod2")
+    edge.becomes("new.example.com", "pod2")
+    edge.delete("new.example.com")
+    edge.becomes("new.example.com", "")
+
+
+def test_a_wildcard_answers_for_what_has_no_entry_of_its_own(edge: Edge) -> None:
+    edge.put("*.wild.example.com", "pod3")
+    edge.put("own.wild.example.com", "pod1")
+    edge.becomes("own.wild.example.com", "pod1")
+    for host in ("any.wild.example.com", "a.b.wild.example.com", "9-x.wild.example.com", "QQ.WILD.example.com"):
+        edge.becomes(host, "pod3")
+    assert edge.ask("wild.example.com").status == 404
+    edge.delete("*.wild.example.com")
+    edge.becomes("any.wild.example.com", "")
+    assert edge.ask("own.wild.example.com").pod == "pod1"
+
+
+def test_ten_thousand_domains_come_in_one_transaction(edge: Edge) -> None:
+    domains = [f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}-bulk{n}.example.com" for n in range(10_000)]
+    edge.load(*({"op": "put", "domain": domain, "pod": f"pod{n % 3 + 1}"} for n, domain in enumerate(domains)))
+    for number in (0, 1, 2, 4_999, 9_998, 9_999):
+        edge.becomes(domains[number], f"pod{number % 3 + 1}")
+    # All of a transaction comes in one publish: once the last table is there, so is every domain.
+    sample = range(0, 10_000, 97)
+    until(lambda: all(edge.ask(domains[n]).pod == f"pod{n % 3 + 1}" for n in sample), "every sampled domain")
+    edge.load(*({"op": "delete", "domain": domain} for domain in domains))
+    edge.becomes(domains[0], "")
+    edge.becomes(domains[9_999], "")
+
+
+def test_a_new_pod_takes_a_domain_and_no_request_meets_a_cold_cluster(edge: Edge) -> None:
+    edge.put("cold.example.com", "pod1")
+    edge.becomes("cold.example.com", "pod1")
+    for turn in range(5):
+        name = f"fresh{turn}"
+        edge.put_pod(name, edge.pods["pod2"])
+        edge.put("cold.example.com", name)
+        seen = set()
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            answer = edge.ask("cold.example.com")
+            seen.add(answer.status)
+            if answer.pod == "pod2":
+                break
+        assert seen == {200}
+        assert answer.pod == "pod2"
+        edge.put("cold.example.com", "pod1")
+        edge.becomes("cold.example.com", "pod1")
+        assert edge.gds.delete(f"/pods/{name}").status_code == 204
+
+
+def test_a_pods_endpoints_change_under_its_domains(edge: Edge) -> None:
+    edge.put_pod("moving", edge.pods["pod1"])
+    edge.put("ends.example.com", "moving")
+    edge.becomes("ends.example.com", "pod1")
+    edge.put_pod("moving", edge.pods["pod3"])
+    edge.becomes("ends.example.com", "pod3")
+    edge.put_pod("moving", edge.pods["pod2"], max_connections=77)
+    edge.becomes("ends.example.com", "pod2")
+    (cluster,) = [c for c in edge.config_dump("dynamic_active_clusters") if c["cluster"]["name"] == "moving"]
+    assert cluster["cluster"]["circuit_breakers"]["thresholds"][0]["max_connections"] == 77
+
+
+def test_a_removed_pods_cluster_goes(edge: Edge) -> None:
+    edge.put_pod("leaving", edge.pods["pod1"])
+    edge.put("leave.example.com", "leaving")
+    edge.becomes("leave.example.com", "pod1")
+    edge.put("leave.example.com", "pod2")
+    assert edge.gds.delete("/pods/leaving").status_code == 204
+    edge.becomes("leave.example.com", "pod2")
+
+    def clusters() -> set[str]:
+        return {c["cluster"]["name"] for c in edge.config_dump("dynamic_active_clusters")}
+
+    until(lambda: "leaving" not in clusters(), "the cluster is gone")
+    assert edge.ask("leave.example.com").pod == "pod2"
+
+
+def test_a_pod_without_endpoints_is_a_503_and_harms_nobody(edge: Edge) -> None:
+    edge.put_pod("empty")
+    edge.put("empty.example.com", "empty")
+    until(lambda: edge.ask("empty.example.com").status == 503, "the pod without endpoints answers 503")
+    assert edge.ask("t0.example.com").status == 200
+
+
+def test_records_that_cannot_be_used_are_shown_and_the_rest_goes_on(edge: Edge) -> None:
+    edge.put_pod("named", edge.pods["pod1"])
+    answer = edge.gds.put("/pods/named", json={"endpoints": [{"address": "pod.internal", "port": 80}]})
+    if answer.status_code in (200, 201):  # the contract leaves names open; EDS takes addresses only
+        until(lambda: _aside(edge, "pod", "named"), "the pod is set aside")
+    edge.put("after.example.com", "pod1")
+    edge.becomes("after.example.com", "pod1")
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(edge: Edge) -> None:
+    import socket
+
+    def shown() -> bytes:
+        import ssl
+
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection(("127.0.0.1", edge.system.ports.edge_https), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="edge.example.com") as tls,
+        ):
+            return tls.getpeercert(binary_form=True) or b""
+
+    before = shown()
+    other = edge.system.folder / "renewed"
+    write_all(other)
+    folder = edge.system.folder / "certs" / "certificates"
+    kept = {name: (folder / name).read_bytes() for name in ("edge.key", "edge.crt")}
+    (folder / "edge.crt").write_bytes(b"broken")
+    time.sleep(0.5)
+    assert shown() == before
+    for name in ("edge.key", "edge.crt"):
+        (folder / name).write_bytes((other / "certificates" / name).read_bytes())
+    until(lambda: shown() != before, "the renewed certificate")
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    until(lambda: shown() == before, "the first certificate again")
+
+
+def test_a_thousand_moves_under_load_lose_no_request_and_leave_none_behind(edge: Edge) -> None:
+    """No request fails, and none is answered by a pod that its domain had left more than a second before."""
+    domains = [f"{chr(97 + n % 26)}x-load{n}.example.com" for n in range(20)]
+    edge.load(*({"op": "put", "domain": domain, "pod": "pod1"} for domain in domains))
+    for domain in domains:
+        edge.becomes(domain, "pod1")
+    history: dict[str, list[tuple[float, str]]] = {domain: [(time.monotonic(), "pod1")] for domain in domains}
+    failures: list[str] = []
+    asked = [0]
+    stop = threading.Event()
+
+    def load(worker: int) -> None:
+        client = edge._client(h2=worker % 2 == 0)
+        with client:
+            turn = worker
+            while not stop.is_set():
+                turn += 1
+                domain = domains[turn % len(domains)]
+                began = time.monotonic()
+                try:
+                    response = client.get(
+                        f"https://127.0.0.1:{edge.system.ports.edge_https}/",
+                        headers={"host": domain},
+                        extensions={"sni_hostname": "edge.example.com"},
+                    )
+                except Exception as error:
+                    failures.append(f"{domain}: {error!r}")
+                    continue
+                asked[0] += 1
+                pod = response.headers.get("x-pod", "")
+                if response.status_code != 200:
+                    failures.append(f"{domain}: {response.status_code} {response.text[:80]}")
+                elif not _may_answer(history[domain], pod, began):
+                    failures.append(f"{domain}: answered by {pod}, which it had left more than a second before")
+
+    workers = [threading.Thread(target=load, args=(n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for number in range(1_000):
+        domain = domains[number % len(domains)]
+        pod = f"pod{(number // len(domains) + 1) % 3 + 1}"
+        history[domain].append((float("inf"), pod))
+        edge.put(domain, pod)
+        history[domain][-1] = (time.monotonic(), pod)
+    moved_at = time.monotonic()
+    until(lambda: all(edge.ask(domain).pod == history[domain][-1][1] for domain in domains), "the last moves")
+    time.sleep(max(0.0, moved_at + 1.5 - time.monotonic()))
+    stop.set()
+    for worker in workers:
+        worker.join()
+    assert not failures, f"{len(failures)} of {asked[0]}: {failures[:5]}"
+    assert asked[0] > 500
+    (node,) = edge.nodes()
+    assert [kind["nacked"] for kind in node["types"]] == [0] * len(node["types"])
+
+
+def _may_answer(moves: list[tuple[float, str]], pod: str, began: float) -> bool:
+    """``moves`` are (when GDS had answered, pod): a pod may answer until a second after the next move was."""
+    moves = list(moves)
+    ends = [when for when, _ in moves[1:]] + [float("inf")]
+    return any(name == pod and began <= end + 1.0 for (_, name), end in zip(moves, ends, strict=True))
+
+
+def _aside(edge: Edge, kind: str, name: str) -> bool:
+    import httpx
+
+    records = httpx.get(f"{edge.system.api_url}/api/v1/set-aside", trust_env=False).json()["records"]
+    return any((record["kind"], record["name"]) == (kind, name) for record in records)
