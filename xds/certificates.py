@@ -33,7 +33,7 @@ def read_folder(folder: Path) -> tuple[list[CertificatePair], list[CertificateEr
 def read_pair(certificate: Path, private: Path) -> CertificatePair:
     """A chain and its key, named after the certificate's file. Raises CertificateError when they can't be used."""
     chain, key = read_pem(certificate), read_pem(private)
-    leaf = _leaf(certificate, chain)
+    leaf = _certificates(certificate, chain)[0]
     try:
         public = load_pem_private_key(key, password=None).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -41,6 +41,13 @@ def read_pair(certificate: Path, private: Path) -> CertificatePair:
     if _public(public) != _public(leaf.public_key()):
         raise CertificateError(f"key {private} does not belong to the certificate {certificate}")
     return CertificatePair(certificate.stem, chain, key, leaf.not_valid_after_utc.isoformat())
+
+
+def read_authorities(path: Path) -> bytes:
+    """One or more CA certificates, PEM. Raises CertificateError when they can't be used."""
+    content = read_pem(path)
+    _certificates(path, content)
+    return content
 
 
 def read_pem(path: Path) -> bytes:
@@ -51,10 +58,11 @@ def read_pem(path: Path) -> bytes:
         raise CertificateError(f"certificate file {path}: {error.strerror}") from None
 
 
-def _leaf(path: Path, chain: bytes) -> x509.Certificate:
+def _certificates(path: Path, content: bytes) -> list[x509.Certificate]:
+    """At least one."""
     try:
-        return x509.load_pem_x509_certificates(chain)[0]
-    except (ValueError, IndexError) as error:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
         raise CertificateError(f"certificate {path}: not PEM ({error})") from None
 
 

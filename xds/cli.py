@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,8 @@ def serve(
     ] = None,
 ) -> None:
     """Follows GDS and serves xDS until SIGTERM or Ctrl-C."""
+    # gRPC's core writes lines of its own to stderr, also for what is told below in one line and in our words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from xds import control_plane, settings  # what takes long to import is not needed for --help
 
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from edge_harness import Edge, until
 
@@ -118,11 +121,7 @@ def test_records_that_cannot_be_used_are_shown_and_the_rest_goes_on(edge: Edge) 
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(edge: Edge) -> None:
-    import socket
-
     def shown() -> bytes:
-        import ssl
-
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with (
@@ -211,7 +210,5 @@ def _may_answer(moves: list[tuple[float, str]], pod: str, began: float) -> bool:
 
 
 def _aside(edge: Edge, kind: str, name: str) -> bool:
-    import httpx
-
     records = httpx.get(f"{edge.system.api_url}/api/v1/set-aside", trust_env=False).json()["records"]
     return any((record["kind"], record["name"]) == (kind, name) for record in records)

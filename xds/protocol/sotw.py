@@ -95,7 +95,7 @@ class SotwType:
         # and its wildcard rule).
         every = self.kind.wildcard and (ALL in names or (not names and not self._named))
         self._named = self._named or bool(names)
-        new = wanted - self._names
+        new = [name for name in dict.fromkeys(names) if name in wanted and name not in self._names]
         if every and not self._wildcard:
             self._must_answer = True
         if self.kind.wildcard and self._began and not every and (self._wildcard or wanted != self._names):

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import structlog
 
-from xds.certificates import read_pair, read_pem
+from xds.certificates import read_authorities, read_pair
 from xds.errors import CertificateError
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ def mtls(certificate: Path, key: Path, client_ca: Path) -> grpc.ServerCredential
 
 def _read(certificate: Path, key: Path, client_ca: Path) -> tuple[bytes, bytes, bytes]:
     pair = read_pair(certificate, key)
-    return pair.chain, pair.key, read_pem(client_ca)
+    return pair.chain, pair.key, read_authorities(client_ca)
 
 
 def _configuration(chain: bytes, key: bytes, client_ca: bytes) -> grpc.ServerCertificateConfiguration:
