@@ -20,8 +20,10 @@ CUSTOMERS = 10_000
 RUNNING = 3
 PODS = 5
 POD_PORT = 20_000  # pod1 is on the next one
-WORDS = ("acme", "birch", "cobalt", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper")
-WORDS += ("kestrel", "lumen", "maple", "nimbus", "onyx", "prairie", "quartz", "raven", "summit", "tundra")
+WORDS = [
+    *("acme", "birch", "cobalt", "delta", "ember", "fjord", "granite", "harbor", "indigo", "juniper"),
+    *("kestrel", "lumen", "maple", "nimbus", "onyx", "prairie", "quartz", "raven", "summit", "tundra"),
+]
 
 
 class Ended(Exception):
