@@ -26,10 +26,11 @@ class Peer:
 
     cache: Cache
     auto: bool = True
+    response_bytes: int = 3_500_000
     stream: Stream = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stream = Stream(self.cache.view)
+        self.stream = Stream(self.cache.view, response_bytes=self.response_bytes)
         self.cache.watch(self.stream.changed)
 
     def delta(

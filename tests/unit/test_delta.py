@@ -8,8 +8,8 @@ from protocol_peer import NODE, Peer, publish
 
 from xds.cache import Cache
 from xds.errors import ProtocolError
-from xds.protocol import delta as delta_module
 from xds.protocol.messages import DeltaRequest, DeltaResponse, SotwRequest, SotwResponse
+from xds.protocol.state import Settled
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, resource
 
 
@@ -143,6 +143,17 @@ def test_what_was_rejected_is_not_sent_again_until_it_changes(cache: Cache) -> N
     assert peer.said() == ["RouteConfiguration: +a +b"]
 
 
+def test_an_answer_says_what_it_answered(cache: Cache) -> None:
+    publish(cache, ROUTE, a="1")
+    peer = Peer(cache, auto=False)
+    settled = peer.stream.receive(DeltaRequest(ROUTE.url, ("a", "b"), node=NODE))
+    assert settled is None
+    (first,) = peer.take()
+    settled = peer.stream.receive(DeltaRequest(ROUTE.url, nonce=first.nonce, error="a is bad"))
+    assert settled == Settled(ROUTE, {"a": resource(ROUTE, "a", b"1").version, "b": None}, "a is bad")
+    assert peer.stream.states()[0].rejected == ("a", "b")
+
+
 def test_a_rejection_that_subscribes_gets_the_new_name_only(cache: Cache) -> None:
     publish(cache, ROUTE, a="1", b="1")
     peer = Peer(cache, auto=False)
@@ -191,10 +202,9 @@ def test_a_changed_cluster_brings_its_endpoints_again(cache: Cache) -> None:
     assert peer.said() == ["Cluster: +a", "ClusterLoadAssignment: +a"]
 
 
-def test_a_large_state_comes_in_several_responses(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delta_module, "MAX_RESPONSE", 250)
+def test_a_large_state_comes_in_several_responses(cache: Cache) -> None:
     publish(cache, CLUSTER, **{f"c{n}": "x" * 40 for n in range(6)})
-    taken = Peer(cache).delta(CLUSTER)
+    taken = Peer(cache, response_bytes=250).delta(CLUSTER)
     assert len(taken) == 3
     assert sorted(name for line in taken for name in line.split()[1:]) == [f"+c{n}" for n in range(6)]
 

@@ -8,24 +8,35 @@ may withhold an ACK until they are (Envoy does while clusters warm).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 
 from xds.protocol.messages import DeltaRequest, DeltaResponse
-from xds.protocol.state import TypeState
+from xds.protocol.state import NAMES_SHOWN, ResourceStatus, Settled, TypeState
 from xds.resources.types import Resource, ResourceType
 
 ALL = "*"
-MAX_RESPONSE = 3_500_000
-"""Bytes of resources in one response: below the 4 MiB that gRPC clients accept unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One response in flight: the versions in it, None for a removal, and those that the client held before."""
+
+    versions: dict[str, str | None]
+    before: dict[str, str | None]
+    digest: str
 
 
 class DeltaType:
-    """``resources`` is the cache's live view of the type."""
+    """``resources`` is the cache's live view of the type, ``response_bytes`` what the resources of one response may
+    take together."""
 
-    def __init__(self, kind: ResourceType, resources: Mapping[str, Resource]) -> None:
+    def __init__(self, kind: ResourceType, resources: Mapping[str, Resource], response_bytes: int) -> None:
         self.kind = kind
         self.state = TypeState(kind.name)
         self._resources = resources
+        self._response_bytes = response_bytes
         self._began = False
         self._subscribed: set[str] = set()
         self._wildcard = False
@@ -33,16 +44,17 @@ class DeltaType:
         self._pushes: dict[str, None] = {}
         self._answers: dict[str, None] = {}
         self._must_answer = False
-        self._in_flight: dict[str, tuple[dict[str, str | None], str]] = {}
-        self._rejected: dict[str, None] = {}
+        self._in_flight: dict[str, _Sent] = {}
+        self._rejected: dict[str, tuple[str, str]] = {}
 
     @property
     def unsettled(self) -> bool:
         """Something is to be sent, or was sent and isn't ACKed."""
         return bool(self._in_flight or self._pushes or self._answers or self._must_answer)
 
-    def receive(self, request: DeltaRequest) -> None:
-        self._settle(request.nonce, request.error)
+    def receive(self, request: DeltaRequest) -> Settled | None:
+        """What the request ACKed or NACKed, if anything."""
+        settled = self._settle(request.nonce, request.error)
         if not self._began:
             self._begin(request)
         else:
@@ -51,6 +63,7 @@ class DeltaType:
         for name in request.unsubscribe:
             self._unsubscribe(name)
         self.state.wildcard, self.state.subscribed = self._wildcard, len(self._subscribed)
+        return settled
 
     def changed(self, names: Iterable[str]) -> None:
         """These differ now in the cache. What was NACKed together with one of them is tried again with it."""
@@ -60,12 +73,20 @@ class DeltaType:
                 self._pushes[name] = None
                 touched = touched or name in self._rejected
         if touched:
-            self._pushes.update(self._rejected)
+            self._pushes.update(dict.fromkeys(self._rejected))
             self._rejected.clear()
 
     def again(self, names: Iterable[str]) -> None:
         """Sends these once more, at whatever version the client holds."""
         self._answers.update(dict.fromkeys(name for name in names if name in self._subscribed))
+
+    def statuses(self) -> Iterator[ResourceStatus]:
+        """What the client holds, was sent, rejected or misses."""
+        in_flight = {name for sent in self._in_flight.values() for name in sent.versions}
+        names = dict.fromkeys([*self._held, *self._rejected, *self._subscribed])
+        for name in sorted(names):
+            version, error = self._rejected.get(name, ("", ""))
+            yield ResourceStatus(name, self._held.get(name, ""), name in in_flight, version, error)
 
     def next_response(self, nonce: str, *, pushes: bool) -> DeltaResponse | None:
         """The next response, or None when there is nothing to say. ``pushes``: not only answers may be sent."""
@@ -119,8 +140,9 @@ class DeltaType:
                 self._answers[name] = None
         for gone in dropped:
             self._held.pop(gone, None)
-            for waiting in (self._answers, self._pushes, self._rejected):
-                waiting.pop(gone, None)
+            self._answers.pop(gone, None)
+            self._pushes.pop(gone, None)
+            self._rejected.pop(gone, None)
 
     def _wanted(self, name: str) -> bool:
         return self._wildcard or name in self._subscribed
@@ -128,12 +150,12 @@ class DeltaType:
     def _collect(
         self, due: dict[str, None], resources: list[Resource], removed: list[str], size: int, *, forced: bool
     ) -> int:
-        """Moves what is due into the response, up to MAX_RESPONSE bytes; the rest stays due."""
+        """Moves what is due into the response, up to ``response_bytes``; the rest stays due."""
         taken = {resource.name for resource in resources}.union(removed)
         for name in list(due):
             resource = self._resources.get(name)
             if resource is not None and name not in taken and (forced or self._held.get(name) != resource.version):
-                if resources and size + len(resource.any) > MAX_RESPONSE:
+                if resources and size + len(resource.any) > self._response_bytes:
                     break
                 resources.append(resource)
                 size += len(resource.any)
@@ -143,6 +165,8 @@ class DeltaType:
         return size
 
     def _sent(self, nonce: str, resources: list[Resource], removed: list[str]) -> None:
+        versions: dict[str, str | None] = {resource.name: resource.version for resource in resources}
+        versions |= dict.fromkeys(removed)
         before: dict[str, str | None] = {}
         for resource in resources:
             before[resource.name] = self._held.get(resource.name)
@@ -152,33 +176,36 @@ class DeltaType:
             before[name] = self._held.pop(name, None)
             self._rejected.pop(name, None)
         version = _digest(resources, removed)
-        self._in_flight[nonce] = before, version
+        self._in_flight[nonce] = _Sent(versions, before, version)
         self.state.sent += 1
         self.state.version_sent = version
         self.state.in_flight, self.state.resources = len(self._in_flight), len(self._held)
 
-    def _settle(self, nonce: str, error: str | None) -> None:
+    def _settle(self, nonce: str, error: str | None) -> Settled | None:
         if nonce not in self._in_flight:
-            return
+            return None
         for older in list(self._in_flight):
             if older == nonce:
                 break
             del self._in_flight[older]
-        before, version = self._in_flight.pop(nonce)
+        sent = self._in_flight.pop(nonce)
+        settled = Settled(self.kind, sent.versions, error)
         self.state.in_flight = len(self._in_flight)
         if error is None:
             self.state.acked += 1
-            self.state.version_acked = version
-            return
+            self.state.version_acked = sent.digest
+            return settled
         self.state.nacked += 1
-        self.state.last_nack, self.state.version_nacked = error, version
-        for name, held in before.items():
+        self.state.last_nack, self.state.version_nacked = error, sent.digest
+        self.state.rejected = tuple(islice(sent.versions, NAMES_SHOWN))
+        for name, held in sent.before.items():
             if held is None:
                 self._held.pop(name, None)
             else:
                 self._held[name] = held
             if self._wanted(name):
-                self._rejected[name] = None
+                self._rejected[name] = sent.versions[name] or "", error
+        return settled
 
 
 def _digest(resources: list[Resource], removed: list[str]) -> str:

@@ -8,10 +8,11 @@ what a response doesn't hold; of the others only what changed or was newly asked
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from xds.protocol.messages import SotwRequest, SotwResponse
-from xds.protocol.state import TypeState
+from xds.protocol.state import NAMES_SHOWN, ResourceStatus, Settled, TypeState
 from xds.resources.types import Resource, ResourceType
 
 ALL = "*"
@@ -35,18 +36,21 @@ class SotwType:
         self._nonce = ""
         self._waiting = False
         self._before: dict[str, str] = {}
+        self._sent: dict[str, str | None] = {}
+        self._rejected: dict[str, tuple[str, str]] = {}
 
     @property
     def unsettled(self) -> bool:
         """Something is to be sent, or was sent and isn't ACKed."""
         return bool(self._waiting or self._pushes or self._answers or self._must_answer)
 
-    def receive(self, request: SotwRequest) -> None:
-        if self._waiting and request.nonce == self._nonce:
-            self._settle(request.error)
+    def receive(self, request: SotwRequest) -> Settled | None:
+        """What the request ACKed or NACKed, if anything."""
+        settled = self._settle(request.error) if self._waiting and request.nonce == self._nonce else None
         self._take_names(request.names)
         self._began = True
         self.state.wildcard, self.state.subscribed = self._wildcard, len(self._names)
+        return settled
 
     def changed(self, names: Iterable[str]) -> None:
         """These differ now in the cache."""
@@ -57,6 +61,13 @@ class SotwType:
     def again(self, names: Iterable[str]) -> None:
         """Sends these once more, at whatever version the client holds."""
         self._answers.update(dict.fromkeys(name for name in names if name in self._names))
+
+    def statuses(self) -> Iterator[ResourceStatus]:
+        """What the client holds, was sent, rejected or misses."""
+        in_flight = self._sent if self._waiting else {}
+        for name in sorted({*self._held, *self._rejected, *self._names}):
+            version, error = self._rejected.get(name, ("", ""))
+            yield ResourceStatus(name, self._held.get(name, ""), name in in_flight, version, error)
 
     def next_response(self, nonce: str, *, pushes: bool) -> SotwResponse | None:
         """The next response, or None when there is nothing to say. ``pushes``: not only answers may be sent."""
@@ -82,7 +93,10 @@ class SotwType:
         self._before = dict(self._held)
         if self.kind.wildcard:
             self._held.clear()
-        self._held.update({resource.name: resource.version for resource in chosen})
+        self._sent = {resource.name: resource.version for resource in chosen}
+        self._held.update((resource.name, resource.version) for resource in chosen)
+        for made in chosen:
+            self._rejected.pop(made.name, None)
         self._nonce, self._waiting = nonce, True
         version = _digest(self._held)
         self.state.sent += 1
@@ -104,22 +118,28 @@ class SotwType:
             self._held.pop(gone, None)
             self._answers.pop(gone, None)
             self._pushes.pop(gone, None)
+            self._rejected.pop(gone, None)
         self._names, self._wildcard = wanted, every
         self._answers.update(dict.fromkeys(name for name in new if not every or name not in self._held))
 
     def _wanted(self, name: str) -> bool:
         return self._wildcard or name in self._names
 
-    def _settle(self, error: str | None) -> None:
+    def _settle(self, error: str | None) -> Settled:
         self._waiting = False
+        settled = Settled(self.kind, self._sent, error)
         self.state.in_flight = 0
         if error is None:
             self.state.acked += 1
             self.state.version_acked = self.state.version_sent
-            return
+            return settled
         self.state.nacked += 1
         self.state.last_nack, self.state.version_nacked = error, self.state.version_sent
+        self.state.rejected = tuple(islice(self._sent, NAMES_SHOWN))
         self._held = self._before
+        for name, version in self._sent.items():
+            self._rejected[name] = version or "", error
+        return settled
 
 
 def _digest(held: Mapping[str, str]) -> str:

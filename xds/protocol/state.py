@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from xds.resources.types import ResourceType
+
+NAMES_SHOWN = 20
+"""Of the names in a NACKed response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a client ACKed, or NACKed when there is an ``error``. ``versions`` are those of the response that it
+    answered, by name; None stands for a removal."""
+
+    kind: ResourceType
+    versions: Mapping[str, str | None]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceStatus:
+    """One resource as one stream's client has it. ``version`` was sent last and isn't rejected, empty when nothing is
+    held; ``in_flight``: it isn't ACKed yet. ``rejected`` and ``error`` are of the newest NACK that it was part of,
+    empty since it was ACKed."""
+
+    name: str
+    version: str
+    in_flight: bool = False
+    rejected: str = ""
+    error: str = ""
 
 
 @dataclass(slots=True)
 class TypeState:
-    """Counts are of responses. ``version_sent`` and ``version_acked`` name the content that a response brought."""
+    """Counts are of responses. ``version_sent`` and ``version_acked`` name the content that a response brought.
+    ``rejected`` are the first names in the response that was NACKed last."""
 
     type: str
     wildcard: bool = False
@@ -21,3 +51,4 @@ class TypeState:
     version_acked: str = ""
     version_nacked: str = ""
     last_nack: str = ""
+    rejected: tuple[str, ...] = ()

@@ -14,27 +14,40 @@ from xds.errors import ProtocolError
 from xds.protocol.delta import DeltaType
 from xds.protocol.messages import DeltaRequest, Node, Request, Response, SotwRequest
 from xds.protocol.sotw import SotwType
-from xds.protocol.state import TypeState
+from xds.protocol.state import ResourceStatus, Settled, TypeState
 from xds.resources.types import BY_URL, CLUSTER, ENDPOINT, TYPES, Resource, ResourceType
+
+__all__ = ["Settled", "Stream"]
 
 View = Callable[[ResourceType], Mapping[str, Resource]]
 
 
 class Stream:
     """``view`` gives the live resources of a type: `xds.cache.Cache.view`. ``only`` is the one type of a stream that
-    carries a single type; None for an aggregated one."""
+    carries a single type; None for an aggregated one. ``response_bytes`` bounds the resources of one delta response:
+    below the 4 MiB that gRPC clients accept unless told otherwise. ``max_names`` bounds what one type may subscribe
+    to."""
 
-    def __init__(self, view: View, only: ResourceType | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        only: ResourceType | None = None,
+        *,
+        response_bytes: int = 3_500_000,
+        max_names: int = 100_000,
+    ) -> None:
         self.node: Node | None = None
         self.unknown: set[str] = set()
         self._view = view
         self._only = only
+        self._response_bytes = response_bytes
+        self._max_names = max_names
         self._types: dict[ResourceType, DeltaType | SotwType] = {}
         self._nonces = count(1)
         self._released = False
 
-    def receive(self, request: Request) -> None:
-        """Takes a request. Raises ProtocolError when the stream can't go on."""
+    def receive(self, request: Request) -> Settled | None:
+        """Takes a request; returns what it ACKed or NACKed. Raises ProtocolError when the stream can't go on."""
         if self.node is None:
             if request.node is None or not request.node.id:
                 raise ProtocolError("the first request has no node.id; set `node.id` in Envoy's bootstrap")
@@ -42,15 +55,14 @@ class Stream:
         kind = self._kind(request.type_url)
         if kind is None:
             self.unknown.add(request.type_url)
-            return
+            return None
         if kind not in self._types:
-            made = DeltaType if isinstance(request, DeltaRequest) else SotwType
-            self._types[kind] = made(kind, self._view(kind))
+            self._types[kind] = self._started(kind, request)
         match self._types[kind], request:
             case DeltaType() as delta, DeltaRequest():
-                delta.receive(request)
+                return delta.receive(request)
             case SotwType() as sotw, SotwRequest():
-                sotw.receive(request)
+                return sotw.receive(request)
             case _:
                 raise ProtocolError("delta and state-of-the-world requests came over one stream")
 
@@ -83,8 +95,17 @@ class Stream:
                     # Envoy warms a changed cluster until its endpoints come again, changed or not.
                     self._types[ENDPOINT].again(resource.name for resource in response.resources)
 
+    def resources(self, kind: ResourceType) -> Iterator[ResourceStatus]:
+        """Each resource of a type as the client has it, by name."""
+        return self._types[kind].statuses() if kind in self._types else iter(())
+
     def states(self) -> list[TypeState]:
         return [self._types[kind].state for kind in TYPES if kind in self._types]
+
+    def _started(self, kind: ResourceType, request: Request) -> DeltaType | SotwType:
+        if isinstance(request, DeltaRequest):
+            return DeltaType(kind, self._view(kind), self._response_bytes)
+        return SotwType(kind, self._view(kind))
 
     @property
     def _holds(self) -> bool:
