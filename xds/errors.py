@@ -29,3 +29,7 @@ class RecordError(PointsmanError):
 
 class ProtocolError(PointsmanError):
     """A peer broke the xDS protocol in a way that ends its stream."""
+
+
+class LimitError(ProtocolError):
+    """A peer asked for more than it may have; the message names the limit's setting."""

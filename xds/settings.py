@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, Vali
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from xds.errors import SettingsError
+from xds.server.limits import Limits
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -40,7 +41,10 @@ class Gds(_Part):
 
 
 class Xds(_Part):
-    """Where Envoys connect. mTLS unless ``plaintext``, which only loopback may have."""
+    """Where Envoys connect. mTLS unless ``plaintext``, which only loopback may have.
+
+    ``coalesce_ms``: changes that come within this time of a publish go together; one by one they go at once.
+    """
 
     address: Address = "127.0.0.1"
     port: Port = 18000
@@ -49,6 +53,7 @@ class Xds(_Part):
     key: Path | None = None
     client_ca: Path | None = None
     coalesce_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _secured(self) -> Self:

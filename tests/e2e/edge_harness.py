@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from demo.system import LOOPBACK, Ports, System
+from demo.system import LOOPBACK, Ports, System, free_ports
 
 PATIENCE = 20.0
 """Seconds in which a change must be at the edge, on a machine that is busy with other things."""
@@ -110,9 +110,7 @@ def running(
     folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None, domains: int = 200
 ) -> Iterator[Edge]:
     """An edge with ``domains`` customers on three pods; all parts are ended when the block ends."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in RUNNING]
-        pods = {name: sock.getsockname()[1] for name, sock in zip(RUNNING, sockets, strict=True)}
+    pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
     system = System(folder, Ports.free(), settings or {}, heartbeat=1.0)
     system.prepare()
     system.load(

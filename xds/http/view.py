@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xds.directory import Directory
 from xds.gds.mirror import MirrorStatus
 from xds.resources.routes import RouteTables
-from xds.server.xds import NodeState
+from xds.server.streams import NodeState
 
 
 @dataclass(frozen=True, slots=True)

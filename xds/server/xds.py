@@ -1,84 +1,73 @@
-"""The xDS port on grpc.aio: it carries bytes between sockets and `xds.protocol`, and knows who is connected."""
+"""The xDS port on grpc.aio: which services it offers, who is connected, and the gate before the first snapshot."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import grpc
 import structlog
+from envoy_data_plane.envoy.service.discovery.v3 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from xds.cache import Cache, Changed
-from xds.errors import ProtocolError, SettingsError
-from xds.protocol.messages import Request
-from xds.protocol.state import TypeState
-from xds.protocol.stream import Stream
+from xds.cache import Cache
+from xds.errors import LimitError, ProtocolError, SettingsError
+from xds.protocol.messages import Node
+from xds.protocol.stream import Settled, Stream
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, ResourceType
+from xds.server import csds
+from xds.server.descriptors import Method, reflect
+from xds.server.limits import Limits, exceeded
 from xds.server.requests import parse_delta, parse_sotw
+from xds.server.streams import Context, NodeState, OpenStream, Parse, Peer, Rim
 
 log = structlog.get_logger()
 
-HOLD = 1.0
-"""Seconds that routes wait for the ACK of the clusters they may lead to."""
-
-_OPTIONS = [
-    ("grpc.so_reuseport", 0),  # else a busy port is silently shared
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-]
-
-Parse = Callable[[bytes], Request]
-Context = grpc.aio.ServicerContext[bytes, bytes]
-
-_PREFIX = "/envoy.service."
-_SERVICES: dict[str, tuple[str, ResourceType | None]] = {
-    "discovery.v3.AggregatedDiscoveryService": ("AggregatedResources", None),
-    "cluster.v3.ClusterDiscoveryService": ("Clusters", CLUSTER),
-    "endpoint.v3.EndpointDiscoveryService": ("Endpoints", ENDPOINT),
-    "secret.v3.SecretDiscoveryService": ("Secrets", SECRET),
-    "listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
-    "route.v3.ScopedRoutesDiscoveryService": ("ScopedRoutes", SCOPE),
-    "route.v3.RouteDiscoveryService": ("Routes", ROUTE),
+_DISCOVERY: dict[str, tuple[str, ResourceType | None]] = {
+    "envoy.service.discovery.v3.AggregatedDiscoveryService": ("AggregatedResources", None),
+    "envoy.service.cluster.v3.ClusterDiscoveryService": ("Clusters", CLUSTER),
+    "envoy.service.endpoint.v3.EndpointDiscoveryService": ("Endpoints", ENDPOINT),
+    "envoy.service.secret.v3.SecretDiscoveryService": ("Secrets", SECRET),
+    "envoy.service.listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
+    "envoy.service.route.v3.ScopedRoutesDiscoveryService": ("ScopedRoutes", SCOPE),
+    "envoy.service.route.v3.RouteDiscoveryService": ("Routes", ROUTE),
 }
 
-
-@dataclass(frozen=True, slots=True)
-class NodeState:
-    """One stream of a connected Envoy. ``identity`` is its certificate's name, empty on plaintext."""
-
-    node: str
-    cluster: str
-    user_agent: str
-    peer: str
-    identity: str
-    variant: str
-    connected_seconds: float
-    types: list[TypeState]
-
-
-@dataclass(eq=False)
-class _Open:
-    stream: Stream
-    peer: str
-    identity: str
-    variant: str
-    since: float
+_METHODS = {
+    service: {
+        f"Stream{noun}": Method(DiscoveryRequest, DiscoveryResponse),
+        f"Delta{noun}": Method(DeltaDiscoveryRequest, DeltaDiscoveryResponse),
+    }
+    for service, (noun, _) in _DISCOVERY.items()
+}
 
 
 class XdsServer:
     """Answers nothing until `open_gate`: an empty directory must never reach an Envoy that holds a full one."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        limits: Limits | None = None,
+        *,
+        on_settled: Callable[[str, Settled], None] = lambda node, settled: None,
+    ) -> None:
         self._cache = cache
+        self._limits = limits or Limits()
         self._gate = asyncio.Event()
-        self._open: dict[_Open, None] = {}
+        self._open: dict[OpenStream, None] = {}
+        self._peers: Counter[str] = Counter()
+        self._health = health.aio.HealthServicer()
+        self._on_settled = on_settled
+        self._rim = Rim(self._limits, time.monotonic, self._admit, self._settled)
 
     def open_gate(self) -> None:
         """The directory is complete; streams are answered from now on."""
@@ -86,29 +75,19 @@ class XdsServer:
 
     def nodes(self) -> list[NodeState]:
         """The streams that have said who they are."""
-        now = time.monotonic()
-        return [
-            NodeState(
-                node=node.id,
-                cluster=node.cluster,
-                user_agent=node.user_agent,
-                peer=open_.peer,
-                identity=open_.identity,
-                variant=open_.variant,
-                connected_seconds=round(now - open_.since, 3),
-                types=open_.stream.states(),
-            )
-            for open_ in self._open
-            if (node := open_.stream.node) is not None
-        ]
+        return [state for stream in self._open if (state := stream.state()) is not None]
 
     @asynccontextmanager
     async def listening(
         self, address: str, port: int, credentials: grpc.ServerCredentials | None
     ) -> AsyncIterator[int]:
         """Serves while the block runs; yields the port. Raises SettingsError when the address can't be had."""
-        server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((_Handlers(self._serve),))
+        server = grpc.aio.server(options=_options(self._limits))
+        server.add_generic_rpc_handlers((_Discovery(self._serve),))
+        status = csds.ClientStatus(self._cache, lambda: [stream.protocol for stream in self._open])
+        server.add_generic_rpc_handlers((status,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflect({**_METHODS, csds.SERVICE: csds.METHODS}, [health.SERVICE_NAME], server)
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
             bound = server.add_secure_port(where, credentials) if credentials else server.add_insecure_port(where)
@@ -116,73 +95,83 @@ class XdsServer:
             raise SettingsError(
                 f"xds: can't listen on {where}; is another process on it? (settings xds.address, xds.port)"
             ) from None
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
+        ready = asyncio.create_task(self._serving())
         try:
             yield bound
         finally:
+            ready.cancel()
+            await self._health.enter_graceful_shutdown()
             await server.stop(grace=0.1)
+
+    async def _serving(self) -> None:
+        await self._gate.wait()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     async def _serve(
         self, requests: AsyncIterator[bytes], context: Context, parse: Parse, only: ResourceType | None
     ) -> None:
-        await self._gate.wait()
-        stream = Stream(self._cache.view, only)
-        wake = asyncio.Event()
-        variant = "delta" if parse is parse_delta else "sotw"
-        open_ = _Open(stream, context.peer(), _identity(context), variant, time.monotonic())
-
-        def changed(names: Changed) -> None:
-            stream.changed(names)
-            wake.set()
-
-        self._open[open_] = None
-        self._cache.watch(changed)
-        reader = asyncio.create_task(_read(requests, stream, parse, wake))
-        writer = asyncio.create_task(_write(context, stream, wake))
+        peer = Peer(context.peer(), _identity(context))
         reason = "closed"
         try:
-            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            self._peers[peer.key] += 1
+            if self._peers[peer.key] > self._limits.streams_per_peer:
+                raise exceeded("streams_per_peer", f"{peer.key} has {self._limits.streams_per_peer} streams open")
+            await self._gate.wait()
+            protocol = Stream(
+                self._cache.view,
+                only,
+                response_bytes=self._limits.response_bytes,
+                max_names=self._limits.names,
+            )
+            stream = OpenStream(protocol, peer, "delta" if parse is parse_delta else "sotw", self._rim)
+            self._open[stream] = None
+            self._cache.watch(stream.changed)
+            try:
+                await stream.run(requests, context, parse)
+            finally:
+                self._cache.unwatch(stream.changed)
+                del self._open[stream]
+                node = stream.protocol.node
+                log.info("xds.stream_ended", node=node.id if node else "", peer=peer.address, reason=reason)
         except ProtocolError as error:
             reason = str(error)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            log.warning("xds.stream_refused", peer=peer.address, identity=peer.identity, reason=reason)
+            await context.abort(_status(error), reason)
         finally:
-            self._cache.unwatch(changed)
-            del self._open[open_]
-            for task in (reader, writer):
-                task.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-            log.info("xds.stream_ended", node=stream.node.id if stream.node else "", peer=open_.peer, reason=reason)
+            self._peers[peer.key] -= 1
+            if not self._peers[peer.key]:
+                del self._peers[peer.key]
+
+    def _admit(self, stream: OpenStream, node: Node) -> None:
+        log.info("xds.stream", node=node.id, cluster=node.cluster, envoy=node.user_agent, peer=stream.peer.address)
+
+    def _settled(self, stream: OpenStream, settled: Settled) -> None:
+        node = stream.protocol.node
+        name = node.id if node else ""
+        if settled.error is not None:
+            log.warning("xds.nack", node=name, type=settled.kind.name, reason=settled.error)
+        self._on_settled(name, settled)
 
 
-async def _read(requests: AsyncIterator[bytes], stream: Stream, parse: Parse, wake: asyncio.Event) -> None:
-    async for raw in requests:
-        request = parse(raw)
-        first = stream.node is None
-        stream.receive(request)
-        if first and stream.node is not None:
-            log.info("xds.stream", node=stream.node.id, cluster=stream.node.cluster, envoy=stream.node.user_agent)
-        if request.error is not None:
-            node = stream.node.id if stream.node else ""
-            log.warning("xds.nack", node=node, type=request.type_url, reason=request.error)
-        wake.set()
+def _status(error: ProtocolError) -> grpc.StatusCode:
+    if isinstance(error, LimitError):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+    return grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def _write(context: Context, stream: Stream, wake: asyncio.Event) -> None:
-    clock = asyncio.get_running_loop().time
-    release_at: float | None = None
-    while True:
-        # From the first response that is held on: what comes meanwhile must not put the end off.
-        release_at = (release_at or clock() + HOLD) if stream.holding else None
-        try:
-            async with asyncio.timeout_at(release_at):
-                await wake.wait()
-        except TimeoutError:
-            stream.release()
-        wake.clear()
-        for response in stream.responses():
-            await context.write(response.encode())
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # else a busy port is silently shared
+        # Above ours, so that ours is met first: its status says which setting it was.
+        ("grpc.max_receive_message_length", 2 * limits.message_bytes),
+        ("grpc.keepalive_time_ms", round(limits.keepalive_interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(limits.keepalive_timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
 
 
 def _identity(context: Context) -> str:
@@ -195,7 +184,7 @@ def _identity(context: Context) -> str:
     return ""
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Discovery(grpc.GenericRpcHandler):
     """``Stream…`` and ``Delta…`` of every discovery service, by name."""
 
     def __init__(
@@ -203,9 +192,9 @@ class _Handlers(grpc.GenericRpcHandler):
         serve: Callable[[AsyncIterator[bytes], Context, Parse, ResourceType | None], Awaitable[None]],
     ) -> None:
         self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
-        for service, (noun, only) in _SERVICES.items():
+        for service, (noun, only) in _DISCOVERY.items():
             for verb, parse in (("Stream", parse_sotw), ("Delta", parse_delta)):
-                self._methods[f"{_PREFIX}{service}/{verb}{noun}"] = _method(serve, parse, only)
+                self._methods[f"/{service}/{verb}{noun}"] = _method(serve, parse, only)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._methods.get(details.method)

@@ -1,0 +1,1 @@
+"""Benchmarks: each part is a module that can be run alone, and prints a table; ``--json FILE`` keeps its figures."""

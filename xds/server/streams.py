@@ -1,0 +1,163 @@
+"""One open stream at the rim: it carries requests in and responses out, and holds its peer to the limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import grpc
+import structlog
+
+from xds.cache import Changed
+from xds.errors import ProtocolError
+from xds.protocol.messages import Node, Request
+from xds.protocol.state import TypeState
+from xds.protocol.stream import Settled, Stream
+from xds.server.limits import Limits, TokenBucket, exceeded
+
+log = structlog.get_logger()
+
+Parse = Callable[[bytes], Request]
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end. ``identity`` is its certificate's name, empty on plaintext; ``address`` has its port."""
+
+    address: str
+    identity: str
+
+    @property
+    def key(self) -> str:
+        """What its streams are counted by."""
+        return self.identity or self.address.rpartition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One stream of a connected Envoy, as `/api/v1/nodes` shows it."""
+
+    node: str
+    cluster: str
+    user_agent: str
+    peer: str
+    identity: str
+    variant: str
+    connected_seconds: float
+    types: list[TypeState]
+
+
+@dataclass(frozen=True, slots=True)
+class Rim:
+    """What the server gives each of its streams. ``clock`` is monotonic seconds."""
+
+    limits: Limits
+    clock: Callable[[], float]
+    admit: Callable[[OpenStream, Node], None]
+    """Called when the stream says who it is, before anything of it is taken. Raises AccessError."""
+    settled: Callable[[OpenStream, Settled], None]
+
+
+class OpenStream:
+    """``run`` carries it until its end; ``protocol`` is what it holds and says."""
+
+    def __init__(self, protocol: Stream, peer: Peer, variant: str, rim: Rim) -> None:
+        self.protocol = protocol
+        self.peer = peer
+        self.variant = variant
+        self.end: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
+        """Set from outside to end the stream with that error."""
+        self._rim = rim
+        self._wake = asyncio.Event()
+        self._since = rim.clock()
+        self._bucket = TokenBucket(rim.limits.requests_per_second, rim.limits.request_burst, self._since)
+
+    def changed(self, names: Changed) -> None:
+        """The cache's watcher."""
+        self.protocol.changed(names)
+        self._wake.set()
+
+    def state(self) -> NodeState | None:
+        """None as long as it hasn't said who it is."""
+        node = self.protocol.node
+        if node is None:
+            return None
+        return NodeState(
+            node=node.id,
+            cluster=node.cluster,
+            user_agent=node.user_agent,
+            peer=self.peer.address,
+            identity=self.peer.identity,
+            variant=self.variant,
+            connected_seconds=round(self._rim.clock() - self._since, 3),
+            types=self.protocol.states(),
+        )
+
+    async def run(self, requests: AsyncIterator[bytes], context: Context, parse: Parse) -> None:
+        """Until the client ends the stream. Raises ProtocolError when it broke the protocol or a limit."""
+        tasks: list[asyncio.Future[None] | asyncio.Future[ProtocolError]] = [
+            asyncio.create_task(self._read(requests, parse)),
+            asyncio.create_task(self._write(context)),
+            self.end,
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.result()
+                if error is not None:
+                    raise error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, requests: AsyncIterator[bytes], parse: Parse) -> None:
+        limits, clock = self._rim.limits, self._rim.clock
+        try:
+            async with asyncio.timeout(limits.first_request_timeout):
+                first = await anext(requests, None)
+        except TimeoutError:
+            raise exceeded("first_request_timeout", "the stream said nothing") from None
+        if first is None:
+            return
+        request = self._parsed(first, parse)
+        if request.node is not None:
+            self._rim.admit(self, request.node)
+        self._take(request)
+        async for raw in requests:
+            if not self._take(self._parsed(raw, parse)) and not self._bucket.take(clock()):
+                raise exceeded("requests_per_second", "too many requests that answer nothing")
+
+    def _parsed(self, raw: bytes, parse: Parse) -> Request:
+        if len(raw) > self._rim.limits.message_bytes:
+            raise exceeded("message_bytes", f"a request of {len(raw)} bytes")
+        return parse(raw)
+
+    def _take(self, request: Request) -> bool:
+        """True when the request ACKed or NACKed something."""
+        settled = self.protocol.receive(request)
+        if settled is not None:
+            self._rim.settled(self, settled)
+        self._wake.set()
+        return settled is not None
+
+    async def _write(self, context: Context) -> None:
+        clock = asyncio.get_running_loop().time
+        release_at: float | None = None
+        while True:
+            # From the first response that is held on: what comes meanwhile must not put the end off.
+            release_at = (release_at or clock() + self._rim.limits.hold) if self.protocol.holding else None
+            try:
+                async with asyncio.timeout_at(release_at):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.protocol.release()
+            self._wake.clear()
+            for response in self.protocol.responses():
+                try:
+                    async with asyncio.timeout(self._rim.limits.write_timeout):
+                        await context.write(response.encode())
+                except TimeoutError:
+                    raise exceeded("write_timeout", "the client doesn't read what it is sent") from None
