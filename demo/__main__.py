@@ -1,19 +1,24 @@
-"""``make demo``: starts every part, says so line by line, and ends them all on Ctrl-C."""
+"""``make demo``: starts every part, says so line by line, and ends them all on Ctrl-C.
+
+``python -m demo --free-ports --folder FOLDER`` runs beside another one.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import itertools
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from demo.processes import DemoError
-from demo.system import LOOPBACK, Ports, System, check_free, envoy_binary
+from demo.system import LOOPBACK, Ports, System, check_free, envoy_binary, free_ports
 
 FOLDER = Path(".demo")
 CUSTOMERS = 10_000
@@ -37,25 +42,31 @@ def customers(count: int = CUSTOMERS) -> Iterator[tuple[str, str]]:
         yield f"{word}{f'-{turn}' if turn else ''}.example.com", f"pod{number % PODS + 1}"
 
 
-def pods(count: int = PODS, first_port: int = POD_PORT + 1) -> list[dict[str, object]]:
+def pods(ports: Mapping[str, int]) -> list[dict[str, object]]:
     return [
         {
-            "name": f"pod{number + 1}",
+            "name": name,
             "datacenter": f"dc{number % 2 + 1}",
-            "endpoints": [{"address": LOOPBACK, "port": first_port + number}],
+            "endpoints": [{"address": LOOPBACK, "port": port}],
         }
-        for number in range(count)
+        for number, (name, port) in enumerate(ports.items())
     ]
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser("python -m demo", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="made anew, and removed at the end")
+    parser.add_argument("--free-ports", action="store_true", help="any free ports, not the documented ones")
+    options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
-    folder = FOLDER.resolve()
-    system = System(folder)
+    folder = options.folder.resolve()
+    system = System(folder, Ports.free() if options.free_ports else Ports())
+    numbers = free_ports(PODS) if options.free_ports else range(POD_PORT + 1, POD_PORT + 1 + PODS)
+    ports = {f"pod{number}": port for number, port in enumerate(numbers, 1)}
     try:
         with _cleared(folder), contextlib.closing(_Stopping(system)):
-            _run(system)
+            _run(system, ports)
     except Ended:
         print("\nended; nothing is left running")
         return 0
@@ -65,14 +76,14 @@ def main() -> int:
     return 0
 
 
-def _run(system: System) -> None:
+def _run(system: System, ports: Mapping[str, int]) -> None:
     began = time.monotonic()
-    running = {f"pod{number}": POD_PORT + number for number in range(1, RUNNING + 1)}
+    running = dict(itertools.islice(ports.items(), RUNNING))
     envoy_binary()
     check_free({**_named(system.ports), **running})
     system.prepare()
     _say("certificates", "a local CA, mTLS for xDS, *.example.com at the edge")
-    loaded = system.load(customers(), pods())
+    loaded = system.load(customers(), pods(ports))
     # All start at once; each waits by itself for what it needs.
     system.start_gds()
     system.start_control_plane()
@@ -98,7 +109,9 @@ def _run(system: System) -> None:
 
 
 def _lines(system: System) -> str:
-    port, folder = system.ports.edge_https, FOLDER
+    port, folder = system.ports.edge_https, system.folder
+    with contextlib.suppress(ValueError):
+        folder = folder.relative_to(Path.cwd())
     host = "acme.example.com"
     curl = f"curl -s --cacert {folder}/certs/ca.crt --resolve {host}:{port}:{LOOPBACK} https://{host}:{port}/"
     return "\n".join(

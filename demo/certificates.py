@@ -25,22 +25,37 @@ EDGE_NAMES = ("*.example.com", "example.com", "*.acme.test", "acme.test", "local
 class Authority:
     """A CA that lives as long as this object."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "Pointsman demo CA") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("Pointsman demo CA")
+        self._name = _name(name)
         self.certificate = (
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
-    def issue(self, folder: Path, file: str, names: Sequence[str], usage: x509.ObjectIdentifier) -> None:
-        """Writes ``file``.crt and ``file``.key, valid for ``names``: host names or IP addresses."""
+    def issue(
+        self,
+        folder: Path,
+        file: str,
+        names: Sequence[str],
+        usage: x509.ObjectIdentifier,
+        *,
+        common_name: str = "",
+        days: float = 30,
+    ) -> x509.Certificate:
+        """Writes ``file``.crt and ``file``.key, valid for ``names``: host names, IP addresses or URIs.
+
+        Its CN is ``common_name`` or else the first name. It is valid since an hour ago, or, for one that has expired
+        (``days`` below zero), since an hour before its end.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(_name(common_name or names[0]), key.public_key(), days)
+        if names:
+            alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+            builder = builder.add_extension(alternatives, critical=False)
         certificate = (
-            self._builder(_name(names[0]), key.public_key())
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -48,17 +63,38 @@ class Authority:
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         _write(folder / f"{file}.key", pem, 0o600)
         _write(folder / f"{file}.crt", certificate.public_bytes(Encoding.PEM), 0o644)
+        return certificate
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def revoke(
+        self, path: Path, *serials: int, days: float = 7, encoding: Encoding = Encoding.PEM
+    ) -> x509.CertificateRevocationList:
+        """Writes a revocation list of certificates' serial numbers; its next update is in so many ``days``."""
         now = datetime.datetime.now(datetime.UTC)
+        until = now + datetime.timedelta(days=days)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(min(now, until) - datetime.timedelta(hours=1))
+            .next_update(until)
+        )
+        for serial in serials:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(entry)
+        crl = builder.sign(self._key, hashes.SHA256())
+        _write(path, crl.public_bytes(encoding), 0o644)
+        return crl
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: float = 30) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        until = now + datetime.timedelta(days=days)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=30))
+            .not_valid_before(min(now, until) - datetime.timedelta(hours=1))
+            .not_valid_after(until)
         )
 
 
@@ -78,6 +114,8 @@ def _name(common: str) -> x509.Name:
 
 
 def _alternative(name: str) -> x509.GeneralName:
+    if "://" in name:
+        return x509.UniformResourceIdentifier(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
