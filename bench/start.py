@@ -26,7 +26,7 @@ def ready_after() -> float:
                 return time.perf_counter() - began
         raise SystemExit(f"make demo ended with {demo.wait()} before it was ready")
     finally:
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(signal.SIGTERM)  # make hands on this one, and not SIGINT
         if demo.stdout:
             demo.stdout.read()
         demo.wait()

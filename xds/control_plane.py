@@ -39,7 +39,7 @@ async def run(settings: Settings) -> None:
     edge = settings.edge
     resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout))
     cache = Cache()
-    server = XdsServer(cache, settings.xds.limits)
+    server = XdsServer(cache, settings.xds.limits, on_settled=lambda *answer: pipeline.isolator.settled(*answer))
     pipeline = Pipeline(
         resources,
         cache,

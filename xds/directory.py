@@ -1,12 +1,13 @@
 """The directory: which domain lives on which pod, at one revision of GDS. Pure state, no I/O and no clock.
 
 Records that can't be used are set aside with their reason and never stop the rest; what was held under their name
-stays. A domain whose pod isn't known is remembered, and appears by itself when that pod does.
+stays. A domain whose pod isn't known is remembered, and appears by itself when that pod does. A record that the edge
+refused (`withhold`) is set aside likewise, until it comes with other content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -27,16 +28,17 @@ from xds.gds.model import (
     check_pod,
     normalise_host,
 )
+from xds.set_aside import SHOWN, SetAside, Unusable
 
-SHOWN = 1_000
-"""How many records set aside are shown with name and reason; the rest are only counted."""
-
-_COUNTED = 1_000_000  # beyond SHOWN, 64 bits of hash each: at worst about 70 MB, for a GDS that sends only nonsense
-_NAME = 300  # a name longer than this is never valid; its beginning is enough to know it by
 _TOGETHER = 256  # domains of a snapshot checked in one go; one bad name among them costs a look at each
 
 V = TypeVar("V")
 Moves = dict[str, tuple[V | None, V | None]]
+
+Key = tuple[str, str]
+"""A record: its kind, "domain" or "pod", and its name."""
+Content = str | Pod | None
+"""What a record says: a domain's pod, or the pod itself; None when there is no such record."""
 
 
 def _extend(total: Moves[V], step: Moves[V]) -> None:
@@ -66,47 +68,6 @@ class Delta:
         return both
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A record that isn't used: ``kind`` is "domain", "pod" or "record"."""
-
-    kind: str
-    name: str
-    reason: str
-    revision: int
-
-
-class _Unusable:
-    """The names whose newest record can't be used, each once: the first SHOWN whole, further ones by their hash.
-
-    So the count goes down when a record is repaired or deleted, and a GDS that sends nonsense by the million
-    can't fill our memory. Only above a million does the count stop at what is remembered.
-    """
-
-    def __init__(self) -> None:
-        self.shown: dict[tuple[str, str], SetAside] = {}
-        self._more: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self.shown) + len(self._more)
-
-    def __contains__(self, key: tuple[str, str]) -> bool:
-        return key in self.shown or hash(key) in self._more
-
-    def add(self, record: SetAside) -> None:
-        key = record.kind, record.name
-        if key in self.shown or (len(self.shown) < SHOWN and hash(key) not in self._more):
-            self.shown[key] = record
-        elif len(self._more) < _COUNTED:
-            self._more.add(hash(key))
-
-    def discard(self, kind: str, name: str) -> None:
-        if self.shown or self._more:
-            key = kind, name[:_NAME]
-            self.shown.pop(key, None)
-            self._more.discard(hash(key))
-
-
 class Directory:
     """Domains and pods as they may be routed. Not complete until the first snapshot."""
 
@@ -118,7 +79,8 @@ class Directory:
         self._pods: dict[str, Pod] = {}
         self._homeless: dict[str, dict[str, None]] = {}
         self._wanted: dict[str, str] = {}
-        self._unusable = _Unusable()
+        self._unusable = Unusable()
+        self._withheld: dict[Key, tuple[str | Pod, SetAside]] = {}
         self._base = 0
         self._changed: dict[str, int] = {}
 
@@ -133,7 +95,7 @@ class Directory:
     @property
     def set_aside(self) -> Mapping[tuple[str, str], SetAside]:
         """What isn't used and why, by (kind, name): at most SHOWN of ``set_aside_total``."""
-        shown = dict(self._unusable.shown)
+        shown = {key: record for key, (_, record) in self._withheld.items()} | self._unusable.shown
         for domain, pod in self._wanted.items():
             if len(shown) >= SHOWN:
                 break
@@ -147,7 +109,7 @@ class Directory:
         both = 0
         if self._wanted and self._unusable:
             both = sum(("domain", domain) in self._unusable for domain in self._wanted)
-        return len(self._unusable) + len(self._wanted) - both
+        return len(self._unusable) + len(self._wanted) + len(self._withheld) - both
 
     def revision_of(self, domain: str) -> int:
         """The revision at which ``domain`` last changed here; the snapshot's, if it hasn't since."""
@@ -157,6 +119,7 @@ class Directory:
         """Takes a whole snapshot, of any epoch and revision; returns only what differs from what was held."""
         fresh = Directory()
         fresh._load(snapshot, self)
+        fresh._withhold_again(self)
         delta = Delta(_differences(self._domains, fresh._domains), _differences(self._pods, fresh._pods))
         self.__dict__.update(fresh.__dict__)
         return delta
@@ -177,6 +140,50 @@ class Directory:
         for change in transaction.changes:
             step = Delta({}, {})
             self._apply_one(change, step)
+            _extend(delta.domains, step.domains)
+            _extend(delta.pods, step.pods)
+        return delta
+
+    def content(self, key: Key) -> Content:
+        """What the record ``key`` says, as it is used now."""
+        kind, name = key
+        return self._domains.get(name) if kind == "domain" else self._pods.get(name)
+
+    def withhold(self, records: Mapping[Key, Content], reason: str) -> Delta:
+        """Uses these records no longer, but the content that is given: what they said before, None for nothing.
+
+        They stay so until they come with other content than they have now, are deleted, or are restored.
+        """
+        delta = Delta({}, {})
+        for key, before in records.items():
+            kind, name = key
+            step = Delta({}, {})
+            now = self.content(key) or (self._wanted.get(name) if kind == "domain" else None)
+            if now is None or now == before or key in self._withheld:
+                continue
+            if kind == "domain":
+                self._forget_wanted(name)
+                self._set_domain(name, before if isinstance(before, str) and before in self._pods else None, step)
+            elif isinstance(before, Pod):
+                step.pods[name] = (self._pods[name], before)
+                self._pods[name] = before
+            else:
+                self._delete_pod(name, step)
+            self._withheld[key] = now, SetAside(kind, name, reason, self.revision)
+            _extend(delta.domains, step.domains)
+            _extend(delta.pods, step.pods)
+        return delta
+
+    def restore(self, records: Iterable[Key]) -> Delta:
+        """Uses these records again, as they are now; those that aren't withheld any more are left alone."""
+        delta = Delta({}, {})
+        for key in records:
+            now, _ = self._withheld.pop(key, (None, None))
+            step = Delta({}, {})
+            if isinstance(now, Pod):
+                self._put_pod(now, step)
+            elif now is not None:
+                self._put_domain(key[1], now, step)
             _extend(delta.domains, step.domains)
             _extend(delta.pods, step.pods)
         return delta
@@ -240,11 +247,24 @@ class Directory:
                 else:
                     self._put_domain(domain, pod, none)
 
+    def _withhold_again(self, before: Directory) -> None:
+        """What ``before`` withheld and hasn't changed stays withheld, and what was used in its place stays in use."""
+        for key, (content, record) in before._withheld.items():
+            if (self.content(key) or self._wanted.get(key[1])) == content:
+                self.withhold({key: before.content(key)}, record.reason)
+
+    def _still_withheld(self, key: Key, content: Content) -> bool:
+        """Whether the record stays withheld though it came again; with other content it doesn't."""
+        if key in self._withheld and self._withheld[key][0] != content:
+            del self._withheld[key]
+        return key in self._withheld
+
     def _apply_one(self, change: Change, delta: Delta) -> None:
         match change:
             case PutDomain(domain, pod):
                 self._put_domain(domain, pod, delta)
             case DeleteDomain(domain):
+                self._withheld.pop(("domain", domain), None)
                 self._forget_wanted(domain)
                 self._unusable.discard("domain", domain)
                 self._set_domain(domain, None, delta)
@@ -252,6 +272,7 @@ class Directory:
             case PutPod(pod):
                 self._put_pod(pod, delta)
             case DeletePod(name):
+                self._withheld.pop(("pod", name), None)
                 self._delete_pod(name, delta)
             case BadRecord(kind, name, reason):
                 self._put_aside(kind, name, reason)
@@ -261,6 +282,8 @@ class Directory:
             check_domain(domain)
         except RecordError as error:
             self._put_aside("domain", domain, str(error))
+            return
+        if self._still_withheld(("domain", domain), pod):
             return
         self._forget_wanted(domain)
         self._unusable.discard("domain", domain)
@@ -277,6 +300,8 @@ class Directory:
             check_pod(pod)
         except RecordError as error:
             self._put_aside("pod", pod.name, str(error))
+            return
+        if self._still_withheld(("pod", pod.name), pod):
             return
         self._unusable.discard("pod", pod.name)
         old = self._pods.get(pod.name)
@@ -322,7 +347,7 @@ class Directory:
                 del self._homeless[pod]
 
     def _put_aside(self, kind: str, name: str, reason: str) -> None:
-        self._unusable.add(SetAside(kind, name[:_NAME], reason, self.revision))
+        self._unusable.add(SetAside(kind, name, reason, self.revision))
 
 
 def _differences(old: dict[str, V], new: dict[str, V]) -> Moves[V]:

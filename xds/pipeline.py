@@ -1,26 +1,31 @@
 """Joins directory, resources and cache: what GDS says comes in, what the Envoys should have is published.
 
 A change that comes alone is published at once; those that come within ``coalesce`` seconds of a publish wait for
-that time to pass and go together. A removed pod's cluster stays for ``removal_grace`` seconds after the routes to it
+that time to pass and go together. While a record that Envoy rejected is searched for, they go with the search's trials
+(`xds.isolator`). A removed pod's cluster stays for ``removal_grace`` seconds after the routes to it
 are gone: requests under way must end somewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from xds.cache import Cache
-from xds.directory import Delta, Directory
+from xds.directory import Content, Delta, Directory, Key
 from xds.gds.model import Snapshot, Transaction
+from xds.isolator import Isolator
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
 from xds.resources.secrets import CertificatePair
-from xds.resources.types import CLUSTER, ENDPOINT, Resource, ResourceType, Update
+from xds.resources.types import CLUSTER, ENDPOINT, Resource, ResourceId, ResourceType, Update
 
 log = structlog.get_logger()
+
+SEARCHING = 0.005
+"""Seconds until it is looked again whether a search has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Pipeline:
         self.directory = Directory()
         self.publishes = 0
         self.changes = 0
+        self.isolator = Isolator(self, later=later, clock=clock)
         self._resources = resources
         self._cache = cache
         self._edge = edge
@@ -91,6 +97,22 @@ class Pipeline:
         """Publishes these; a certificate that isn't among them any more stays as it was."""
         self._cache.publish(self._resources.secrets(pairs))
 
+    def pending(self) -> Mapping[Key, Content]:
+        """The records that changed and aren't published yet, with what they said before."""
+        found: dict[Key, Content] = {("domain", name): old for name, (old, _) in self._pending.domains.items()}
+        found.update({("pod", name): old for name, (old, _) in self._pending.pods.items()})
+        return found
+
+    def version(self, resource: ResourceId) -> str | None:
+        """What is published of a resource; None when there is none."""
+        kind, name = resource
+        held = self._cache.view(kind).get(name)
+        return held.version if held else None
+
+    def records(self, resource: ResourceId) -> Iterable[Key]:
+        """Everything that a resource holds."""
+        return self._resources.records(resource)
+
     def _take(self, delta: Delta) -> None:
         if not delta:
             return
@@ -99,19 +121,32 @@ class Pipeline:
         if self._scheduled:
             return
         wait = self._published_at + self._pace.coalesce - self._clock()
-        if wait <= 0:
-            self._publish()
+        if wait <= 0 and not self.isolator.busy:
+            self.publish_now()
         else:
             self._scheduled = True
-            self._later(wait, self._publish)
+            self._later(max(wait, 0.0) or SEARCHING, self._due)
 
-    def _publish(self) -> None:
-        delta, self._pending, self._scheduled = self._pending, Delta({}, {}), False
+    def _due(self) -> None:
+        if self.isolator.busy:
+            self._later(SEARCHING, self._due)
+        else:
+            self._scheduled = False
+            if self._pending:
+                self.publish_now()
+
+    def publish_now(self, delta: Delta | None = None) -> Collection[ResourceId]:
+        """Publishes what is pending, and then ``delta``; returns the resources that this changed."""
+        delta, self._pending = self._pending.merged(delta) if delta else self._pending, Delta({}, {})
         update = self._resources.update(delta)
+        causes = self._resources.causes(delta)
         self._cache.publish(self._without_leaving(update))
+        versions = {resource: version for resource in causes if (version := self.version(resource)) is not None}
+        self.isolator.ledger.published(causes, versions)
         self._published_at = self._clock()
         self.publishes += 1
         log.debug("published", revision=self.directory.revision, domains=len(delta.domains), pods=len(delta.pods))
+        return causes.keys()
 
     def _without_leaving(self, update: Update) -> Update:
         """``update`` less the removals of clusters and endpoints, each of which is published when its grace is over."""

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from xds.directory import Delta
+from xds.directory import Content, Delta, Key
 from xds.resources.clusters import cluster, load_assignment
 from xds.resources.listeners import Edge, listeners
-from xds.resources.routes import RouteTables, table_name
+from xds.resources.routes import RouteTables, table_name, table_number
 from xds.resources.scopes import encoded_scope, scope_keys, scope_name
 from xds.resources.secrets import CertificatePair, secret
-from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, Resource, Update, resource
+from xds.resources.types import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SCOPE,
+    SECRET,
+    Resource,
+    ResourceId,
+    Update,
+    resource,
+)
 
 
 class EdgeResources:
@@ -47,6 +58,27 @@ class EdgeResources:
                 clusters[name] = resource(CLUSTER, name, bytes(cluster(pod, self._connect_timeout)))
                 endpoints[name] = resource(ENDPOINT, name, bytes(load_assignment(pod)))
         return {CLUSTER: clusters, ENDPOINT: endpoints, ROUTE: self._encoded(sorted(touched))}
+
+    def causes(self, delta: Delta) -> dict[ResourceId, dict[Key, Content]]:
+        """The resources that ``delta`` changes, each with the records that do it and what they said before."""
+        found: dict[ResourceId, dict[Key, Content]] = {}
+        every = range(len(self.tables))
+        for domain, (old, _) in delta.domains.items():
+            for number in every if domain.startswith("*") else (self.tables.number_of(domain),):
+                found.setdefault((ROUTE, table_name(number)), {})["domain", domain] = old
+        for name, (before, _) in delta.pods.items():
+            for kind in (CLUSTER, ENDPOINT):
+                found[kind, name] = {("pod", name): before}
+        return found
+
+    def records(self, resource: ResourceId) -> Iterable[Key]:
+        """The records that a resource is made of; none for what doesn't come from the directory."""
+        kind, name = resource
+        if kind is ROUTE:
+            for domains in self.tables.shares(table_number(name)).values():
+                yield from (("domain", domain) for domain in domains)
+        elif kind in (CLUSTER, ENDPOINT):
+            yield "pod", name
 
     def _encoded(self, numbers: Iterable[int]) -> dict[str, Resource]:
         return {table_name(n): resource(ROUTE, table_name(n), self.tables.encoded(n)) for n in numbers}

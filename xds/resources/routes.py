@@ -30,6 +30,11 @@ def table_name(number: int) -> str:
     return f"table-{number}"
 
 
+def table_number(name: str) -> int:
+    """The number of the table called ``name``."""
+    return int(name.removeprefix("table-"))
+
+
 def virtual_host(pod: str, domains: Iterable[str]) -> VirtualHost:
     """One pod's share of a table: all its domains there, one catch-all route to the pod's cluster."""
     return VirtualHost(

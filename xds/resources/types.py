@@ -58,5 +58,8 @@ def resource(kind: ResourceType, name: str, body: bytes) -> Resource:
     return Resource(name, version, field(_ANY_TYPE_URL, kind.url.encode()) + field(_ANY_VALUE, body))
 
 
+ResourceId = tuple[ResourceType, str]
+"""A resource by type and name."""
+
 Update = Mapping[ResourceType, Mapping[str, Resource | None]]
 """What changed, by type and name; None stands for removed."""

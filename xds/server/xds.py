@@ -58,7 +58,7 @@ class XdsServer:
         cache: Cache,
         limits: Limits | None = None,
         *,
-        on_settled: Callable[[str, Settled], None] = lambda node, settled: None,
+        on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
     ) -> None:
         self._cache = cache
         self._limits = limits or Limits()
@@ -152,7 +152,7 @@ class XdsServer:
         name = node.id if node else ""
         if settled.error is not None:
             log.warning("xds.nack", node=name, type=settled.kind.name, reason=settled.error)
-        self._on_settled(name, settled)
+        self._on_settled(stream.protocol, name, settled)
 
 
 def _status(error: ProtocolError) -> grpc.StatusCode:

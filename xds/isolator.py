@@ -1,0 +1,191 @@
+"""Runs the search for a record that Envoy rejects: a NACK starts it, and the answers of the same Envoy lead it.
+
+While it runs, what else changes is published with its trials: late by the time of an ACK, and never lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from xds.directory import Content, Delta, Directory, Key
+from xds.isolation import Isolation, Ledger, Trial
+from xds.protocol.state import ResourceStatus, Settled
+from xds.resources.types import ResourceId, ResourceType
+
+log = structlog.get_logger()
+
+OTHERS = 0.1
+"""Seconds that other Envoys have to ACK what one rejected: then the records aren't at fault."""
+PATIENCE = 3.0
+"""Seconds that the witness has for its answer to a trial."""
+REST = 60.0
+"""Seconds in which a witness that led to nothing starts no other search."""
+
+
+class Witness(Protocol):
+    """The stream that NACKed: `xds.protocol.stream.Stream`."""
+
+    def resources(self, kind: ResourceType) -> Iterable[ResourceStatus]: ...
+
+
+class Publisher(Protocol):
+    """What a search needs of the pipeline."""
+
+    directory: Directory
+
+    def pending(self) -> Mapping[Key, Content]:
+        """The records that changed and aren't published yet, with what they said before."""
+
+    def publish_now(self, delta: Delta) -> Collection[ResourceId]:
+        """Publishes what is pending, and then ``delta``; returns the resources that this changed."""
+
+    def version(self, resource: ResourceId) -> str | None:
+        """What is published of a resource; None when it was removed."""
+
+    def records(self, resource: ResourceId) -> Iterable[Key]:
+        """Everything that a resource holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Nack:
+    witness: Witness
+    node: str
+    settled: Settled
+
+
+@dataclass
+class _Search:
+    isolation: Isolation
+    nack: _Nack
+    resources: set[ResourceId]
+    """Those that were rejected, and what was published with them since: a NACK is of all that a response holds."""
+    awaited: dict[ResourceId, str]
+    answers: dict[ResourceId, bool]
+    """To this trial: the same content may have been rejected before, in a response that held something else too."""
+    trial: int = 0
+
+
+class Isolator:
+    """``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's."""
+
+    def __init__(
+        self, publisher: Publisher, *, later: Callable[[float, Callable[[], None]], object], clock: Callable[[], float]
+    ) -> None:
+        self.ledger = Ledger()
+        self.searches = 0
+        self._publisher = publisher
+        self._later = later
+        self._clock = clock
+        self._nacks: list[_Nack] = []
+        self._resting: dict[str, float] = {}
+        self._search: _Search | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A search runs: what changes goes with its trials."""
+        return self._search is not None
+
+    def settled(self, witness: Witness, node: str, settled: Settled) -> None:
+        """An Envoy ACKed or NACKed something."""
+        if settled.error is None:
+            self.ledger.accepted(settled.kind, settled.versions)
+        else:
+            self._nacks.append(_Nack(witness, node, settled))
+            self._later(OTHERS, self._consider)
+        search = self._search
+        if search is not None and search.nack.witness is witness:
+            for name, version in settled.versions.items():
+                resource = settled.kind, name
+                if version is not None and search.awaited.get(resource) == version:
+                    search.answers[resource] = settled.error is None
+            self._judge(search)
+
+    def _consider(self) -> None:
+        while self._nacks and self._search is None:
+            nack = self._nacks.pop(0)
+            if self._resting.get(nack.node, 0.0) > self._clock():
+                continue
+            resources = {
+                (nack.settled.kind, status.name)
+                for status in nack.witness.resources(nack.settled.kind)
+                if status.error and not self._is_proven((nack.settled.kind, status.name))
+            }
+            suspects = self.ledger.suspects(resources, self._publisher.records)
+            if suspects:
+                self._begin(nack, resources, suspects)
+
+    def _is_proven(self, resource: ResourceId) -> bool:
+        version = self._publisher.version(resource)
+        return version is None or self.ledger.is_proven(resource, version)
+
+    def _begin(self, nack: _Nack, resources: set[ResourceId], suspects: dict[Key, Content]) -> None:
+        self.searches += 1
+        # What is pending would be published with the first trial, which must hold nothing that isn't proven.
+        suspects = {**self._publisher.pending(), **suspects}
+        self._search = search = _Search(Isolation(suspects), nack, resources, {}, {})
+        log.info("isolation.begins", node=nack.node, suspects=len(suspects), reason=nack.settled.error)
+        self._publish(search, search.isolation.begin())
+        self._judge(search)
+
+    def _publish(self, search: _Search, trial: Trial) -> None:
+        directory, node = self._publisher.directory, search.nack.node
+        if search.trial:
+            search.isolation.joined(self._publisher.pending())
+        reason = f"Envoy {node} rejects it: {search.nack.settled.error}"
+        delta = directory.withhold(trial.withhold, reason).merged(directory.restore(trial.restore))
+        changed = self._publisher.publish_now(delta)
+        search.resources.update(resource for resource in changed if resource[0] is search.nack.settled.kind)
+        versions = {resource: self._publisher.version(resource) for resource in search.resources}
+        search.awaited = {resource: version for resource, version in versions.items() if version is not None}
+        search.answers.clear()
+        search.trial += 1
+        number = search.trial
+        self._later(PATIENCE, lambda: self._waited(search, number))
+
+    def _judge(self, search: _Search) -> None:
+        """Goes on as far as the witness's answers lead."""
+        while self._search is search and (accepted := self._verdict(search)) is not None:
+            trial = search.isolation.after(accepted=accepted)
+            if trial is not None:
+                self._publish(search, trial)
+            if trial is None or search.isolation.over:
+                self._end(search)
+
+    def _verdict(self, search: _Search) -> bool | None:
+        """None as long as the witness hasn't answered."""
+        if False in search.answers.values():
+            return False
+        open_ = {
+            name: version for (kind, name), version in search.awaited.items() if (kind, name) not in search.answers
+        }
+        for status in search.nack.witness.resources(search.nack.settled.kind):
+            if status.name in open_ and (status.version != open_[status.name] or status.in_flight):
+                return None
+        return True
+
+    def _waited(self, search: _Search, number: int) -> None:
+        if self._search is search and search.trial == number:
+            self._publish(search, search.isolation.give_up())
+            log.warning("isolation.no_answer", node=search.nack.node, trials=search.isolation.trials)
+            self._rest(search)
+            self._end(search)
+
+    def _end(self, search: _Search) -> None:
+        self._search = None
+        isolation = search.isolation
+        if isolation.contrary:
+            log.warning("isolation.contrary", node=search.nack.node, reason="it rejects what it had accepted before")
+            self._rest(search)
+        for kind, name in isolation.bad:
+            log.error("record.refused", kind=kind, name=name, node=search.nack.node, reason=search.nack.settled.error)
+        log.info("isolation.ends", node=search.nack.node, refused=len(isolation.bad), trials=isolation.trials)
+        self._consider()
+
+    def _rest(self, search: _Search) -> None:
+        now = self._clock()
+        self._resting = {node: until for node, until in self._resting.items() if until > now}
+        self._resting[search.nack.node] = now + REST
