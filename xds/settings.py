@@ -10,10 +10,20 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from xds.errors import SettingsError
+from xds.server import access
 from xds.server.limits import Limits
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -40,6 +50,46 @@ class Gds(_Part):
     read_timeout: Seconds = 15.0
 
 
+class Rule(_Part):
+    """What a certificate may claim: one ``[[xds.access.rules]]``. A claim is allowed when any rule allows it.
+
+    ``san``: a pattern for one of its SANs (host name, URI, e-mail or IP address), or for its CN when it has no SAN.
+    ``*`` stands for any characters but ``.`` and ``/``: ``edge-*.example.com``, ``spiffe://example.com/edge/*``;
+    alone it stands for every name. A pattern with ``://`` is for URIs only, one with ``@`` for e-mail addresses only.
+    ``node``, ``cluster``: patterns for the id and the cluster that its Envoy says. ``secrets``: for the secrets that
+    it may have. In these ``*`` stands for any characters at all, ``{san}`` for the SAN itself (a host name in lower
+    case), and ``{1}``, ``{2}``… for what the ``*`` of ``san`` stand for, in their order.
+    """
+
+    san: str
+    node: str = "*"
+    cluster: str = "*"
+    secrets: tuple[str, ...] = ("*",)
+
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        try:
+            self.made()
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def made(self) -> access.Rule:
+        return access.rule(self.san, self.node, self.cluster, self.secrets)
+
+
+class Access(_Part):
+    """Who may connect, with mTLS. Without ``rules`` every certificate of the client CA may claim every node.
+
+    ``crl``: a file of revocation lists, PEM or DER, or several such files; each list signed by a CA of ``client_ca``.
+    They are read again when they change; a revoked certificate's streams are ended. The server's own certificate, its
+    key and ``client_ca`` are read again too, but an open connection lives on when its CA is taken out of ``client_ca``.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    crl: Annotated[tuple[Path, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = ()
+
+
 class Xds(_Part):
     """Where Envoys connect. mTLS unless ``plaintext``, which only loopback may have.
 
@@ -54,6 +104,7 @@ class Xds(_Part):
     client_ca: Path | None = None
     coalesce_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
     limits: Limits = Limits()
+    access: Access = Access()
 
     @model_validator(mode="after")
     def _secured(self) -> Self:
@@ -62,6 +113,8 @@ class Xds(_Part):
             raise ValueError(
                 f"plaintext is for loopback only, and {self.address} is not: set certificate, key, client_ca"
             )
+        if self.plaintext and (self.access.rules or self.access.crl):
+            raise ValueError("access is about client certificates, and with plaintext there are none")
         if not self.plaintext and missing:
             raise ValueError(f"mTLS needs {', '.join(missing)} (or plaintext = true on loopback)")
         return self
@@ -156,7 +209,11 @@ def _line(error: dict[str, Any]) -> str:
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:
-    xds = {name: base / path for name in ("certificate", "key", "client_ca") if (path := getattr(settings.xds, name))}
+    xds: dict[str, object] = {
+        name: base / path for name in ("certificate", "key", "client_ca") if (path := getattr(settings.xds, name))
+    }
+    crl = tuple(base / path for path in settings.xds.access.crl)
+    xds["access"] = settings.xds.access.model_copy(update={"crl": crl})
     edge = {"certificates": base / settings.edge.certificates}
     return settings.model_copy(
         update={"xds": settings.xds.model_copy(update=xds), "edge": settings.edge.model_copy(update=edge)}
