@@ -1,0 +1,219 @@
+"""Who connects and never gets to a call: gRPC fails a TLS handshake without a word to Python.
+
+It does ask for the certificate at the start of each; whoever is then connected to the port, and is gone or silent
+without a call having come from there, was refused. What can't be told apart: no client certificate, a foreign one, an
+expired one, plaintext, and one who connects only to see whether the port is open, as a TCP health check does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from typing import Any
+
+import grpc
+import psutil
+import structlog
+
+from xds.server.connections import Address, Connections, peer_address
+from xds.server.refusals import Refusals
+
+log = structlog.get_logger()
+
+FAILED = (
+    "the TLS handshake was not completed: no client certificate, a foreign or an expired one, or plaintext "
+    "(a TCP health check looks the same)"
+)
+SILENT = "connected, but no call came within {patience:.0f} s: a handshake that hangs, or an unused connection"
+
+_TICK = 0.2
+_SHARE = 20
+"""After a look, no other for so many times as long as it took: looking takes 5 % of one core at the most."""
+
+
+class Attempts:
+    """Pure: which connections got to a call, and which never will. ``at`` and ``now`` are monotonic seconds."""
+
+    def __init__(self, patience: float = 10.0, settle: float = 1.0) -> None:
+        self._patience = patience
+        self._settle = settle
+        self._waiting: dict[Address, float] = {}
+        self._gone: dict[Address, float] = {}
+        self._known: dict[Address, float] = {}
+
+    @property
+    def open(self) -> bool:
+        """There are connections not judged yet."""
+        return bool(self._waiting or self._gone)
+
+    def seen(self, present: Set[Address], at: float) -> None:
+        """Who is connected, looked up at or after ``at``; what is known since then is newer, and stays."""
+        for address in [a for a, since in self._known.items() if since < at and a not in present]:
+            del self._known[address]
+        for address in [a for a, since in self._waiting.items() if since < at and a not in present]:
+            del self._waiting[address]
+            self._gone[address] = at
+        for address in present - self._known.keys() - self._waiting.keys():
+            self._waiting[address] = self._gone.pop(address, at)
+
+    def accepted(self, address: Address, now: float) -> None:
+        """A call has come from there."""
+        self._waiting.pop(address, None)
+        self._gone.pop(address, None)
+        self._known[address] = now
+
+    def refused(self, now: float) -> tuple[list[Address], list[Address]]:
+        """Who is gone (for a while: its call may be in a queue), and who is silent. Each is told once."""
+        gone = [address for address, since in self._gone.items() if now - since >= self._settle]
+        silent = [address for address, since in self._waiting.items() if now - since >= self._patience]
+        for address in gone:
+            del self._gone[address]
+        for address in silent:
+            del self._waiting[address]
+            self._known[address] = now
+        return gone, silent
+
+
+class Handshakes:
+    """`begun` belongs into the credentials, `interceptor` into the server, `watching` around its serving.
+
+    ``begun_total`` counts all handshakes. In a flood not each is looked at, so that fewer are counted as refused.
+    """
+
+    def __init__(
+        self, refusals: Refusals, *, clock: Callable[[], float] = time.monotonic, patience: float = 10.0
+    ) -> None:
+        self._refusals = refusals
+        self._clock = clock
+        self._silent = SILENT.format(patience=patience)
+        self._attempts = Attempts(patience)
+        self._lock = threading.Lock()  # of the attempts, and of when to look next
+        self._looking = False
+        self._look_at = 0.0
+        self.begun_total = 0
+        self._connections: Callable[[], Set[Address]] | None = None
+        self._awake: Callable[[], None] = lambda: None
+
+    def begun(self) -> None:
+        """A handshake begins. On gRPC's thread, where the connection can't end before this returns."""
+        self.begun_total += 1
+        self._look()
+        self._awake()
+
+    def accepted(self, peer: str) -> None:
+        """A call has come from ``context.peer()``."""
+        address = peer_address(peer)
+        if address is not None:
+            with self._lock:
+                self._attempts.accepted(address, self._clock())
+
+    def interceptor(self) -> grpc.aio.ServerInterceptor:
+        """Notes every call of every service, health checks too."""
+        return _Noting(self.accepted)
+
+    @contextlib.asynccontextmanager
+    async def watching(self, address: str, port: int) -> AsyncIterator[None]:
+        """``address`` and ``port`` are what the server listens on."""
+        loop = asyncio.get_running_loop()
+        wake = asyncio.Event()
+
+        def awake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: so is the port
+                loop.call_soon_threadsafe(wake.set)
+
+        self._connections, self._awake = Connections(address, port), awake
+        task = asyncio.create_task(self._watch(wake), name="handshakes")
+        try:
+            yield
+        finally:
+            self._connections = None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self, wake: asyncio.Event) -> None:
+        """Sleeps for as long as nobody connects."""
+        while True:
+            await wake.wait()
+            wake.clear()
+            again = True
+            while again:
+                await asyncio.sleep(_TICK)
+                await asyncio.to_thread(self._look)
+                with self._lock:
+                    gone, silent = self._attempts.refused(self._clock())
+                    again = self._attempts.open
+                for address in gone:
+                    self._refusals.note("handshake", str(address), FAILED)
+                for address in silent:
+                    self._refusals.note("handshake", str(address), self._silent)
+
+    def _look(self) -> None:
+        """On any thread. Must not raise: gRPC would then not look for a new certificate."""
+        with self._lock:
+            connections, at = self._connections, self._clock()
+            if connections is None or self._looking or at < self._look_at:
+                return
+            self._looking = True
+        try:
+            present = connections()
+        except (OSError, psutil.Error) as error:
+            self._connections = None
+            log.error("xds.handshakes", reason=f"connections can't be listed, so failed ones won't be told: {error}")
+            return
+        with self._lock:
+            self._attempts.seen(present, at)
+            now = self._clock()
+            self._look_at = now + _SHARE * (now - at)
+            self._looking = False
+
+
+class _Noting(grpc.aio.ServerInterceptor):
+    def __init__(self, accepted: Callable[[str], None]) -> None:
+        self._accepted = accepted
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        if handler is None:  # noted as well, and then answered as gRPC does
+            return grpc.stream_stream_rpc_method_handler(self._noted(_unknown))
+        for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+            call = getattr(handler, kind)
+            if call is not None:
+                break
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        made: grpc.RpcMethodHandler[Any, Any] = make(
+            self._noted(call), handler.request_deserializer, handler.response_serializer
+        )
+        return made
+
+    def _noted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Of the same sort as ``call``: gRPC looks at what sort of function it is given."""
+        accepted = self._accepted
+
+        async def generate(request: object, context: Any) -> AsyncIterator[Any]:
+            accepted(context.peer())
+            async for response in call(request, context):
+                yield response
+
+        async def answer(request: object, context: Any) -> Any:
+            accepted(context.peer())
+            return await call(request, context)
+
+        def block(request: object, context: Any) -> Any:
+            accepted(context.peer())
+            return call(request, context)
+
+        if inspect.isasyncgenfunction(call):
+            return generate
+        return answer if inspect.iscoroutinefunction(call) else block
+
+
+async def _unknown(request: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
