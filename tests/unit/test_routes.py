@@ -63,3 +63,24 @@ def test_a_domain_that_is_deleted_leaves_no_empty_virtual_host() -> None:
 def test_lengths_above_127_take_more_than_one_byte() -> None:
     assert varint(300) == b"\xac\x02"
     assert field(2, b"x" * 300) == b"\x12\xac\x02" + b"x" * 300
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.lists(st.tuples(names, st.none() | pods), min_size=1, max_size=40)), max_size=8))
+def test_after_any_moves_the_tables_hold_what_they_should(publishes: list[tuple[list[tuple[str, str | None]]]]) -> None:
+    tables = RouteTables(4)
+    held: dict[str, str] = {}
+    for (moves,) in publishes:
+        for domain, pod in moves:
+            tables.move(domain, held.get(domain), pod)
+            if pod is None:
+                held.pop(domain, None)
+            else:
+                held[domain] = pod
+        for number in range(4):
+            wanted: dict[str, list[str]] = {}
+            for domain in sorted(held):
+                if domain.startswith("*") or tables.number_of(domain) == number:
+                    wanted.setdefault(held[domain], []).append(domain)
+            assert tables.shares(number) == wanted
+            assert RouteConfiguration.parse(tables.encoded(number)) == route_table(number, wanted)

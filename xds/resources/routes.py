@@ -7,6 +7,7 @@ have no known first characters and stand in every table. A domain's move so touc
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
@@ -19,6 +20,8 @@ SCOPE_HEADER = "x-pointsman-scope"
 
 _DOMAINS = 2  # VirtualHost.domains
 _VIRTUAL_HOSTS = 2  # RouteConfiguration.virtual_hosts
+
+_FEW = 16  # changes of a share that are cheaper one by one
 
 
 def table_of(domain: str, tables: int) -> int:
@@ -53,13 +56,59 @@ def route_table(number: int, shares: Mapping[str, Iterable[str]]) -> RouteConfig
     )
 
 
+class Share:
+    """One pod's domains in one table: a sorted list, the changes that aren't in it yet, and its encoded form."""
+
+    __slots__ = ("_changes", "_names", "encoded")
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._changes: dict[str, bool] | None = None
+        self.encoded: bytes | None = None
+        """The virtual host that it was made into last; None since it changed."""
+
+    def put(self, domain: str) -> None:
+        self._change(domain, True)
+
+    def discard(self, domain: str) -> None:
+        self._change(domain, False)
+
+    def names(self) -> list[str]:
+        """Sorted; not to be changed."""
+        changes, self._changes = self._changes, None
+        if changes is None:
+            return self._names
+        if len(changes) > _FEW:  # else a transaction of many would move the list's tail for each of them
+            kept = {*self._names, *(name for name, held in changes.items() if held)}
+            self._names = sorted(kept.difference(name for name, held in changes.items() if not held))
+            return self._names
+        for name, held in changes.items():
+            place = bisect_left(self._names, name)
+            there = place < len(self._names) and self._names[place] == name
+            if held and not there:
+                self._names.insert(place, name)
+            elif there and not held:
+                del self._names[place]
+        return self._names
+
+    def _change(self, domain: str, held: bool) -> None:
+        self.encoded = None
+        if self._changes is None:
+            self._changes = {}
+        self._changes[domain] = held
+
+
 class RouteTables:
-    """All domains, laid out in ``tables`` tables. `move` returns the numbers of the tables that changed."""
+    """All domains, laid out in ``tables`` tables. `move` returns the numbers of the tables that changed.
+
+    A share is encoded once and kept, so a move costs the two shares that it touches, whatever the table holds.
+    """
 
     def __init__(self, tables: int) -> None:
-        self._tables: list[dict[str, set[str]]] = [{} for _ in range(tables)]
-        self._wildcards: dict[str, set[str]] = {}
+        self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
+        self._wildcards: dict[str, Share] = {}
         self._shells: dict[str, bytes] = {}
+        self._heads: dict[int, bytes] = {}
         self._numbers: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -74,39 +123,53 @@ class RouteTables:
 
     def move(self, domain: str, old: str | None, new: str | None) -> Iterable[int]:
         """Takes ``domain`` from pod ``old`` to pod ``new``; None stands for absent."""
-        if domain.startswith("*"):
-            _take(self._wildcards, domain, old, new)
-            return range(len(self._tables))
-        number = self.number_of(domain)
-        _take(self._tables[number], domain, old, new)
-        return (number,)
+        if not domain.startswith("*"):
+            number = self.number_of(domain)
+            _take(self._tables[number], domain, old, new)
+            return (number,)
+        _take(self._wildcards, domain, old, new)
+        for table in self._tables:
+            for pod in (old, new):
+                if pod in table:
+                    table[pod].encoded = None
+        return range(len(self._tables))
 
     def shares(self, number: int) -> dict[str, list[str]]:
         """The pods of a table with their domains, wildcards included, both sorted."""
-        own = self._tables[number]
-        return {
-            pod: sorted(own.get(pod, set()) | self._wildcards.get(pod, set()))
-            for pod in sorted({*own, *self._wildcards})
-        }
+        pods = {*self._tables[number], *self._wildcards}
+        return {pod: names for pod in sorted(pods) if (names := self._names(number, pod))}
 
     def encoded(self, number: int) -> bytes:
         """The table as an encoded RouteConfiguration; equal content gives equal bytes."""
-        hosts = (
-            field(_VIRTUAL_HOSTS, self._shell(pod) + b"".join(field(_DOMAINS, name.encode()) for name in domains))
-            for pod, domains in self.shares(number).items()
-        )
-        return bytes(route_table(number, {})) + b"".join(hosts)
+        if number not in self._heads:
+            self._heads[number] = bytes(route_table(number, {}))
+        pods = sorted({*self._tables[number], *self._wildcards})
+        return b"".join([self._heads[number], *(self._host(number, pod) for pod in pods)])
 
-    def _shell(self, pod: str) -> bytes:
-        if pod not in self._shells:
-            self._shells[pod] = bytes(virtual_host(pod, ()))
-        return self._shells[pod]
+    def _host(self, number: int, pod: str) -> bytes:
+        share = self._tables[number].get(pod) or self._wildcards[pod]
+        if share.encoded is None:
+            names = self._names(number, pod)
+            if pod not in self._shells:
+                self._shells[pod] = bytes(virtual_host(pod, ()))
+            body = self._shells[pod] + b"".join([field(_DOMAINS, name.encode()) for name in names])
+            share.encoded = field(_VIRTUAL_HOSTS, body) if names else b""
+        return share.encoded
+
+    def _names(self, number: int, pod: str) -> list[str]:
+        own, wild = self._tables[number].get(pod), self._wildcards.get(pod)
+        if wild is None:
+            names = own.names() if own else []
+            if own and not names:
+                del self._tables[number][pod]
+            return names
+        return sorted({*(own.names() if own else ()), *wild.names()})
 
 
-def _take(shares: dict[str, set[str]], domain: str, old: str | None, new: str | None) -> None:
+def _take(shares: dict[str, Share], domain: str, old: str | None, new: str | None) -> None:
     if old is not None:
         shares[old].discard(domain)
-        if not shares[old]:
-            del shares[old]
     if new is not None:
-        shares.setdefault(new, set()).add(domain)
+        if new not in shares:
+            shares[new] = Share()
+        shares[new].put(domain)
