@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,16 +54,21 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    uvicorn.run(
-        Pod(options.name),
-        host=options.host,
-        port=options.port,
+    with socket.create_server((options.host, options.port)) as sock:
+        serve(options.name, sock)
+
+
+def serve(name: str, sock: socket.socket) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        Pod(name),
         log_level="warning",
         access_log=False,
         lifespan="off",
         ws="none",
         timeout_keep_alive=3600,  # shorter than Envoy's own, an idle connection is closed under its next request
     )
+    uvicorn.Server(config).run(sockets=[sock])
 
 
 if __name__ == "__main__":
