@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Set
@@ -31,8 +32,9 @@ FAILED = (
 SILENT = "connected, but no call came within {patience:.0f} s: a handshake that hangs, or an unused connection"
 
 _TICK = 0.2
-_SHARE = 20
-"""After a look, no other for so many times as long as it took: looking takes 5 % of one core at the most."""
+_SHARE = 0.05
+_SAVED = 0.25
+"""Looking takes this share of one core at the most, and saves up so many seconds for when many connect at once."""
 
 
 class Attempts:
@@ -91,16 +93,17 @@ class Handshakes:
         self._clock = clock
         self._silent = SILENT.format(patience=patience)
         self._attempts = Attempts(patience)
-        self._lock = threading.Lock()  # of the attempts, and of when to look next
-        self._looking = False
-        self._look_at = 0.0
+        self._lock = threading.Lock()  # of the attempts and the count
+        self._one = threading.Lock()  # who looks; and of the budget
+        self._budget, self._paid_at = _SAVED, clock()
         self.begun_total = 0
         self._connections: Callable[[], Set[Address]] | None = None
         self._awake: Callable[[], None] = lambda: None
 
     def begun(self) -> None:
         """A handshake begins. On gRPC's thread, where the connection can't end before this returns."""
-        self.begun_total += 1
+        with self._lock:
+            self.begun_total += 1
         self._look()
         self._awake()
 
@@ -153,22 +156,22 @@ class Handshakes:
 
     def _look(self) -> None:
         """On any thread. Must not raise: gRPC would then not look for a new certificate."""
-        with self._lock:
+        with self._one:
             connections, at = self._connections, self._clock()
-            if connections is None or self._looking or at < self._look_at:
+            self._budget = min(_SAVED, self._budget + (at - self._paid_at) * _SHARE)
+            self._paid_at = at
+            if connections is None or self._budget <= 0:
                 return
-            self._looking = True
-        try:
-            present = connections()
-        except (OSError, psutil.Error) as error:
-            self._connections = None
-            log.error("xds.handshakes", reason=f"connections can't be listed, so failed ones won't be told: {error}")
-            return
-        with self._lock:
-            self._attempts.seen(present, at)
-            now = self._clock()
-            self._look_at = now + _SHARE * (now - at)
-            self._looking = False
+            begun = time.thread_time()  # not by the clock: on a busy machine that would be the others' time
+            try:
+                present = connections()
+            except (OSError, psutil.Error, struct.error) as error:
+                self._connections = None
+                log.error("xds.handshakes", reason=f"can't list connections, so failed ones won't be told: {error}")
+                return
+            with self._lock:
+                self._attempts.seen(present, at)
+            self._budget -= time.thread_time() - begun
 
 
 class _Noting(grpc.aio.ServerInterceptor):
