@@ -27,10 +27,13 @@ class Peer:
     cache: Cache
     auto: bool = True
     response_bytes: int = 3_500_000
+    max_names: int = 100_000
     stream: Stream = field(init=False)
+    last: dict[str, str] = field(init=False, default_factory=dict)
+    """The nonce of the newest response, by type URL."""
 
     def __post_init__(self) -> None:
-        self.stream = Stream(self.cache.view, response_bytes=self.response_bytes)
+        self.stream = Stream(self.cache.view, response_bytes=self.response_bytes, max_names=self.max_names)
         self.cache.watch(self.stream.changed)
 
     def delta(
@@ -46,8 +49,12 @@ class Peer:
         self.stream.receive(request)
         return self.said()
 
-    def sotw(self, kind: ResourceType, *names: str, nonce: str = "", error: str | None = None) -> list[str]:
-        self.stream.receive(SotwRequest(kind.url, names, "", nonce, error, NODE))
+    def sotw(
+        self, kind: ResourceType, *names: str, nonce: str | None = None, error: str | None = None, version: str = ""
+    ) -> list[str]:
+        """``nonce`` is the newest one unless given: so it is an ACK, or with ``error`` a NACK."""
+        newest = self.last.get(kind.url, "") if nonce is None else nonce
+        self.stream.receive(SotwRequest(kind.url, names, version, newest, error, NODE))
         return self.said()
 
     def take(self) -> list[Response]:
@@ -56,6 +63,7 @@ class Peer:
         while responses := list(self.stream.responses()):
             taken += responses
             for response in responses:
+                self.last[response.type_url] = response.nonce
                 if self.auto and isinstance(response, DeltaResponse):
                     self.stream.receive(DeltaRequest(response.type_url, nonce=response.nonce))
         return taken

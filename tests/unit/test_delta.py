@@ -204,7 +204,7 @@ def test_a_changed_cluster_brings_its_endpoints_again(cache: Cache) -> None:
 
 def test_a_large_state_comes_in_several_responses(cache: Cache) -> None:
     publish(cache, CLUSTER, **{f"c{n}": "x" * 40 for n in range(6)})
-    taken = Peer(cache, response_bytes=250).delta(CLUSTER)
+    taken = Peer(cache, response_bytes=350).delta(CLUSTER)
     assert len(taken) == 3
     assert sorted(name for line in taken for name in line.split()[1:]) == [f"+c{n}" for n in range(6)]
 

@@ -1,4 +1,4 @@
-"""One type on one state-of-the-world stream: the names asked for, and the next response.
+"""One type on one state-of-the-world stream: its requests, and its next response.
 
 Sources: the xDS protocol, "Basic protocol overview", "Resource updates" and "ACK and resource type instance
 version". Types of which a client may ask for all (`ResourceType.wildcard`) are always sent whole, since Envoy deletes
@@ -7,143 +7,100 @@ what a response doesn't hold; of the others only what changed or was newly asked
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
 
+from xds.protocol.holdings import Versions, digest
 from xds.protocol.messages import SotwRequest, SotwResponse
-from xds.protocol.state import NAMES_SHOWN, ResourceStatus, Settled, TypeState
+from xds.protocol.state import Bounds, Settled
+from xds.protocol.subscription import ALL, Batch, Subscription
 from xds.resources.types import Resource, ResourceType
 
-ALL = "*"
 
-
-class SotwType:
-    """``resources`` is the cache's live view of the type."""
-
-    def __init__(self, kind: ResourceType, resources: Mapping[str, Resource]) -> None:
-        self.kind = kind
-        self.state = TypeState(kind.name)
-        self._resources = resources
+class SotwType(Subscription):
+    def __init__(self, kind: ResourceType, resources: Mapping[str, Resource], bounds: Bounds) -> None:
+        super().__init__(kind, resources, bounds)
         self._named = False
-        self._began = False
-        self._names: frozenset[str] = frozenset()
-        self._wildcard = False
-        self._held: dict[str, str] = {}
-        self._pushes: dict[str, None] = {}
-        self._answers: dict[str, None] = {}
-        self._must_answer = False
-        self._nonce = ""
-        self._waiting = False
-        self._before: dict[str, str] = {}
-        self._sent: dict[str, str | None] = {}
-        self._rejected: dict[str, tuple[str, str]] = {}
-
-    @property
-    def unsettled(self) -> bool:
-        """Something is to be sent, or was sent and isn't ACKed."""
-        return bool(self._waiting or self._pushes or self._answers or self._must_answer)
+        self._shown: dict[str, Resource] = {}
+        """What the last whole response held, of a type whose removals are held back: until then it goes on to hold
+        what left the cache."""
 
     def receive(self, request: SotwRequest) -> Settled | None:
-        """What the request ACKed or NACKed, if anything."""
-        settled = self._settle(request.error) if self._waiting and request.nonce == self._nonce else None
-        self._take_names(request.names)
+        """What the request ACKed or NACKed, if anything. Raises LimitError."""
+        # A request with an older nonce is neither, but its names are the newest ones.
+        settled = self.holdings.settle(request.nonce, request.error, self.wanted)
+        returns = self.kind.held and not self._began and bool(request.version)
+        self._take_names(request.names, returns=returns)
         self._began = True
-        self.state.wildcard, self.state.subscribed = self._wildcard, len(self._names)
+        self._note()
         return settled
 
-    def changed(self, names: Iterable[str]) -> None:
-        """These differ now in the cache."""
-        for name in names:
-            if self._wanted(name):
-                self._pushes[name] = None
-
-    def again(self, names: Iterable[str]) -> None:
-        """Sends these once more, at whatever version the client holds."""
-        self._answers.update(dict.fromkeys(name for name in names if name in self._names))
-
-    def statuses(self) -> Iterator[ResourceStatus]:
-        """What the client holds, was sent, rejected or misses."""
-        in_flight = self._sent if self._waiting else {}
-        for name in sorted({*self._held, *self._rejected, *self._names}):
-            version, error = self._rejected.get(name, ("", ""))
-            yield ResourceStatus(name, self._held.get(name, ""), name in in_flight, version, error)
-
-    def next_response(self, nonce: str, *, pushes: bool) -> SotwResponse | None:
-        """The next response, or None when there is nothing to say. ``pushes``: not only answers may be sent."""
-        pushes = pushes and not self._waiting
-        if not (self._answers or self._must_answer or (pushes and self._pushes)):
+    def next_response(self, nonce: str, *, pushes: bool, removals: bool) -> SotwResponse | None:
+        """The next response, or None when there is nothing to say. ``pushes``: not only answers may be sent;
+        ``removals``: nothing leads any more to what leaves."""
+        if self.kind.wildcard:
+            return self._whole(nonce, pushes=pushes, removals=removals)
+        batch = Batch(self._bounds.response_bytes)
+        self._collect_due(batch, pushes=pushes, removals=removals)
+        if not batch.versions:
             return None
-        due = dict(self._answers)
-        self._answers.clear()
-        if pushes or self.kind.wildcard:
-            due.update(self._pushes)
-            self._pushes.clear()
-        must, self._must_answer = self._must_answer, False
-        if self.kind.wildcard:
-            chosen = [held for name, held in self._resources.items() if self._wanted(name)]
-            # Even when nothing is left: the client deletes what a response doesn't hold.
-        else:
-            chosen = [self._resources[name] for name in due if name in self._names and name in self._resources]
-            for name in due:
-                if name not in self._resources:
-                    self._held.pop(name, None)
-            if not chosen and not must:
-                return None
-        self._before = dict(self._held)
-        if self.kind.wildcard:
-            self._held.clear()
-        self._sent = {resource.name: resource.version for resource in chosen}
-        self._held.update((resource.name, resource.version) for resource in chosen)
-        for made in chosen:
-            self._rejected.pop(made.name, None)
-        self._nonce, self._waiting = nonce, True
-        version = _digest(self._held)
-        self.state.sent += 1
-        self.state.version_sent, self.state.in_flight, self.state.resources = version, 1, len(self._held)
-        return SotwResponse(self.kind.url, nonce, version, tuple(chosen))
+        self._sent(nonce, batch.versions, content := digest(batch.versions))
+        return SotwResponse(self.kind.url, nonce, content, tuple(batch.resources))
 
-    def _take_names(self, names: tuple[str, ...]) -> None:
-        wanted = frozenset(names) - {ALL}
+    def _whole(self, nonce: str, *, pushes: bool, removals: bool) -> SotwResponse | None:
+        if pushes and not self.holdings.in_flight:
+            self._pushes = {name: None for name in self._pushes if self._differs(name, self._current(name))}
+            self._leaving = {name: None for name in self._leaving if self._differs(name, None)}
+            due = self._must_answer or self._answers or self._pushes or (removals and self._leaving)
+        else:
+            due = self._must_answer or self._answers
+        if not due:
+            return None
+        chosen = [resource for name, resource in self._resources.items() if self.wanted(name)]
+        if not removals:
+            chosen += [self._shown[name] for name in self._leaving if name in self._shown]
+        else:
+            self._leaving.clear()
+        self._shown = {resource.name: resource for resource in chosen} if self.kind.lasting else {}
+        held = self.holdings.versions
+        versions: Versions = {resource.name: resource.version for resource in chosen}
+        content = digest(versions)
+        news = {name: version for name, version in versions.items() if held.get(name) != version}
+        news |= {name: versions[name] for name in self._answers if name in versions}
+        news |= {name: None for name in held if name not in versions}
+        self._must_answer = False
+        self._answers.clear()
+        self._pushes.clear()
+        self._sent(nonce, news, content)
+        return SotwResponse(self.kind.url, nonce, content, tuple(chosen))
+
+    def _collect_one(self, name: str, current: Resource | None, batch: Batch, forced: bool) -> bool:
+        if current is None:
+            # Its absence can't be told; should it come back, it is sent.
+            self.holdings.forget(name)
+            return True
+        return super()._collect_one(name, current, batch, forced)
+
+    def _take_names(self, names: Iterable[str], *, returns: bool) -> None:
+        """``returns``: the client had these before, on another stream, so that they are pushed rather than answered."""
+        wanted = dict.fromkeys(names)
+        self._check_bound(len(wanted), "a subscription to")
         # No names means all only until names were given once (xDS, "How the client specifies what resources to return",
         # and its wildcard rule).
-        every = self.kind.wildcard and (ALL in names or (not names and not self._named))
-        self._named = self._named or bool(names)
-        new = [name for name in dict.fromkeys(names) if name in wanted and name not in self._names]
-        if every and not self._wildcard:
+        every = self.kind.wildcard and (ALL in wanted or (not wanted and not self._named))
+        self._named = self._named or bool(wanted)
+        wanted.pop(ALL, None)
+        new = [name for name in wanted if name not in self._names]
+        dropped = self._names.difference(wanted)
+        turned = every is not self._wildcard
+        self._names, self._wildcard = set(wanted), every
+        if not every:
+            for name in dropped:
+                self._drop(name)
+        if turned and every and returns and self._resources:
+            self._pushes.update(dict.fromkeys(self._resources))
+        elif turned and every:
             self._must_answer = True
-        if self.kind.wildcard and self._began and not every and (self._wildcard or wanted != self._names):
-            self._must_answer = bool(wanted)
-        for gone in self._names - wanted:
-            self._held.pop(gone, None)
-            self._answers.pop(gone, None)
-            self._pushes.pop(gone, None)
-            self._rejected.pop(gone, None)
-        self._names, self._wildcard = wanted, every
-        self._answers.update(dict.fromkeys(name for name in new if not every or name not in self._held))
-
-    def _wanted(self, name: str) -> bool:
-        return self._wildcard or name in self._names
-
-    def _settle(self, error: str | None) -> Settled:
-        self._waiting = False
-        settled = Settled(self.kind, self._sent, error)
-        self.state.in_flight = 0
-        if error is None:
-            self.state.acked += 1
-            self.state.version_acked = self.state.version_sent
-            return settled
-        self.state.nacked += 1
-        self.state.last_nack, self.state.version_nacked = error, self.state.version_sent
-        self.state.rejected = tuple(islice(self._sent, NAMES_SHOWN))
-        self._held = self._before
-        for name, version in self._sent.items():
-            self._rejected[name] = version or "", error
-        return settled
-
-
-def _digest(held: Mapping[str, str]) -> str:
-    made = hashlib.blake2b(digest_size=8)
-    for name in sorted(held):
-        made.update(f"{name} {held[name]}\n".encode())
-    return made.hexdigest()
+        elif turned:
+            self._drop_unwanted()
+        due = self._pushes if returns else self._answers
+        due.update(dict.fromkeys(name for name in new if not (every and name in self.holdings.versions)))

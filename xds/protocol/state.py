@@ -1,4 +1,4 @@
-"""What one stream says of itself, type by type: for `/api/v1/nodes` and the metrics."""
+"""What one stream says of itself, type by type: for `/api/v1/nodes`, the metrics and CSDS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from xds.resources.types import ResourceType
 
 NAMES_SHOWN = 20
 """Of the names in a NACKed response."""
+REASON_SHOWN = 2_000
+"""Characters of a NACK's reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """``response_bytes``: of the resources of one response, where a response may be split. ``max_names``: of one
+    subscription, or of a client's initial versions."""
+
+    response_bytes: int = 3_500_000
+    max_names: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a client ACKed, or NACKed when there is an ``error``. ``versions`` are those of the response that it
-    answered, by name; None stands for a removal."""
+    """What a client ACKed, or NACKed when there is an ``error``. ``versions`` are those that the response brought
+    anew, by name; None stands for a removal."""
 
     kind: ResourceType
     versions: Mapping[str, str | None]
@@ -23,9 +34,9 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """One resource as one stream's client has it. ``version`` was sent last and isn't rejected, empty when nothing is
-    held; ``in_flight``: it isn't ACKed yet. ``rejected`` and ``error`` are of the newest NACK that it was part of,
-    empty since it was ACKed."""
+    """One resource as one stream's client has it. ``version`` was sent last and isn't rejected; it is empty when
+    nothing is held, and after a NACK. ``in_flight``: it isn't ACKed yet. ``rejected`` and ``error`` are of the NACK
+    that it was part of, empty since it was sent again."""
 
     name: str
     version: str
@@ -52,3 +63,8 @@ class TypeState:
     version_nacked: str = ""
     last_nack: str = ""
     rejected: tuple[str, ...] = ()
+
+
+def readable(reason: str) -> str:
+    """A peer's words, fit for a log line: bounded, and without control characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in reason[:REASON_SHOWN])

@@ -1,7 +1,8 @@
 """One ADS stream: its types side by side, in the order in which a publish must arrive.
 
-Pure: `receive` and `changed` take what happened, `responses` gives what is to be sent. While a cluster isn't ACKed,
-what may lead to it is held; the rim bounds that with a timer and then calls `release`.
+Pure: `receive` and `changed` take what happened, `responses` gives what is to be sent. Two things wait for the client:
+what may lead to a cluster, until the client ACKed the clusters; and the removal of what may be led to, until it ACKed
+what led to it. The rim bounds either wait with a timer, and then calls `release`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from xds.errors import ProtocolError
 from xds.protocol.delta import DeltaType
 from xds.protocol.messages import DeltaRequest, Node, Request, Response, SotwRequest
 from xds.protocol.sotw import SotwType
-from xds.protocol.state import ResourceStatus, Settled, TypeState
+from xds.protocol.state import Bounds, ResourceStatus, Settled, TypeState
 from xds.resources.types import BY_URL, CLUSTER, ENDPOINT, TYPES, Resource, ResourceType
 
 __all__ = ["Settled", "Stream"]
 
 View = Callable[[ResourceType], Mapping[str, Resource]]
+
+_UNKNOWN_TYPES = 16
+_TYPE_URL_SHOWN = 200
 
 
 class Stream:
@@ -37,14 +41,15 @@ class Stream:
         max_names: int = 100_000,
     ) -> None:
         self.node: Node | None = None
-        self.unknown: set[str] = set()
+        self.unknown: dict[str, None] = {}
+        """Types asked for that aren't served; the first few."""
         self._view = view
         self._only = only
-        self._response_bytes = response_bytes
-        self._max_names = max_names
+        self._bounds = Bounds(response_bytes, max_names)
         self._types: dict[ResourceType, DeltaType | SotwType] = {}
         self._nonces = count(1)
-        self._released = False
+        self._pushes_released = False
+        self._removals_released = False
 
     def receive(self, request: Request) -> Settled | None:
         """Takes a request; returns what it ACKed or NACKed. Raises ProtocolError when the stream can't go on."""
@@ -54,10 +59,12 @@ class Stream:
             self.node = request.node
         kind = self._kind(request.type_url)
         if kind is None:
-            self.unknown.add(request.type_url)
+            if len(self.unknown) < _UNKNOWN_TYPES:
+                self.unknown[request.type_url[:_TYPE_URL_SHOWN]] = None
             return None
         if kind not in self._types:
-            self._types[kind] = self._started(kind, request)
+            made = DeltaType if isinstance(request, DeltaRequest) else SotwType
+            self._types[kind] = made(kind, self._view(kind), self._bounds)
         match self._types[kind], request:
             case DeltaType() as delta, DeltaRequest():
                 return delta.receive(request)
@@ -69,31 +76,38 @@ class Stream:
     def changed(self, changed: Changed) -> None:
         """These names differ now in the cache."""
         if CLUSTER in changed:
-            self._released = False
+            self._pushes_released = False
+        if any(kind.held for kind in changed):
+            self._removals_released = False
         for kind, names in changed.items():
             if kind in self._types:
                 self._types[kind].changed(names)
 
     def release(self) -> None:
-        """The client had its time to ACK the clusters: what is held goes now."""
-        self._released = True
+        """The client had its time to ACK: what is held goes now. Removals have their own time after that of pushes."""
+        if self._pushes_wait:
+            self._pushes_released = True
+        else:
+            self._removals_released = True
 
     @property
     def holding(self) -> bool:
-        """Something is held for a cluster's ACK."""
-        return self._holds and any(held.unsettled for kind, held in self._types.items() if kind.held)
+        """Something is held that `release` would let go."""
+        return self._pushes_wait or self._removals_wait
 
     def responses(self) -> Iterator[Response]:
         """What is to be sent now, in order; each is counted as sent when it is taken."""
         for kind in TYPES:
             while (held := self._types.get(kind)) is not None:
-                response = held.next_response(str(next(self._nonces)), pushes=not (kind.held and self._holds))
+                nonce = str(next(self._nonces))
+                pushes = not (kind.held and self._clusters_unsettled)
+                response = held.next_response(nonce, pushes=pushes, removals=self._may_remove)
                 if response is None:
                     break
-                yield response
                 if kind is CLUSTER and ENDPOINT in self._types:
                     # Envoy warms a changed cluster until its endpoints come again, changed or not.
-                    self._types[ENDPOINT].again(resource.name for resource in response.resources)
+                    self._types[ENDPOINT].again(held.holdings.brought(nonce))
+                yield response
 
     def resources(self, kind: ResourceType) -> Iterator[ResourceStatus]:
         """Each resource of a type as the client has it, by name."""
@@ -102,15 +116,35 @@ class Stream:
     def states(self) -> list[TypeState]:
         return [self._types[kind].state for kind in TYPES if kind in self._types]
 
-    def _started(self, kind: ResourceType, request: Request) -> DeltaType | SotwType:
-        if isinstance(request, DeltaRequest):
-            return DeltaType(kind, self._view(kind), self._response_bytes)
-        return SotwType(kind, self._view(kind))
+    @property
+    def _clusters_unsettled(self) -> bool:
+        clusters = self._types.get(CLUSTER)
+        return not self._pushes_released and clusters is not None and clusters.unsettled
 
     @property
-    def _holds(self) -> bool:
-        clusters = self._types.get(CLUSTER)
-        return not self._released and clusters is not None and clusters.unsettled
+    def _pushes_wait(self) -> bool:
+        return self._clusters_unsettled and any(held.pushing for kind, held in self._types.items() if kind.held)
+
+    @property
+    def _leading(self) -> list[DeltaType | SotwType]:
+        return [held for kind, held in self._types.items() if kind.held]
+
+    @property
+    def _may_remove(self) -> bool:
+        # What the client rejected leads on to where it did, for as long as nothing else replaces it: no timer ends
+        # that, as nothing else waits for it.
+        return not any(held.holdings.any_rejected or self._unanswered(held) for held in self._leading)
+
+    @property
+    def _removals_wait(self) -> bool:
+        return (
+            any(held.leaving for held in self._types.values())
+            and any(self._unanswered(held) for held in self._leading)
+            and not any(held.holdings.any_rejected for held in self._leading)
+        )
+
+    def _unanswered(self, held: DeltaType | SotwType) -> bool:
+        return held.unsettled and not self._removals_released
 
     def _kind(self, type_url: str) -> ResourceType | None:
         if self._only is not None:

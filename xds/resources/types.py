@@ -6,31 +6,48 @@ Everything after this module treats the types alike; what differs between them s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xds.resources.wire import field
 
 _ANY_TYPE_URL = 1
 _ANY_VALUE = 2
+_ASSIGNMENT_CLUSTER_NAME = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
     """``wildcard``: a client may ask for all of them, and in SotW a response then holds all (xDS, "ACK and resource
-    type instance version"). ``held``: not sent while a cluster that it may lead to isn't ACKed yet. ``resent``: sent
-    again to whoever subscribes, even at the version it says it has."""
+    type instance version"). ``held``: not sent while a cluster that it may lead to isn't ACKed yet. ``lasting``: its
+    removal isn't sent while something of the ``held`` types, which may lead to it still, isn't ACKed. ``resent``: sent
+    again to whoever subscribes, even at the version it says it has. ``absent`` makes what stands for one that doesn't
+    exist but is asked for by name; without it, that is told as removed, or by silence in SotW."""
 
     name: str
     url: str
     wildcard: bool = False
     held: bool = False
+    lasting: bool = False
     resent: bool = False
+    absent: Callable[[str], Resource] | None = None
 
 
-CLUSTER = ResourceType("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster", wildcard=True)
-ENDPOINT = ResourceType("endpoint", "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", resent=True)
-SECRET = ResourceType("secret", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret")
+def _no_endpoints(name: str) -> Resource:
+    """A load assignment without endpoints: Envoy keeps those that it has when the assignment is removed, and waits for
+    one that never came."""
+    return resource(ENDPOINT, name, field(_ASSIGNMENT_CLUSTER_NAME, name.encode()))
+
+
+CLUSTER = ResourceType("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster", wildcard=True, lasting=True)
+ENDPOINT = ResourceType(
+    "endpoint",
+    "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+    lasting=True,
+    resent=True,
+    absent=_no_endpoints,
+)
+SECRET = ResourceType("secret", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", lasting=True)
 LISTENER = ResourceType("listener", "type.googleapis.com/envoy.config.listener.v3.Listener", wildcard=True, held=True)
 SCOPE = ResourceType(
     "scope", "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration", wildcard=True, held=True

@@ -1,0 +1,148 @@
+"""What one client has of one type: what it was sent, what it answered, what it rejected.
+
+After a NACK nobody knows what the client has of the names in that response: Envoy applies the valid clusters and
+listeners of a response that it NACKs. They count as held at no known version, so that whatever comes next is sent, be
+it the content from before, and so is a removal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from xds.protocol.state import NAMES_SHOWN, ResourceStatus, Settled, TypeState, readable
+from xds.resources.types import ResourceType
+
+UNKNOWN = ""
+"""The version of something that may be held, one doesn't know in which version."""
+
+Versions = dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A response in flight: what it brought anew, None for a removal, and the name of its content."""
+
+    versions: Versions
+    digest: str
+
+
+class Holdings:
+    """``versions`` are those sent last and not rejected, by name."""
+
+    def __init__(self, kind: ResourceType) -> None:
+        self.state = TypeState(kind.name)
+        self.versions: dict[str, str] = {}
+        self._kind = kind
+        self._in_flight: dict[str, _Sent] = {}
+        self._weight = 0
+        self._rejected: dict[str, Settled] = {}
+
+    @property
+    def in_flight(self) -> bool:
+        """A response isn't answered yet."""
+        return bool(self._in_flight)
+
+    @property
+    def any_rejected(self) -> bool:
+        return bool(self._rejected)
+
+    def has_rejected(self, name: str, version: str | None) -> bool:
+        """The client rejected a response that held this very version; None: that said it is removed."""
+        return name in self._rejected and self._rejected[name].versions[name] == version
+
+    def sent(self, nonce: str, versions: Versions, digest: str, most: int) -> None:
+        """A response goes out. Of clients that never answer only the newest responses are remembered: those that
+        bring ``most`` names together."""
+        for name, version in versions.items():
+            self._rejected.pop(name, None)
+            if version is None:
+                self.versions.pop(name, None)
+            else:
+                self.versions[name] = version
+        self._in_flight[nonce] = _Sent(versions, digest)
+        self._weight += 1 + len(versions)
+        while self._weight > most and len(self._in_flight) > 1:
+            self._answered(next(iter(self._in_flight)))
+        self.state.sent += 1
+        self.state.version_sent = digest
+        self._count()
+
+    def brought(self, nonce: str) -> list[str]:
+        """The resources that a response in flight brought anew."""
+        return [name for name, version in self._in_flight[nonce].versions.items() if version is not None]
+
+    def settle(self, nonce: str, error: str | None, wanted: Callable[[str], bool]) -> Settled | None:
+        """Takes an ACK or a NACK; None when it answers nothing that is in flight. An ACK holds for older responses
+        too, to which there is no answer then. Nothing is noted of a name that isn't ``wanted`` any more."""
+        if nonce not in self._in_flight:
+            return None
+        older: Versions = {}
+        while (first := next(iter(self._in_flight))) != nonce:
+            older |= self._answered(first).versions
+        sent = self._answered(nonce)
+        settled = Settled(self._kind, sent.versions, None if error is None else readable(error))
+        if settled.error is None:
+            settled = Settled(self._kind, older | sent.versions, None)
+            self.state.acked += 1
+            self.state.version_acked = sent.digest
+        else:
+            self.state.nacked += 1
+            self.state.last_nack, self.state.version_nacked = settled.error, sent.digest
+            self.state.rejected = tuple(islice(sent.versions, NAMES_SHOWN))
+            self._reject(settled, wanted)
+        self._count()
+        return settled
+
+    def retry(self, name: str) -> tuple[str, ...]:
+        """``name`` changed: what was rejected together with it is to be tried again. Those names, each once."""
+        rejection = self._rejected.get(name)
+        if rejection is None:
+            return ()
+        together = tuple(other for other in rejection.versions if self._rejected.get(other) is rejection)
+        for other in together:
+            del self._rejected[other]
+        return together
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Forgets what isn't ``wanted``: the client dropped it."""
+        for name in [name for name in (*self.versions, *self._rejected) if not wanted(name)]:
+            self.forget(name)
+
+    def forget(self, name: str) -> None:
+        self.versions.pop(name, None)
+        self._rejected.pop(name, None)
+        self._count()
+
+    def statuses(self, subscribed: set[str]) -> Iterator[ResourceStatus]:
+        """What the client holds, was sent, rejected or misses."""
+        in_flight = {name for sent in self._in_flight.values() for name in sent.versions}
+        for name in sorted({*self.versions, *self._rejected, *subscribed}):
+            rejection = self._rejected.get(name)
+            version, error = (rejection.versions[name] or "", rejection.error or "") if rejection else ("", "")
+            yield ResourceStatus(name, self.versions.get(name, ""), name in in_flight, version, error)
+
+    def _reject(self, settled: Settled, wanted: Callable[[str], bool]) -> None:
+        later = {name for sent in self._in_flight.values() for name in sent.versions}
+        for name in settled.versions:
+            if name not in later and wanted(name):
+                self.versions[name] = UNKNOWN
+                self._rejected[name] = settled
+
+    def _answered(self, nonce: str) -> _Sent:
+        sent = self._in_flight.pop(nonce)
+        self._weight -= 1 + len(sent.versions)
+        return sent
+
+    def _count(self) -> None:
+        self.state.in_flight, self.state.resources = len(self._in_flight), len(self.versions)
+
+
+def digest(versions: Mapping[str, str | None]) -> str:
+    """A name for content that is the same on every replica."""
+    made = hashlib.blake2b(digest_size=8)
+    for name in sorted(versions):
+        made.update(f"{name} {versions[name] or '-'}\n".encode())
+    return made.hexdigest()
