@@ -89,6 +89,8 @@ def _started() -> Iterator[Engine]:
     if not shutil.which("dockerd"):
         raise NoEngine("no Docker engine answers, and there is no dockerd to start one")
     folder = Path(tempfile.mkdtemp(prefix="pointsman-"))  # a socket's path must be short
+    bridge = Path("/sys/class/net/docker0")
+    others = bridge.exists()
     try:
         host = f"unix://{folder}/docker.sock"
         environment = {**os.environ, "DOCKER_HOST": host}
@@ -103,18 +105,20 @@ def _started() -> Iterator[Engine]:
             daemon.stop(patience=60)
     finally:
         remove(folder)
+        if bridge.exists() and not others:  # the one thing that dockerd itself leaves
+            subprocess.run(["ip", "link", "delete", bridge.name], check=True, timeout=10)
 
 
 def _daemon(folder: Path, host: str) -> list[str]:
-    # No rules, bridge or forwarding on the machine itself: containers reach each other through their network's bridge,
-    # and the machine reaches them through dockerd's proxy. That is all that the tests need, and all of it ends with it.
+    # No packet filter rules and no forwarding on the machine itself: containers reach each other through the bridge of
+    # their network, and the machine reaches them through dockerd's proxy. The tests need no more, and it ends with it.
     return [
         "dockerd",
         *("--host", host),
         *("--data-root", f"{folder}/data"),
         *("--exec-root", f"{folder}/exec"),
         *("--pidfile", f"{folder}/dockerd.pid"),
-        *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"),
+        *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
     ]
 
 
