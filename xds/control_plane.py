@@ -19,11 +19,15 @@ from xds.gds.client import GdsClient, Timeouts
 from xds.gds.mirror import Mirror
 from xds.http.app import create_app
 from xds.http.serve import serving
-from xds.http.view import View
+from xds.http.view import Counts, View
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
+from xds.server.access import Access
 from xds.server.credentials import mtls
+from xds.server.handshakes import Handshakes
+from xds.server.refusals import Refusals
+from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
 from xds.settings import Settings, Xds
 
@@ -39,7 +43,16 @@ async def run(settings: Settings) -> None:
     edge = settings.edge
     resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout))
     cache = Cache()
-    server = XdsServer(cache, settings.xds.limits, on_settled=lambda *answer: pipeline.isolator.settled(*answer))
+    refusals = Refusals()
+    handshakes = Handshakes(refusals)
+    server = XdsServer(
+        cache,
+        settings.xds.limits,
+        _access(settings.xds),
+        refusals=refusals,
+        handshakes=handshakes,
+        on_settled=lambda *answer: pipeline.isolator.settled(*answer),
+    )
     pipeline = Pipeline(
         resources,
         cache,
@@ -50,7 +63,7 @@ async def run(settings: Settings) -> None:
         on_complete=server.open_gate,
     )
     _first_certificates(pipeline, edge.certificates, edge.certificate)
-    credentials = _credentials(settings.xds)
+    credentials = _credentials(settings.xds, handshakes)
     timeouts = Timeouts(settings.gds.connect_timeout, settings.gds.read_timeout)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(GdsClient(str(settings.gds.url), timeouts))
@@ -60,7 +73,13 @@ async def run(settings: Settings) -> None:
             mirror.status,
             resources.tables,
             server.nodes,
-            lambda: (pipeline.publishes, pipeline.changes),
+            lambda: Counts(
+                publishes=pipeline.publishes,
+                changes=pipeline.changes,
+                searches=pipeline.isolator.searches,
+                handshakes=handshakes.begun_total,
+                refused=refusals.counts,
+            ),
         )
         http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
@@ -86,10 +105,15 @@ def _edge(settings: Settings) -> Edge:
     return Edge(edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, edge.certificate)
 
 
-def _credentials(xds: Xds) -> grpc.ServerCredentials | None:
+def _access(xds: Xds) -> Access:
+    revocations = Revocations(xds.access.crl, xds.client_ca) if xds.access.crl and xds.client_ca else None
+    return Access([rule.made() for rule in xds.access.rules], revocations=revocations, plaintext=xds.plaintext)
+
+
+def _credentials(xds: Xds, handshakes: Handshakes) -> grpc.ServerCredentials | None:
     if xds.plaintext or xds.certificate is None or xds.key is None or xds.client_ca is None:
         return None
-    return mtls(xds.certificate, xds.key, xds.client_ca)
+    return mtls(xds.certificate, xds.key, xds.client_ca, handshakes.begun)
 
 
 def _first_certificates(pipeline: Pipeline, folder: Path, needed: str) -> None:

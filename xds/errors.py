@@ -33,3 +33,11 @@ class ProtocolError(PointsmanError):
 
 class LimitError(ProtocolError):
     """A peer asked for more than it may have; the message names the limit's setting."""
+
+
+class AccessError(ProtocolError):
+    """A peer is not who it may be, or claims what its certificate doesn't allow. ``revoked``: it is on a list."""
+
+    def __init__(self, message: str, *, revoked: bool = False) -> None:
+        super().__init__(message)
+        self.revoked = revoked

@@ -89,7 +89,7 @@ class TestRefusals:
                 refusals.note("handshake", f"ipv4:10.0.0.1:{4000 + port}", "no")
             now = 61
             refusals.note("handshake", "ipv4:10.0.0.1:5000", "no")
-        assert refusals.counts == {"handshake": 6, "revoked": 0, "claim": 0, "limit": 0}
+        assert refusals.counts == {"handshake": 6, "revoked": 0, "claim": 0, "limit": 0, "protocol": 0}
         assert [(each["event"], each["peer"], each.get("more")) for each in logs] == [
             ("xds.refused", "ipv4:10.0.0.1:4000", None),
             ("xds.refused", "ipv4:10.0.0.1:5000", 4),

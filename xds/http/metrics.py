@@ -16,7 +16,7 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         directory, mirror = self._view.directory, self._view.mirror
-        publishes, changes = self._view.counts()
+        counts = self._view.counts()
         yield _gauge("domains", "Domains that are routed.", len(directory.domains))
         yield _gauge("pods", "Pods in the directory.", len(directory.pods))
         yield _gauge("records_set_aside", "Records of GDS that can't be used.", directory.set_aside_total)
@@ -26,8 +26,14 @@ class _State(Collector):
         yield _gauge("gds_following", "1 while the watch on GDS is open.", int(mirror.state == "following"))
         yield _counter("gds_reconnects", "Times that GDS was lost.", mirror.reconnects)
         yield _counter("gds_snapshots", "Whole snapshots taken.", mirror.snapshots)
-        yield _counter("publishes", "Publishes of the directory's changes.", publishes)
-        yield _counter("changes", "Changes of domains and pods published.", changes)
+        yield _counter("publishes", "Publishes of the directory's changes.", counts.publishes)
+        yield _counter("changes", "Changes of domains and pods published.", counts.changes)
+        yield _counter("isolation_searches", "Searches for a record that an Envoy rejected.", counts.searches)
+        yield _counter("xds_handshakes", "TLS handshakes begun at the xDS port.", counts.handshakes)
+        refused = CounterMetricFamily("pointsman_xds_refused", "Refused at the xDS port, by kind.", labels=["kind"])
+        for kind, count in counts.refused.items():
+            refused.add_metric([kind], count)
+        yield refused
         nodes = self._view.nodes()
         yield _gauge("streams", "Open xDS streams.", len(nodes))
         for what in ("sent", "acked", "nacked"):

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xds.directory import Directory
 from xds.gds.mirror import MirrorStatus
 from xds.resources.routes import RouteTables
+from xds.server.refusals import Kind
 from xds.server.streams import NodeState
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened since the start. ``changes`` are those of domains and pods; ``refused`` is by kind, at the xDS
+    port; ``searches`` are those for a record that an Envoy rejected."""
+
+    publishes: int
+    changes: int
+    searches: int
+    handshakes: int
+    refused: Mapping[Kind, int]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """``counts`` gives how often was published, and how many changes of domains and pods that were."""
+    """What is read is as it stands at that moment."""
 
     directory: Directory
     mirror: MirrorStatus
     tables: RouteTables
     nodes: Callable[[], list[NodeState]]
-    counts: Callable[[], tuple[int, int]]
+    counts: Callable[[], Counts]

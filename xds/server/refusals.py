@@ -16,8 +16,9 @@ from xds.server.limits import TokenBucket
 
 log = structlog.get_logger()
 
-Kind = Literal["handshake", "revoked", "claim", "limit"]
-"""``handshake``: no, a foreign or an expired client certificate, or plaintext; gRPC doesn't tell them apart."""
+Kind = Literal["handshake", "revoked", "claim", "limit", "protocol"]
+"""``handshake``: no, a foreign or an expired client certificate, or plaintext; gRPC doesn't tell them apart.
+``protocol``: requests that break xDS."""
 
 _QUIET = 60.0
 _REMEMBERED = 4096

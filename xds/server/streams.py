@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -13,7 +13,11 @@ from xds.cache import Changed
 from xds.errors import ProtocolError
 from xds.protocol.messages import Node, Request
 from xds.protocol.state import TypeState
-from xds.protocol.stream import Settled, Stream
+from xds.protocol.stream import Settled, Stream, View
+from xds.resources.types import SECRET, Resource, ResourceType
+from xds.server.access import Grant
+from xds.server.grants import GrantedSecrets
+from xds.server.identity import Identity
 from xds.server.limits import Limits, TokenBucket, exceeded
 
 log = structlog.get_logger()
@@ -24,15 +28,20 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end. ``identity`` is its certificate's name, empty on plaintext; ``address`` has its port."""
+    """Who is at the other end. ``identity`` is None on plaintext; ``address`` has its port."""
 
     address: str
-    identity: str
+    identity: Identity | None
+
+    @property
+    def name(self) -> str:
+        """Its certificate's, empty on plaintext."""
+        return str(self.identity) if self.identity else ""
 
     @property
     def key(self) -> str:
         """What its streams are counted by."""
-        return self.identity or self.address.rpartition(":")[0]
+        return self.name or self.address.rpartition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +64,22 @@ class Rim:
 
     limits: Limits
     clock: Callable[[], float]
-    admit: Callable[[OpenStream, Node], None]
+    view: View
+    admit: Callable[[OpenStream, Node], Grant]
     """Called when the stream says who it is, before anything of it is taken. Raises AccessError."""
     settled: Callable[[OpenStream, Settled], None]
 
 
 class OpenStream:
-    """``run`` carries it until its end; ``protocol`` is what it holds and says."""
+    """``run`` carries it until its end; ``protocol`` is what it holds and says. ``only``: the one type it carries."""
 
-    def __init__(self, protocol: Stream, peer: Peer, variant: str, rim: Rim) -> None:
-        self.protocol = protocol
+    def __init__(self, peer: Peer, variant: str, only: ResourceType | None, rim: Rim) -> None:
+        limits = rim.limits
+        self.protocol = Stream(self._view, only, response_bytes=limits.response_bytes, max_names=limits.names)
         self.peer = peer
         self.variant = variant
-        self.end: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
-        """Set from outside to end the stream with that error."""
+        self._grant: Grant | None = None
+        self._ending: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._rim = rim
         self._wake = asyncio.Event()
         self._since = rim.clock()
@@ -78,6 +89,11 @@ class OpenStream:
         """The cache's watcher."""
         self.protocol.changed(names)
         self._wake.set()
+
+    def end_with(self, error: ProtocolError) -> None:
+        """Ends the stream from outside."""
+        if not self._ending.done():
+            self._ending.set_result(error)
 
     def state(self) -> NodeState | None:
         """None as long as it hasn't said who it is."""
@@ -89,7 +105,7 @@ class OpenStream:
             cluster=node.cluster,
             user_agent=node.user_agent,
             peer=self.peer.address,
-            identity=self.peer.identity,
+            identity=self.peer.name,
             variant=self.variant,
             connected_seconds=round(self._rim.clock() - self._since, 3),
             types=self.protocol.states(),
@@ -100,7 +116,7 @@ class OpenStream:
         tasks: list[asyncio.Future[None] | asyncio.Future[ProtocolError]] = [
             asyncio.create_task(self._read(requests, parse)),
             asyncio.create_task(self._write(context)),
-            self.end,
+            self._ending,
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -124,11 +140,27 @@ class OpenStream:
             return
         request = self._parsed(first, parse)
         if request.node is not None:
-            self._rim.admit(self, request.node)
+            self._grant = self._rim.admit(self, request.node)
         self._take(request)
         async for raw in requests:
             if not self._take(self._parsed(raw, parse)) and not self._bucket.take(clock()):
                 raise exceeded("requests_per_second", "too many requests that answer nothing")
+
+    def _view(self, kind: ResourceType) -> Mapping[str, Resource]:
+        resources = self._rim.view(kind)
+        if kind is not SECRET or self._grant is None:
+            return resources
+        return GrantedSecrets(resources, self._grant.may_have_secret, self._secret_refused)
+
+    def _secret_refused(self, name: str) -> None:
+        node = self.protocol.node
+        log.warning(
+            "xds.secret_refused",
+            secret=name,
+            node=node.id if node else "",
+            identity=self.peer.name,
+            peer=self.peer.address,
+        )
 
     def _parsed(self, raw: bytes, parse: Parse) -> Request:
         if len(raw) > self._rim.limits.message_bytes:

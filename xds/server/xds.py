@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import grpc
 import structlog
@@ -19,17 +19,24 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from xds.cache import Cache
-from xds.errors import LimitError, ProtocolError, SettingsError
+from xds.errors import AccessError, CertificateError, LimitError, ProtocolError, SettingsError
 from xds.protocol.messages import Node
 from xds.protocol.stream import Settled, Stream
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, ResourceType
 from xds.server import csds
+from xds.server.access import Access, Grant, Refusal
 from xds.server.descriptors import Method, reflect
+from xds.server.handshakes import Handshakes
+from xds.server.identity import identify
 from xds.server.limits import Limits, exceeded
+from xds.server.refusals import Kind, Refusals
 from xds.server.requests import parse_delta, parse_sotw
 from xds.server.streams import Context, NodeState, OpenStream, Parse, Peer, Rim
 
 log = structlog.get_logger()
+
+REVOCATIONS = 5.0
+"""Seconds between two looks at whether an open stream's certificate was revoked."""
 
 _DISCOVERY: dict[str, tuple[str, ResourceType | None]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": ("AggregatedResources", None),
@@ -57,17 +64,23 @@ class XdsServer:
         self,
         cache: Cache,
         limits: Limits | None = None,
+        access: Access | None = None,
         *,
+        refusals: Refusals | None = None,
+        handshakes: Handshakes | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
     ) -> None:
         self._cache = cache
         self._limits = limits or Limits()
+        self._access = access or Access.open()
+        self.refusals = refusals or Refusals()
+        self._handshakes = handshakes or Handshakes(self.refusals)
         self._gate = asyncio.Event()
         self._open: dict[OpenStream, None] = {}
         self._peers: Counter[str] = Counter()
         self._health = health.aio.HealthServicer()
         self._on_settled = on_settled
-        self._rim = Rim(self._limits, time.monotonic, self._admit, self._settled)
+        self._rim = Rim(self._limits, time.monotonic, cache.view, self._admit, self._settled)
 
     def open_gate(self) -> None:
         """The directory is complete; streams are answered from now on."""
@@ -82,7 +95,7 @@ class XdsServer:
         self, address: str, port: int, credentials: grpc.ServerCredentials | None
     ) -> AsyncIterator[int]:
         """Serves while the block runs; yields the port. Raises SettingsError when the address can't be had."""
-        server = grpc.aio.server(options=_options(self._limits))
+        server = grpc.aio.server(options=_options(self._limits), interceptors=[self._handshakes.interceptor()])
         server.add_generic_rpc_handlers((_Discovery(self._serve),))
         status = csds.ClientStatus(self._cache, lambda: [stream.protocol for stream in self._open])
         server.add_generic_rpc_handlers((status,))
@@ -96,56 +109,82 @@ class XdsServer:
                 f"xds: can't listen on {where}; is another process on it? (settings xds.address, xds.port)"
             ) from None
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        await server.start()
-        ready = asyncio.create_task(self._serving())
-        try:
-            yield bound
-        finally:
-            ready.cancel()
-            await self._health.enter_graceful_shutdown()
-            await server.stop(grace=0.1)
+        async with self._handshakes.watching(address, bound):
+            await server.start()
+            tasks = [asyncio.create_task(self._serving()), asyncio.create_task(self._end_revoked())]
+            try:
+                yield bound
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._health.enter_graceful_shutdown()
+                await server.stop(grace=0.1)
 
     async def _serving(self) -> None:
         await self._gate.wait()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
+    async def _end_revoked(self) -> None:
+        while True:
+            await asyncio.sleep(REVOCATIONS)
+            for stream in [stream for stream in self._open if self._access.revoked(stream.peer.identity)]:
+                stream.end_with(_revoked(stream.peer))
+
     async def _serve(
         self, requests: AsyncIterator[bytes], context: Context, parse: Parse, only: ResourceType | None
     ) -> None:
-        peer = Peer(context.peer(), _identity(context))
-        reason = "closed"
         try:
-            self._peers[peer.key] += 1
-            if self._peers[peer.key] > self._limits.streams_per_peer:
-                raise exceeded("streams_per_peer", f"{peer.key} has {self._limits.streams_per_peer} streams open")
-            await self._gate.wait()
-            protocol = Stream(
-                self._cache.view,
-                only,
-                response_bytes=self._limits.response_bytes,
-                max_names=self._limits.names,
-            )
-            stream = OpenStream(protocol, peer, "delta" if parse is parse_delta else "sotw", self._rim)
-            self._open[stream] = None
-            self._cache.watch(stream.changed)
-            try:
-                await stream.run(requests, context, parse)
-            finally:
-                self._cache.unwatch(stream.changed)
-                del self._open[stream]
-                node = stream.protocol.node
-                log.info("xds.stream_ended", node=node.id if node else "", peer=peer.address, reason=reason)
+            peer = Peer(context.peer(), identify(context.auth_context()))
+            with self._counted(peer):
+                await self._gate.wait()
+                if self._access.revoked(peer.identity):
+                    raise _revoked(peer)
+                stream = OpenStream(peer, "delta" if parse is parse_delta else "sotw", only, self._rim)
+                with self._opened(stream):
+                    await stream.run(requests, context, parse)
+        except CertificateError as error:
+            await self._refuse(context, AccessError(str(error)))
         except ProtocolError as error:
-            reason = str(error)
-            log.warning("xds.stream_refused", peer=peer.address, identity=peer.identity, reason=reason)
-            await context.abort(_status(error), reason)
+            await self._refuse(context, error)
+
+    @contextmanager
+    def _counted(self, peer: Peer) -> Iterator[None]:
+        if self._peers[peer.key] >= self._limits.streams_per_peer:
+            raise exceeded("streams_per_peer", f"{peer.key} has {self._limits.streams_per_peer} streams open")
+        self._peers[peer.key] += 1
+        try:
+            yield
         finally:
             self._peers[peer.key] -= 1
             if not self._peers[peer.key]:
                 del self._peers[peer.key]
 
-    def _admit(self, stream: OpenStream, node: Node) -> None:
+    @contextmanager
+    def _opened(self, stream: OpenStream) -> Iterator[None]:
+        self._open[stream] = None
+        self._cache.watch(stream.changed)
+        try:
+            yield
+        finally:
+            self._cache.unwatch(stream.changed)
+            del self._open[stream]
+            node = stream.protocol.node
+            log.info("xds.stream_ended", node=node.id if node else "", peer=stream.peer.address)
+
+    async def _refuse(self, context: Context, error: ProtocolError) -> None:
+        kind, status = _told(error)
+        with suppress(CertificateError):
+            identity = identify(context.auth_context())
+            self.refusals.note(kind, context.peer(), str(error), identity=str(identity or ""))
+        await context.abort(status, str(error))
+
+    def _admit(self, stream: OpenStream, node: Node) -> Grant:
+        decided = self._access.decide(stream.peer.identity, node.id, node.cluster)
+        if isinstance(decided, Refusal):
+            raise AccessError(decided.reason)
         log.info("xds.stream", node=node.id, cluster=node.cluster, envoy=node.user_agent, peer=stream.peer.address)
+        return decided
 
     def _settled(self, stream: OpenStream, settled: Settled) -> None:
         node = stream.protocol.node
@@ -155,10 +194,19 @@ class XdsServer:
         self._on_settled(stream.protocol, name, settled)
 
 
-def _status(error: ProtocolError) -> grpc.StatusCode:
+def _revoked(peer: Peer) -> AccessError:
+    return AccessError(f"the certificate of {peer.name} is revoked", revoked=True)
+
+
+def _told(error: ProtocolError) -> tuple[Kind, grpc.StatusCode]:
+    """What an error counts as, and what the peer is told."""
     if isinstance(error, LimitError):
-        return grpc.StatusCode.RESOURCE_EXHAUSTED
-    return grpc.StatusCode.INVALID_ARGUMENT
+        return "limit", grpc.StatusCode.RESOURCE_EXHAUSTED
+    if isinstance(error, AccessError):
+        if error.revoked:
+            return "revoked", grpc.StatusCode.UNAUTHENTICATED
+        return "claim", grpc.StatusCode.PERMISSION_DENIED
+    return "protocol", grpc.StatusCode.INVALID_ARGUMENT
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
@@ -172,16 +220,6 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
     ]
-
-
-def _identity(context: Context) -> str:
-    known = context.auth_context()
-    for name in ("x509_subject_alternative_name", "x509_common_name"):
-        values = known.get(name)
-        if values:
-            value = next(iter(values))
-            return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return ""
 
 
 class _Discovery(grpc.GenericRpcHandler):
