@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from xds.server.connections import Address, Connections, _listed, peer_address
 from xds.server.files import Files
-from xds.server.handshakes import Attempts
+from xds.server.handshakes import Attempts, Handshakes
 from xds.server.refusals import Refusals
 
 A, B = Address("10.0.0.1", 40001), Address("10.0.0.2", 40002)
@@ -78,6 +78,40 @@ class TestAttempts:
         attempts.seen({A}, 2)
         attempts.seen(set(), 3)
         assert attempts.refused(4) == ([A], [])
+
+
+class TestHandshakes:
+    async def test_on_plaintext_callers_are_not_kept_in_mind(self) -> None:
+        handshakes = Handshakes(Refusals())
+        async with handshakes.watching("127.0.0.1", 1):
+            handshakes.accepted("ipv4:10.0.0.1:40001")
+            assert handshakes.remembered == 0
+            handshakes.begun()
+            handshakes.accepted("ipv4:10.0.0.1:40001")
+            assert handshakes.remembered == 1
+            handshakes.begun()  # a look: nobody is connected
+            assert handshakes.remembered == 0
+
+    async def test_when_connections_cannot_be_listed_it_is_said_once_and_nobody_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = [{A}]
+
+        def connections(self: Connections) -> set[Address]:
+            if not found:
+                raise PermissionError("no")
+            return found.pop()
+
+        monkeypatch.setattr(Connections, "__call__", connections)
+        refusals = Refusals()
+        handshakes = Handshakes(refusals)
+        with capture_logs() as logs:
+            async with handshakes.watching("127.0.0.1", 1):
+                for _ in range(3):
+                    handshakes.begun()
+        assert [each["event"] for each in logs] == ["xds.handshakes"]
+        assert handshakes.remembered == 0
+        assert handshakes.begun_total == 3
 
 
 class TestRefusals:

@@ -47,6 +47,9 @@ class Attempts:
         self._gone: dict[Address, float] = {}
         self._known: dict[Address, float] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._gone) + len(self._known)
+
     @property
     def open(self) -> bool:
         """There are connections not judged yet."""
@@ -100,6 +103,12 @@ class Handshakes:
         self._connections: Callable[[], Set[Address]] | None = None
         self._awake: Callable[[], None] = lambda: None
 
+    @property
+    def remembered(self) -> int:
+        """How many addresses are kept in mind: at most those of the connections that there were at the last look."""
+        with self._lock:
+            return len(self._attempts)
+
     def begun(self) -> None:
         """A handshake begins. On gRPC's thread, where the connection can't end before this returns."""
         with self._lock:
@@ -110,8 +119,11 @@ class Handshakes:
     def accepted(self, peer: str) -> None:
         """A call has come from ``context.peer()``."""
         address = peer_address(peer)
-        if address is not None:
-            with self._lock:
+        if address is None:
+            return
+        with self._lock:
+            # Without handshakes (on plaintext) nobody looks, so that nobody would be forgotten.
+            if self.begun_total and self._connections is not None:
                 self._attempts.accepted(address, self._clock())
 
     def interceptor(self) -> grpc.aio.ServerInterceptor:
@@ -166,7 +178,8 @@ class Handshakes:
             try:
                 present = connections()
             except (OSError, psutil.Error, struct.error) as error:
-                self._connections = None
+                with self._lock:
+                    self._connections, self._attempts = None, Attempts()
                 log.error("xds.handshakes", reason=f"can't list connections, so failed ones won't be told: {error}")
                 return
             with self._lock:

@@ -12,6 +12,9 @@ from cryptography.x509.oid import NameOID
 
 from xds.errors import CertificateError
 
+UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What `cryptography` raises for certificates and lists that make no sense."""
+
 Kind = Literal["dns", "uri", "email", "ip", "cn"]
 
 
@@ -63,7 +66,7 @@ def of_certificate(pem: bytes) -> Identity:
             serial=certificate.serial_number,
             fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         )
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise CertificateError(f"the client's certificate can't be read ({error})") from None
 
 

@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from xds.certificates import read_authorities, read_pem
 from xds.errors import CertificateError
 from xds.server.files import Files
-from xds.server.identity import Identity
+from xds.server.identity import UNREADABLE, Identity
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ def _parsed(path: Path) -> list[x509.CertificateRevocationList]:
         if len(blocks) == 1:
             raise ValueError("no X509 CRL")
         return [x509.load_pem_x509_crl(block + _END) for block in blocks[:-1]]
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"revocation list {path}: neither PEM nor DER ({error})") from None
 
 
@@ -127,7 +127,7 @@ def _checked(
                 raise CertificateError(f"revocation list {path}: a delta or indirect list can't be used")
         serials = frozenset(entry.serial_number for entry in crl)
         return RevocationList(path, crl.issuer.public_bytes(), serials, crl.next_update_utc)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"revocation list {path}: {error}") from None
 
 
