@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
+from xds.errors import PublishError
 from xds.resources.types import TYPES, Resource, ResourceType, Update
 
 Changed = Mapping[ResourceType, Collection[str]]
@@ -20,6 +21,7 @@ class Cache:
     def __init__(self) -> None:
         self._resources: dict[ResourceType, dict[str, Resource]] = {kind: {} for kind in TYPES}
         self._views = {kind: MappingProxyType(held) for kind, held in self._resources.items()}
+        self._owners: dict[ResourceType, dict[bytes, str]] = {kind: {} for kind in TYPES if kind.unique}
         self._watchers: dict[Watcher, None] = {}
 
     def view(self, kind: ResourceType) -> Mapping[str, Resource]:
@@ -27,11 +29,17 @@ class Cache:
         return self._views[kind]
 
     def publish(self, update: Update) -> Changed:
-        """Takes what differs from what is held and tells every watcher once; returns the names that changed."""
+        """Takes what differs from what is held and tells every watcher once; returns the names that changed.
+
+        Raises PublishError, and then nothing was taken.
+        """
         changed: dict[ResourceType, list[str]] = {}
+        owners = {kind: self._checked(kind, resources) for kind, resources in update.items()}
         for kind, resources in update.items():
             held = self._resources[kind]
             names = [name for name, new in resources.items() if _differs(held.get(name), new)]
+            if kind.unique:
+                self._owners[kind] = owners[kind]
             for name in names:
                 new = resources[name]
                 if new is None:
@@ -44,6 +52,23 @@ class Cache:
             for watcher in list(self._watchers):
                 watcher(changed)
         return changed
+
+    def _checked(self, kind: ResourceType, resources: Mapping[str, Resource | None]) -> dict[bytes, str]:
+        """Who owns what in a type where that must be unique, once ``resources`` are taken."""
+        for name, new in resources.items():
+            if new is not None and (new.name != name or not new.is_a(kind)):
+                raise PublishError(
+                    f"{kind.name} {name!r}: what is to be published as it is {new.name!r}, {new.any[:80]!r}"
+                )
+        if kind.unique is None or not resources:
+            return self._owners.get(kind, {})
+        owners = {key: name for key, name in self._owners[kind].items() if name not in resources}
+        for name, new in resources.items():
+            if new is not None:
+                key = kind.unique(new.body)
+                if owners.setdefault(key, name) != name:
+                    raise PublishError(f"{kind.name} {name!r} has the same key, {key!r}, as {owners[key]!r}")
+        return owners
 
     def watch(self, watcher: Watcher) -> None:
         """``watcher`` is called with the changed names after each publish, until `unwatch`."""

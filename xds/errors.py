@@ -27,6 +27,10 @@ class RecordError(PointsmanError):
     """One record of the directory isn't valid; it is set aside and never stops the rest."""
 
 
+class PublishError(PointsmanError):
+    """What was to be published can't be right: nothing of it was."""
+
+
 class ProtocolError(PointsmanError):
     """A peer broke the xDS protocol in a way that ends its stream."""
 

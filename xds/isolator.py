@@ -153,6 +153,9 @@ class Isolator:
             if trial is not None:
                 self._publish(search, trial)
             if trial is None or search.isolation.over:
+                if search.isolation.bad and not _credible(search):
+                    self._publish(search, search.isolation.give_up())
+                    search.isolation.contrary = True
                 self._end(search)
 
     def _verdict(self, search: _Search) -> bool | None:
@@ -178,7 +181,7 @@ class Isolator:
         self._search = None
         isolation = search.isolation
         if isolation.contrary:
-            log.warning("isolation.contrary", node=search.nack.node, reason="it rejects what it had accepted before")
+            log.warning("isolation.contrary", node=search.nack.node, reason="it rejects what is proven, or everything")
             self._rest(search)
         for kind, name in isolation.bad:
             log.error("record.refused", kind=kind, name=name, node=search.nack.node, reason=search.nack.settled.error)
@@ -189,3 +192,9 @@ class Isolator:
         now = self._clock()
         self._resting = {node: until for node, until in self._resting.items() if until > now}
         self._resting[search.nack.node] = now + REST
+
+
+def _credible(search: _Search) -> bool:
+    """The witness accepts something of the kind; one that takes nothing at all proves nothing against a record."""
+    statuses = search.nack.witness.resources(search.nack.settled.kind)
+    return any(status.version and not status.in_flight for status in statuses)

@@ -136,11 +136,12 @@ class Pipeline:
                 self.publish_now()
 
     def publish_now(self, delta: Delta | None = None) -> Collection[ResourceId]:
-        """Publishes what is pending, and then ``delta``; returns the resources that this changed."""
+        """Publishes what is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
+        at_once = delta.pods if delta else ()
         delta, self._pending = self._pending.merged(delta) if delta else self._pending, Delta({}, {})
         update = self._resources.update(delta)
         causes = self._resources.causes(delta)
-        self._cache.publish(self._without_leaving(update))
+        self._cache.publish(self._without_leaving(update, at_once))
         versions = {resource: version for resource in causes if (version := self.version(resource)) is not None}
         self.isolator.ledger.published(causes, versions)
         self._published_at = self._clock()
@@ -148,10 +149,11 @@ class Pipeline:
         log.debug("published", revision=self.directory.revision, domains=len(delta.domains), pods=len(delta.pods))
         return causes.keys()
 
-    def _without_leaving(self, update: Update) -> Update:
-        """``update`` less the removals of clusters and endpoints, each of which is published when its grace is over."""
+    def _without_leaving(self, update: Update, at_once: Collection[str]) -> Update:
+        """``update`` less the removals of clusters and endpoints, each of which is published when its grace is over;
+        those ``at_once`` have none."""
         for name, cluster in update[CLUSTER].items():
-            if cluster is not None:
+            if cluster is not None or name in at_once:
                 self._leaving.pop(name, None)
             else:
                 self._leaving[name] = token = object()
@@ -159,7 +161,9 @@ class Pipeline:
         kept: dict[ResourceType, dict[str, Resource | None]] = {}
         for kind, resources in update.items():
             drops = kind in (CLUSTER, ENDPOINT)
-            kept[kind] = {name: new for name, new in resources.items() if new is not None or not drops}
+            kept[kind] = {
+                name: new for name, new in resources.items() if new is not None or not drops or name in at_once
+            }
         return kept
 
     def _remove(self, name: str, token: object) -> None:

@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from xds.resources.wire import field
+from xds.resources.wire import field, fields
 
 _ANY_TYPE_URL = 1
 _ANY_VALUE = 2
 _ASSIGNMENT_CLUSTER_NAME = 1
+_SCOPE_KEY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class ResourceType:
     type instance version"). ``held``: not sent while a cluster that it may lead to isn't ACKed yet. ``lasting``: its
     removal isn't sent while something of the ``held`` types, which may lead to it still, isn't ACKed. ``resent``: sent
     again to whoever subscribes, even at the version it says it has. ``absent`` makes what stands for one that doesn't
-    exist but is asked for by name; without it, that is told as removed, or by silence in SotW."""
+    exist but is asked for by name; without it, that is told as removed, or by silence in SotW. ``unique`` gives what no
+    two resources of the type may share, out of an encoded one's body."""
 
     name: str
     url: str
@@ -31,12 +33,17 @@ class ResourceType:
     lasting: bool = False
     resent: bool = False
     absent: Callable[[str], Resource] | None = None
+    unique: Callable[[bytes], bytes] | None = None
 
 
 def _no_endpoints(name: str) -> Resource:
     """A load assignment without endpoints: Envoy keeps those that it has when the assignment is removed, and waits for
     one that never came."""
     return resource(ENDPOINT, name, field(_ASSIGNMENT_CLUSTER_NAME, name.encode()))
+
+
+def _scope_key(body: bytes) -> bytes:
+    return next((value for number, value in fields(body) if number == _SCOPE_KEY), b"")
 
 
 CLUSTER = ResourceType("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster", wildcard=True, lasting=True)
@@ -50,7 +57,11 @@ ENDPOINT = ResourceType(
 SECRET = ResourceType("secret", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", lasting=True)
 LISTENER = ResourceType("listener", "type.googleapis.com/envoy.config.listener.v3.Listener", wildcard=True, held=True)
 SCOPE = ResourceType(
-    "scope", "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration", wildcard=True, held=True
+    "scope",
+    "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
+    wildcard=True,
+    held=True,
+    unique=_scope_key,
 )
 ROUTE = ResourceType("route", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", held=True)
 
@@ -67,6 +78,14 @@ class Resource:
     name: str
     version: str
     any: bytes
+
+    @property
+    def body(self) -> bytes:
+        """The encoded message itself."""
+        return next(value for number, value in fields(self.any) if number == _ANY_VALUE)
+
+    def is_a(self, kind: ResourceType) -> bool:
+        return self.any.startswith(field(_ANY_TYPE_URL, kind.url.encode()))
 
 
 def resource(kind: ResourceType, name: str, body: bytes) -> Resource:

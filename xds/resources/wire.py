@@ -6,6 +6,8 @@ repeated field can be kept in pieces. Only what the dataclasses would take milli
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 LENGTH_DELIMITED = 2
 
 
@@ -22,3 +24,24 @@ def varint(value: int) -> bytes:
 def field(number: int, body: bytes) -> bytes:
     """One length-delimited field: a string, bytes or a message that is encoded already."""
     return varint(number << 3 | LENGTH_DELIMITED) + varint(len(body)) + body
+
+
+def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The number and body of each field of a message that has none but length-delimited ones."""
+    at = 0
+    while at < len(message):
+        tag, at = _read(message, at)
+        size, at = _read(message, at)
+        yield tag >> 3, message[at : at + size]
+        at += size
+
+
+def _read(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7

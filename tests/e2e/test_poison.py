@@ -1,0 +1,66 @@
+"""A record that passes every check but Envoy's own is found, set aside, and harms nobody else."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import httpx
+from edge_harness import Edge, until
+
+from demo.system import LOOPBACK
+from gds_mock.store import KEEP_CHANGES, Store
+from gds_mock.values import decode_pod
+
+STAND_IN = "192.0.2.66"
+POISON = "fe80::1%no-such-zone"
+"""An IPv6 address with a zone: well formed, and taken only by an Envoy whose machine has such a network interface."""
+
+
+def test_a_pod_that_envoy_rejects_is_set_aside_and_what_came_with_it_goes_through(edge: Edge) -> None:
+    edge.system.kill("gds")
+    good = [f"good{n}" for n in range(6)]
+    path = edge.system.folder / "gds.sqlite"
+    with Store(str(path), keep_changes=KEEP_CHANGES) as store:
+        for name in [*good[:3], "poisoned", *good[3:]]:
+            address, port = (STAND_IN, 80) if name == "poisoned" else (LOOPBACK, edge.pods["pod2"])
+            body = {"name": name, "endpoints": [{"address": address, "port": port}]}
+            store.put_pod(decode_pod(json.dumps(body).encode()))
+            store.put_domain(f"{name}.example.com", name)
+    # The reference GDS would refuse it; another one may not.
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE pods SET body = replace(body, ?, ?)", (STAND_IN, POISON))
+        db.execute("UPDATE changes SET payload = replace(payload, ?, ?)", (STAND_IN, POISON))
+    db.close()
+    edge.system.start_gds()
+    edge.system.wait_gds()
+    for name in good:
+        edge.becomes(f"{name}.example.com", "pod2")
+    until(lambda: ("pod", "poisoned") in aside(edge), "the pod is set aside")
+    assert list(aside(edge)) == [("pod", "poisoned"), ("domain", "poisoned.example.com")]
+    assert POISON in aside(edge)["pod", "poisoned"]
+    assert "Envoy edge-1 rejects it" in aside(edge)["pod", "poisoned"]
+    assert edge.ask("poisoned.example.com").status == 404
+    (node,) = edge.nodes()
+    (endpoints,) = [kind for kind in node["types"] if kind["type"] == "endpoint"]
+    assert POISON in endpoints["last_nack"]
+    assert metric(edge, "pointsman_records_set_aside") == 2
+    assert metric(edge, 'pointsman_responses_nacked_total{node="edge-1",type="endpoint"}') == endpoints["nacked"]
+
+    edge.put("after.example.com", "good5")
+    edge.becomes("after.example.com", "pod2")
+    assert edge.nodes()[0]["types"][1]["nacked"] == endpoints["nacked"]
+    edge.put_pod("poisoned", edge.pods["pod3"])
+    edge.becomes("poisoned.example.com", "pod3")
+    assert aside(edge) == {}
+
+
+def aside(edge: Edge) -> dict[tuple[str, str], str]:
+    records = httpx.get(f"{edge.system.api_url}/api/v1/set-aside", trust_env=False).json()["records"]
+    return {(record["kind"], record["name"]): record["reason"] for record in records}
+
+
+def metric(edge: Edge, name: str) -> float:
+    lines = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text.splitlines()
+    (value,) = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} ")]
+    return value
