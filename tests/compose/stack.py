@@ -41,8 +41,8 @@ class Container:
         return str(self.inspected["State"].get("Health", {}).get("Status", "none"))
 
     @property
-    def running(self) -> bool:
-        return bool(self.inspected["State"]["Running"])
+    def id(self) -> str:
+        return str(self.inspected["Id"])
 
     @property
     def exit_code(self) -> int:
@@ -64,13 +64,15 @@ class Stack:
     http_port: int
     api_port: int
 
-    def compose(self, *words: str, timeout: float = 120) -> str:
+    def compose(self, *words: str, timeout: float = 120, **settings: str) -> str:
+        """Runs a command of compose; ``settings`` go into its environment."""
         environment = {
             **self.engine.environment,
             "POINTSMAN_GDS_PORT": str(self.gds_port),
             "POINTSMAN_HTTPS_PORT": str(self.https_port),
             "POINTSMAN_HTTP_PORT": str(self.http_port),
             "POINTSMAN_API_PORT": str(self.api_port),
+            **settings,
         }
         for official in ("PYTHON_IMAGE", "ENVOY_IMAGE"):
             environment.pop(official, None)
@@ -82,8 +84,8 @@ class Stack:
 
     def wait_healthy(self) -> None:
         def healthy() -> bool:
-            found = {name: container.health for name, container in self.containers().items() if name in PARTS}
-            return found == dict.fromkeys(PARTS, "healthy")
+            found = [one for one in self.inspected() if one.service in PARTS]
+            return {one.service for one in found} == PARTS and {one.health for one in found} == {"healthy"}
 
         with self.explained():
             eventually(healthy, "every part is healthy")
@@ -98,14 +100,14 @@ class Stack:
             logs = self.compose("logs", "--no-color", "--tail=20")
             raise AssertionError(f"{error}\n{states}\n{logs}") from None
 
-    def containers(self) -> dict[str, Container]:
-        """By service. Those that are only of a moment (``run``) don't count."""
+    def inspected(self) -> list[Container]:
         ids = self.engine.docker("ps", "--all", "--quiet", "--filter", self._label).split()
-        if not ids:
-            return {}
-        inspected = json.loads(self.engine.docker("inspect", *ids))
-        services = {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in inspected}
-        return {service: Container(service, one) for service, one in services.items()}
+        said = json.loads(self.engine.docker("inspect", *ids)) if ids else []
+        return [Container(one["Config"]["Labels"]["com.docker.compose.service"], one) for one in said]
+
+    def containers(self) -> dict[str, Container]:
+        """By service: one of it, when it is scaled."""
+        return {one.service: one for one in self.inspected()}
 
     def left(self) -> dict[str, list[str]]:
         """What of the project is still in the engine, by kind."""
@@ -138,6 +140,9 @@ class Stack:
         """The name of the pod that answers, or the status."""
         answer = self.ask(tls, host)
         return answer.headers["x-pod"] if answer.status_code == 200 else str(answer.status_code)
+
+    def wait_pod(self, tls: ssl.SSLContext, pod: str, host: str = HOST) -> None:
+        eventually(lambda: self.pod(tls, host) == pod, f"{host} is on {pod}")
 
     def put(self, host: str, pod: str) -> None:
         url = f"http://{LOOPBACK}:{self.gds_port}{BASE}/backend/{host}"

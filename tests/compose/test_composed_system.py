@@ -57,7 +57,7 @@ def test_a_request_reaches_its_customers_pod(stack: Stack, tls: ssl.SSLContext) 
 
 def test_a_change_in_gds_is_routed(stack: Stack, tls: ssl.SSLContext) -> None:
     stack.put(HOST, "pod2")
-    eventually(lambda: stack.pod(tls) == "pod2", "acme is on pod2")
+    stack.wait_pod(tls, "pod2")
     assert {stack.pod(tls) for _ in range(5)} == {"pod2"}
 
 
@@ -79,7 +79,7 @@ def test_traffic_goes_on_without_the_control_plane_and_a_change_made_meanwhile_a
     stack: Stack, tls: ssl.SSLContext
 ) -> None:
     stack.put(HOST, "pod1")
-    eventually(lambda: stack.pod(tls) == "pod1", "acme is on pod1")
+    stack.wait_pod(tls, "pod1")
     seen: list[str] = []
     ended = threading.Event()
 
@@ -115,8 +115,21 @@ def test_pods_that_come_back_at_other_addresses_are_found(stack: Stack, tls: ssl
     stack.compose("stop", "pod1", "pod2")
     stack.compose("start", "pod2")  # the other way round: an engine gives the lowest free address
     stack.compose("start", "pod1")
-    eventually(lambda: {host: stack.pod(tls, host) for host in hosts} == hosts, "each pod has its customers")
+    for host, pod in hosts.items():
+        stack.wait_pod(tls, pod, host)
     stack.wait_healthy()
+
+
+def test_either_of_two_control_planes_is_enough(stack: Stack, tls: ssl.SSLContext) -> None:
+    ports = f"{stack.api_port}-{stack.api_port + 9}"
+    stack.compose("up", "--detach", "--scale", "pointsman=2", POINTSMAN_API_PORT=ports)
+    first, second = (one.id for one in stack.inspected() if one.service == "pointsman")
+    for lost, pod in ((first, "pod1"), (second, "pod2")):
+        stack.wait_healthy()
+        stack.engine.docker("stop", lost)
+        stack.put(HOST, pod)
+        stack.wait_pod(tls, pod)
+        stack.engine.docker("start", lost)
 
 
 def test_what_gds_and_the_ca_know_survives_a_down(stack: Stack, tls: ssl.SSLContext) -> None:
