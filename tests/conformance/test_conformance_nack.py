@@ -97,6 +97,22 @@ def test_c45_a_change_elsewhere_does_not_bring_the_rejected_again_over_sotw(
     assert resources(stream.settle(), kind) == {"c": "2"}
 
 
+@pytest.mark.parametrize("kind", [CDS, RDS])
+def test_c45_what_was_rejected_is_not_sent_again_because_it_went_and_came_back_meanwhile(
+    server: Server, client: Client, variant: str, kind: str
+) -> None:
+    server.publish(kind, a="1")
+    stream = client.stream(variant)
+    stream.ask(kind, "a")
+    stream.quiet()
+    server.publish(kind, a="2")
+    response = stream.receive()
+    server.publish(kind, a="3")
+    server.publish(kind, a="2")
+    stream.nack(response, "a is bad")
+    stream.quiet()
+
+
 def test_c45_a_client_that_rejects_everything_is_sent_each_change_once(
     server: Server, client: Client, variant: str
 ) -> None:
