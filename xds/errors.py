@@ -39,9 +39,14 @@ class LimitError(ProtocolError):
     """A peer asked for more than it may have; the message names the limit's setting."""
 
 
-class AccessError(ProtocolError):
-    """A peer is not who it may be, or claims what its certificate doesn't allow. ``revoked``: it is on a list."""
+class Overdue(LimitError):
+    """A peer didn't say in time what it must."""
 
-    def __init__(self, message: str, *, revoked: bool = False) -> None:
+
+class AccessError(ProtocolError):
+    """A peer claims what its certificate doesn't allow. ``revoked``: it is on a list; ``unknown``: it can't be read."""
+
+    def __init__(self, message: str, *, revoked: bool = False, unknown: bool = False) -> None:
         super().__init__(message)
         self.revoked = revoked
+        self.unknown = unknown

@@ -244,3 +244,11 @@ class TestSettings:
         path.write_text('[xds]\nplaintext = true\n[[xds.access.rules]]\nsan = "*"\n')
         with pytest.raises(SettingsError, match="plaintext there are none"):
             load(path)
+
+
+def test_what_claims_no_node_is_for_those_whom_a_rule_speaks_of() -> None:
+    known, foreign = bearer("edge-1.example.com"), bearer("other.example.org")
+    ruled = Access([rule("edge-*.example.com", node="never")])
+    assert (ruled.knows(known), ruled.knows(foreign), ruled.knows(None)) == (True, False, False)
+    assert Access().knows(foreign)
+    assert Access.open().knows(None)

@@ -51,6 +51,9 @@ class Rule:
     cluster: Template
     secrets: tuple[Template, ...]
 
+    def is_for(self, name: Name) -> bool:
+        return name.kind in self.kinds and self.san.match(name.value) is not None
+
     def grants(self, name: Name, node: str, cluster: str) -> tuple[Glob, ...] | None:
         """The secrets, when this rule lets who bears ``name`` claim ``node`` in ``cluster``."""
         found = self.san.match(name.value) if name.kind in self.kinds else None
@@ -103,6 +106,12 @@ class Access:
                 f"{_short(cluster)} (settings xds.access.rules)"
             )
         return Grant(tuple(dict.fromkeys(secret for secrets in granted for secret in secrets)))
+
+    def knows(self, identity: Identity | None) -> bool:
+        """Does any rule speak of ``identity``? For what claims no node, such as the fleet's state."""
+        if identity is None:
+            return self._plaintext
+        return not self._rules or any(each.is_for(name) for each in self._rules for name in identity.names)
 
     def revoked(self, identity: Identity | None) -> bool:
         """Is it on a revocation list? Cheap: to be asked for each new stream, and now and then for each open one."""

@@ -36,11 +36,14 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class ClientStatus(grpc.GenericRpcHandler):
-    """``streams`` gives the open streams of the moment."""
+    """``streams`` gives the open streams of the moment; ``may_ask`` says who may see them."""
 
-    def __init__(self, cache: Cache, streams: Callable[[], Iterable[Stream]]) -> None:
+    def __init__(
+        self, cache: Cache, streams: Callable[[], Iterable[Stream]], may_ask: Callable[[Context], bool]
+    ) -> None:
         self._cache = cache
         self._streams = streams
+        self._may_ask = may_ask
         self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             f"/{SERVICE}/StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
             f"/{SERVICE}/FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
@@ -54,6 +57,10 @@ class ClientStatus(grpc.GenericRpcHandler):
             yield await self._fetch(raw, context)
 
     async def _fetch(self, raw: bytes, context: Context) -> bytes:
+        if not self._may_ask(context):
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, "no rule of xds.access.rules is for this certificate"
+            )
         try:
             return bytes(self._answer(raw))
         except ProtocolError as error:

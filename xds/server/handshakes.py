@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Set
 
 import grpc
 import psutil
 import structlog
 
+from xds.server.calls import BeforeEachCall, Context
 from xds.server.connections import Address, Connections, peer_address
 from xds.server.refusals import Refusals
 
@@ -128,7 +127,11 @@ class Handshakes:
 
     def interceptor(self) -> grpc.aio.ServerInterceptor:
         """Notes every call of every service, health checks too."""
-        return _Noting(self.accepted)
+
+        async def noted(context: Context) -> None:
+            self.accepted(context.peer())
+
+        return BeforeEachCall(noted)
 
     @contextlib.asynccontextmanager
     async def watching(self, address: str, port: int) -> AsyncIterator[None]:
@@ -185,51 +188,3 @@ class Handshakes:
             with self._lock:
                 self._attempts.seen(present, at)
             self._budget -= time.thread_time() - begun
-
-
-class _Noting(grpc.aio.ServerInterceptor):
-    def __init__(self, accepted: Callable[[str], None]) -> None:
-        self._accepted = accepted
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details)
-        if handler is None:  # noted as well, and then answered as gRPC does
-            return grpc.stream_stream_rpc_method_handler(self._noted(_unknown))
-        for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
-            call = getattr(handler, kind)
-            if call is not None:
-                break
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        made: grpc.RpcMethodHandler[Any, Any] = make(
-            self._noted(call), handler.request_deserializer, handler.response_serializer
-        )
-        return made
-
-    def _noted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Of the same sort as ``call``: gRPC looks at what sort of function it is given."""
-        accepted = self._accepted
-
-        async def generate(request: object, context: Any) -> AsyncIterator[Any]:
-            accepted(context.peer())
-            async for response in call(request, context):
-                yield response
-
-        async def answer(request: object, context: Any) -> Any:
-            accepted(context.peer())
-            return await call(request, context)
-
-        def block(request: object, context: Any) -> Any:
-            accepted(context.peer())
-            return call(request, context)
-
-        if inspect.isasyncgenfunction(call):
-            return generate
-        return answer if inspect.iscoroutinefunction(call) else block
-
-
-async def _unknown(request: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

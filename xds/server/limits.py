@@ -63,6 +63,6 @@ class TokenBucket:
         return True
 
 
-def exceeded(limit: str, what: str) -> LimitError:
+def exceeded(limit: str, what: str, kind: type[LimitError] = LimitError) -> LimitError:
     """The error that ends a stream. ``limit`` is the field's name in `Limits`."""
-    return LimitError(f"{what} (limit xds.limits.{limit})")
+    return kind(f"{what} (limit xds.limits.{limit})")

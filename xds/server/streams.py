@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from xds.cache import Changed
-from xds.errors import ProtocolError
+from xds.errors import Overdue, ProtocolError
 from xds.protocol.messages import Node, Request
 from xds.protocol.state import TypeState
 from xds.protocol.stream import Settled, Stream, View
@@ -79,6 +79,7 @@ class OpenStream:
         self.peer = peer
         self.variant = variant
         self._grant: Grant | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._rim = rim
         self._wake = asyncio.Event()
@@ -135,7 +136,7 @@ class OpenStream:
             async with asyncio.timeout(limits.first_request_timeout):
                 first = await anext(requests, None)
         except TimeoutError:
-            raise exceeded("first_request_timeout", "the stream said nothing") from None
+            raise exceeded("first_request_timeout", "the stream said nothing", Overdue) from None
         if first is None:
             return
         request = self._parsed(first, parse)
@@ -188,8 +189,15 @@ class OpenStream:
                 self.protocol.release()
             self._wake.clear()
             for response in self.protocol.responses():
-                try:
-                    async with asyncio.timeout(self._rim.limits.write_timeout):
-                        await context.write(response.encode())
-                except TimeoutError:
-                    raise exceeded("write_timeout", "the client doesn't read what it is sent") from None
+                # A write that is begun can't be called off: its stream may end before it does.
+                self._writing = asyncio.ensure_future(context.write(response.encode()))
+                self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+                done, _ = await asyncio.wait([self._writing], timeout=self._rim.limits.write_timeout)
+                if not done:
+                    raise exceeded("write_timeout", "the client doesn't read what it is sent")
+                self._writing.result()
+
+    async def written(self) -> None:
+        """When the client has taken what was begun to be written, or is gone: before that no status can be sent."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 
 import grpc
 import structlog
@@ -19,15 +19,16 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from xds.cache import Cache
-from xds.errors import AccessError, CertificateError, LimitError, ProtocolError, SettingsError
+from xds.errors import AccessError, CertificateError, LimitError, Overdue, ProtocolError, SettingsError
 from xds.protocol.messages import Node
 from xds.protocol.stream import Settled, Stream
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, ResourceType
 from xds.server import csds
 from xds.server.access import Access, Grant, Refusal
+from xds.server.calls import BeforeEachCall
 from xds.server.descriptors import Method, reflect
 from xds.server.handshakes import Handshakes
-from xds.server.identity import identify
+from xds.server.identity import Identity, identify
 from xds.server.limits import Limits, exceeded
 from xds.server.refusals import Kind, Refusals
 from xds.server.requests import parse_delta, parse_sotw
@@ -95,9 +96,14 @@ class XdsServer:
         self, address: str, port: int, credentials: grpc.ServerCredentials | None
     ) -> AsyncIterator[int]:
         """Serves while the block runs; yields the port. Raises SettingsError when the address can't be had."""
-        server = grpc.aio.server(options=_options(self._limits), interceptors=[self._handshakes.interceptor()])
+        interceptors = [self._handshakes.interceptor(), BeforeEachCall(self._refuse_revoked)]
+        server = grpc.aio.server(options=_options(self._limits), interceptors=interceptors)
         server.add_generic_rpc_handlers((_Discovery(self._serve),))
-        status = csds.ClientStatus(self._cache, lambda: [stream.protocol for stream in self._open])
+        status = csds.ClientStatus(
+            self._cache,
+            lambda: [stream.protocol for stream in self._open],
+            lambda context: self._access.knows(identify(context.auth_context())),
+        )
         server.add_generic_rpc_handlers((status,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect({**_METHODS, csds.SERVICE: csds.METHODS}, [health.SERVICE_NAME], server)
@@ -129,24 +135,24 @@ class XdsServer:
         while True:
             await asyncio.sleep(REVOCATIONS)
             for stream in [stream for stream in self._open if self._access.revoked(stream.peer.identity)]:
-                stream.end_with(_revoked(stream.peer))
+                stream.end_with(_revoked(stream.peer.identity))
 
     async def _serve(
         self, requests: AsyncIterator[bytes], context: Context, parse: Parse, only: ResourceType | None
     ) -> None:
+        identity = identify(context.auth_context())
+        peer = Peer(context.peer(), identity)
         try:
-            peer = Peer(context.peer(), identify(context.auth_context()))
             with self._counted(peer):
                 await self._gate.wait()
-                if self._access.revoked(peer.identity):
-                    raise _revoked(peer)
                 stream = OpenStream(peer, "delta" if parse is parse_delta else "sotw", only, self._rim)
-                with self._opened(stream):
-                    await stream.run(requests, context, parse)
-        except CertificateError as error:
-            await self._refuse(context, AccessError(str(error)))
+                try:
+                    with self._opened(stream):
+                        await stream.run(requests, context, parse)
+                except ProtocolError as error:
+                    await self._refuse(context, error, identity, stream)
         except ProtocolError as error:
-            await self._refuse(context, error)
+            await self._refuse(context, error, identity)
 
     @contextmanager
     def _counted(self, peer: Peer) -> Iterator[None]:
@@ -172,11 +178,25 @@ class XdsServer:
             node = stream.protocol.node
             log.info("xds.stream_ended", node=node.id if node else "", peer=stream.peer.address)
 
-    async def _refuse(self, context: Context, error: ProtocolError) -> None:
-        kind, status = _told(error)
-        with suppress(CertificateError):
+    async def _refuse_revoked(self, context: Context) -> None:
+        """Before every call, of whatever service."""
+        try:
             identity = identify(context.auth_context())
-            self.refusals.note(kind, context.peer(), str(error), identity=str(identity or ""))
+        except CertificateError as error:
+            await self._refuse(context, AccessError(str(error), unknown=True), None)
+        else:
+            if self._access.revoked(identity):
+                await self._refuse(
+                    context, AccessError(f"the certificate of {identity} is revoked", revoked=True), identity
+                )
+
+    async def _refuse(
+        self, context: Context, error: ProtocolError, identity: Identity | None, stream: OpenStream | None = None
+    ) -> None:
+        kind, status = _told(error)
+        self.refusals.note(kind, context.peer(), str(error), identity=str(identity or ""))
+        if stream is not None:
+            await stream.written()
         await context.abort(status, str(error))
 
     def _admit(self, stream: OpenStream, node: Node) -> Grant:
@@ -194,18 +214,19 @@ class XdsServer:
         self._on_settled(stream.protocol, name, settled)
 
 
-def _revoked(peer: Peer) -> AccessError:
-    return AccessError(f"the certificate of {peer.name} is revoked", revoked=True)
+def _revoked(identity: Identity | None) -> AccessError:
+    return AccessError(f"the certificate of {identity} is revoked", revoked=True)
 
 
 def _told(error: ProtocolError) -> tuple[Kind, grpc.StatusCode]:
     """What an error counts as, and what the peer is told."""
     if isinstance(error, LimitError):
-        return "limit", grpc.StatusCode.RESOURCE_EXHAUSTED
+        late = isinstance(error, Overdue)
+        return "limit", grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.RESOURCE_EXHAUSTED
     if isinstance(error, AccessError):
-        if error.revoked:
-            return "revoked", grpc.StatusCode.UNAUTHENTICATED
-        return "claim", grpc.StatusCode.PERMISSION_DENIED
+        kind: Kind = "revoked" if error.revoked else "claim"
+        known = not error.revoked and not error.unknown
+        return kind, grpc.StatusCode.PERMISSION_DENIED if known else grpc.StatusCode.UNAUTHENTICATED
     return "protocol", grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -216,6 +237,11 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", 2 * limits.message_bytes),
         ("grpc.keepalive_time_ms", round(limits.keepalive_interval * 1000)),
         ("grpc.keepalive_timeout_ms", round(limits.keepalive_timeout * 1000)),
+        (
+            "grpc.http2.ping_timeout_ms",
+            round(limits.keepalive_timeout * 1000),
+        ),  # else a minute, whatever keepalive says
+        ("grpc.server_handshake_timeout_ms", round(limits.first_request_timeout * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
