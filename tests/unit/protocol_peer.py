@@ -7,17 +7,23 @@ from dataclasses import dataclass, field
 from xds.cache import Cache
 from xds.protocol.messages import DeltaRequest, DeltaResponse, Node, Response, SotwRequest, SotwResponse
 from xds.protocol.stream import Stream
-from xds.resources.types import Resource, ResourceType, resource
+from xds.resources.types import SCOPE, Resource, ResourceType, resource
+from xds.resources.wire import field as wire
 
 NODE = Node("envoy-1")
 
 
+def made(kind: ResourceType, name: str, content: str) -> Resource:
+    """A resource whose body is ``content``; a scope's has a key of its own beside it."""
+    body = content.encode()
+    return resource(kind, name, wire(1, body) + wire(3, name.encode()) if kind is SCOPE else body)
+
+
 def publish(cache: Cache, kind: ResourceType, **contents: str | None) -> None:
     """``name="content"`` is put, ``name=None`` removed."""
-    made: dict[str, Resource | None] = {
-        name: None if content is None else resource(kind, name, content.encode()) for name, content in contents.items()
-    }
-    cache.publish({kind: made})
+    cache.publish(
+        {kind: {name: None if content is None else made(kind, name, content) for name, content in contents.items()}}
+    )
 
 
 @dataclass
@@ -75,7 +81,7 @@ class Peer:
 
 def said(response: Response) -> str:
     kind = response.type_url.rpartition(".")[2]
-    names = ["+" + made.name for made in response.resources]
+    names = ["+" + one.name for one in response.resources]
     if isinstance(response, DeltaResponse):
         names += ["-" + name for name in response.removed]
     else:

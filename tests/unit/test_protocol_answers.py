@@ -129,8 +129,29 @@ def test_only_what_a_whole_state_brought_anew_counts_as_rejected(cache: Cache, p
     assert settled == Settled(CLUSTER, {"b": version(CLUSTER, "bad")}, "b is bad")
     assert list(peer.stream.resources(CLUSTER)) == [
         ResourceStatus("a", version(CLUSTER, "1")),
-        ResourceStatus("b", "", rejected=version(CLUSTER, "bad"), error="b is bad"),
+        ResourceStatus("b", version(CLUSTER, "1"), rejected=version(CLUSTER, "bad"), error="b is bad"),
     ]
+
+
+def test_the_version_that_was_acked_last_is_remembered_through_rejections(cache: Cache, peer: Peer) -> None:
+    publish(cache, ROUTE, a="1")
+    peer.delta(ROUTE, "a")
+    answer(peer, ROUTE)
+    for content in ("bad", "worse"):
+        publish(cache, ROUTE, a=content)
+        peer.said()
+        answer(peer, ROUTE, content)
+    (status,) = peer.stream.resources(ROUTE)
+    assert (status.version, status.error) == (version(ROUTE, "1"), "worse")
+    publish(cache, ROUTE, a="2")
+    peer.said()
+    second = peer.last[ROUTE.url]
+    publish(cache, ROUTE, a="3")
+    peer.delta(ROUTE, "a", nonce="")
+    peer.delta(ROUTE, nonce=second)
+    answer(peer, ROUTE, "no")
+    (status,) = peer.stream.resources(ROUTE)
+    assert status.version == version(ROUTE, "2")
 
 
 def test_a_rejected_absence_is_not_told_again(cache: Cache, peer: Peer) -> None:

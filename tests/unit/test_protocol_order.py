@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from protocol_peer import NODE, Peer, publish
+from protocol_peer import NODE, Peer, made, publish
 
 from xds.cache import Cache
 from xds.protocol.messages import DeltaRequest, SotwRequest
@@ -17,7 +17,6 @@ from xds.resources.types import (
     TYPES,
     Resource,
     ResourceType,
-    resource,
 )
 
 VARIANTS = ("delta", "sotw")
@@ -28,10 +27,8 @@ def cache() -> Cache:
     return Cache()
 
 
-def made(kind: ResourceType, **contents: str | None) -> dict[ResourceType, dict[str, Resource | None]]:
-    return {
-        kind: {n: None if content is None else resource(kind, n, content.encode()) for n, content in contents.items()}
-    }
+def put(kind: ResourceType, **contents: str | None) -> dict[ResourceType, dict[str, Resource | None]]:
+    return {kind: {name: None if content is None else made(kind, name, content) for name, content in contents.items()}}
 
 
 class Client:
@@ -75,7 +72,7 @@ def test_a_publish_of_every_type_arrives_in_order(cache: Cache, client: Client) 
         client.ask(kind, "x")
         if kind.wildcard or client.variant == "delta" or kind.absent:
             client.ack(kind)
-    cache.publish({kind: {"x": resource(kind, "x", b"1")} for kind in reversed(TYPES)})
+    cache.publish({kind: {"x": made(kind, "x", "1")} for kind in reversed(TYPES)})
     said = client.peer.said() + client.ack(CLUSTER)
     assert [line.partition(":")[0] for line in said] == [
         kind.url.rpartition(".")[2] for kind in (CLUSTER, ENDPOINT, SECRET, LISTENER, SCOPE, ROUTE)
@@ -87,7 +84,7 @@ def test_a_cluster_goes_when_the_routes_that_left_it_are_acked(cache: Cache, cli
     publish(cache, ROUTE, t="to x")
     client.holds(CLUSTER)
     client.holds(ROUTE, "t")
-    cache.publish(made(CLUSTER, x=None, y="1") | made(ROUTE, t="to y"))
+    cache.publish(put(CLUSTER, x=None, y="1") | put(ROUTE, t="to y"))
     first = {"delta": "Cluster: +y", "sotw": "Cluster: +z +y +x"}[client.variant]
     assert client.peer.said() == [first]
     assert client.ack(CLUSTER) == ["RouteConfiguration: +t"]
@@ -103,7 +100,7 @@ def test_a_cluster_is_kept_in_every_whole_state_until_then(cache: Cache) -> None
     publish(cache, ROUTE, t="to x")
     client.holds(CLUSTER)
     client.holds(ROUTE, "t")
-    cache.publish(made(CLUSTER, x=None) | made(ROUTE, t="to z"))
+    cache.publish(put(CLUSTER, x=None) | put(ROUTE, t="to z"))
     assert client.peer.said() == ["RouteConfiguration: +t"]
     publish(cache, CLUSTER, z="2")
     assert client.peer.said() == ["Cluster: +z +x"]
@@ -116,7 +113,7 @@ def test_a_removal_waits_no_longer_than_it_may(cache: Cache, client: Client) -> 
     publish(cache, ROUTE, t="to x")
     client.holds(CLUSTER)
     client.holds(ROUTE, "t")
-    cache.publish(made(CLUSTER, x=None, y="1") | made(ROUTE, t="to y"))
+    cache.publish(put(CLUSTER, x=None, y="1") | put(ROUTE, t="to y"))
     assert len(client.peer.said()) == 1
     assert client.peer.stream.holding
     client.peer.stream.release()
@@ -133,7 +130,7 @@ def test_a_cluster_stays_while_the_routes_that_left_it_are_rejected(cache: Cache
     publish(cache, ROUTE, t="to x")
     client.holds(CLUSTER)
     client.holds(ROUTE, "t")
-    cache.publish(made(CLUSTER, x=None) | made(ROUTE, t="bad"))
+    cache.publish(put(CLUSTER, x=None) | put(ROUTE, t="bad"))
     assert client.peer.said() == ["RouteConfiguration: +t"]
     assert client.nack(ROUTE) == []
     assert not client.peer.stream.holding
@@ -147,7 +144,7 @@ def test_a_cluster_that_comes_back_meanwhile_is_not_removed(cache: Cache, client
     publish(cache, ROUTE, t="to x")
     client.holds(CLUSTER)
     client.holds(ROUTE, "t")
-    cache.publish(made(CLUSTER, x=None) | made(ROUTE, t="to y"))
+    cache.publish(put(CLUSTER, x=None) | put(ROUTE, t="to y"))
     assert client.peer.said() == ["RouteConfiguration: +t"]
     publish(cache, CLUSTER, x="1")
     assert client.ack(ROUTE) == []
@@ -158,7 +155,7 @@ def test_endpoints_and_secrets_go_with_the_removals(cache: Cache) -> None:
     for kind in (ENDPOINT, SECRET, ROUTE):
         publish(cache, kind, x="1")
         client.holds(kind, "x")
-    cache.publish(made(ENDPOINT, x=None) | made(SECRET, x=None) | made(ROUTE, x="2"))
+    cache.publish(put(ENDPOINT, x=None) | put(SECRET, x=None) | put(ROUTE, x="2"))
     assert client.peer.said() == ["RouteConfiguration: +x"]
     assert client.ack(ROUTE) == ["ClusterLoadAssignment: +x", "Secret: -x"]
 
@@ -213,7 +210,7 @@ def test_endpoints_that_left_meanwhile_are_not_repeated_as_empty_ones(cache: Cac
     publish(cache, CLUSTER, a="2")
     sending = client.peer.stream.responses()
     assert next(sending).type_url == CLUSTER.url
-    cache.publish(made(CLUSTER, a=None) | made(ENDPOINT, a=None) | made(ROUTE, a="2"))
+    cache.publish(put(CLUSTER, a=None) | put(ENDPOINT, a=None) | put(ROUTE, a="2"))
     assert list(sending) == []
 
 

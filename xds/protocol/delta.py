@@ -64,12 +64,12 @@ class DeltaType(Subscription):
         elif self.kind.wildcard:
             self._wildcard = True
             self._must_answer = True
-            for existing in self._resources:
+            for existing in (*self.holdings.recall(), *self._resources):
                 self._push(existing)
 
     def _unsubscribe(self, name: str) -> None:
         if name == ALL:
-            self._wildcard = False
+            self._wildcard = self._must_answer = False
             self._drop_unwanted()
         elif name in self._names:
             self._names.discard(name)

@@ -39,6 +39,8 @@ class Holdings:
         self._in_flight: dict[str, _Sent] = {}
         self._weight = 0
         self._rejected: dict[str, Settled] = {}
+        self._good: dict[str, str] = {}
+        """The versions ACKed last, of names in flight or rejected."""
 
     @property
     def in_flight(self) -> bool:
@@ -58,6 +60,8 @@ class Holdings:
         bring ``most`` names together."""
         for name, version in versions.items():
             self._rejected.pop(name, None)
+            if name not in self._good and (held := self.versions.get(name)):
+                self._good[name] = held
             if version is None:
                 self.versions.pop(name, None)
             else:
@@ -69,6 +73,16 @@ class Holdings:
         self.state.sent += 1
         self.state.version_sent = digest
         self._count()
+
+    def unanswered(self) -> Versions:
+        """What the responses in flight bring, the newest of each name."""
+        return {name: version for sent in self._in_flight.values() for name, version in sent.versions.items()}
+
+    def recall(self) -> list[str]:
+        """The client wants again what it had dropped: what is in flight to it, it will take after all. Those names."""
+        names = [name for name, version in self.unanswered().items() if version and name not in self.versions]
+        self.versions.update(dict.fromkeys(names, UNKNOWN))
+        return names
 
     def brought(self, nonce: str) -> list[str]:
         """The resources that a response in flight brought anew."""
@@ -88,6 +102,7 @@ class Holdings:
             settled = Settled(self._kind, older | sent.versions, None)
             self.state.acked += 1
             self.state.version_acked = sent.digest
+            self._accept(settled)
         else:
             self.state.nacked += 1
             self.state.last_nack, self.state.version_nacked = settled.error, sent.digest
@@ -114,18 +129,28 @@ class Holdings:
     def forget(self, name: str) -> None:
         self.versions.pop(name, None)
         self._rejected.pop(name, None)
+        self._good.pop(name, None)
         self._count()
 
     def statuses(self, subscribed: set[str]) -> Iterator[ResourceStatus]:
         """What the client holds, was sent, rejected or misses."""
-        in_flight = {name for sent in self._in_flight.values() for name in sent.versions}
+        in_flight = self.unanswered()
         for name in sorted({*self.versions, *self._rejected, *subscribed}):
             rejection = self._rejected.get(name)
             version, error = (rejection.versions[name] or "", rejection.error or "") if rejection else ("", "")
-            yield ResourceStatus(name, self.versions.get(name, ""), name in in_flight, version, error)
+            held = self.versions.get(name) or self._good.get(name, "")
+            yield ResourceStatus(name, held, name in in_flight, version, error)
+
+    def _accept(self, settled: Settled) -> None:
+        later = self.unanswered()
+        for name, version in settled.versions.items():
+            if name in later and version is not None:
+                self._good[name] = version
+            else:
+                self._good.pop(name, None)
 
     def _reject(self, settled: Settled, wanted: Callable[[str], bool]) -> None:
-        later = {name for sent in self._in_flight.values() for name in sent.versions}
+        later = self.unanswered()
         for name in settled.versions:
             if name not in later and wanted(name):
                 self.versions[name] = UNKNOWN

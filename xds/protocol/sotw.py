@@ -50,7 +50,7 @@ class SotwType(Subscription):
         if pushes and not self.holdings.in_flight:
             self._pushes = {name: None for name in self._pushes if self._differs(name, self._current(name))}
             self._leaving = {name: None for name in self._leaving if self._differs(name, None)}
-            due = self._must_answer or self._answers or self._pushes or (removals and self._leaving)
+            due = self._must_answer or self._answers or self.pushing or (removals and self._leaving)
         else:
             due = self._must_answer or self._answers
         if not due:
@@ -65,9 +65,11 @@ class SotwType(Subscription):
         versions: Versions = {resource.name: resource.version for resource in chosen}
         content = digest(versions)
         news = {name: version for name, version in versions.items() if held.get(name) != version}
+        # What is in flight is brought once more: the client's next answer is of that, too.
+        news |= {name: versions.get(name) for name in self.holdings.unanswered()}
         news |= {name: versions[name] for name in self._answers if name in versions}
         news |= {name: None for name in held if name not in versions}
-        self._must_answer = False
+        self._must_answer = self._must_push = False
         self._answers.clear()
         self._pushes.clear()
         self._sent(nonce, news, content)
@@ -96,11 +98,13 @@ class SotwType(Subscription):
         if not every:
             for name in dropped:
                 self._drop(name)
-        if turned and every and returns and self._resources:
-            self._pushes.update(dict.fromkeys(self._resources))
-        elif turned and every:
-            self._must_answer = True
-        elif turned:
+        if turned and not every:
             self._drop_unwanted()
-        due = self._pushes if returns else self._answers
-        due.update(dict.fromkeys(name for name in new if not (every and name in self.holdings.versions)))
+            if not wanted:
+                self._must_answer = self._must_push = False
+        if returns:
+            self._must_push = self.kind.wildcard
+            self._pushes.update(dict.fromkeys(new))
+            return
+        self._must_answer = self._must_answer or (turned and every)
+        self._answers.update(dict.fromkeys(name for name in new if not (every and name in self.holdings.versions)))

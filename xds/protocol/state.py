@@ -34,9 +34,9 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """One resource as one stream's client has it. ``version`` was sent last and isn't rejected; it is empty when
-    nothing is held, and after a NACK. ``in_flight``: it isn't ACKed yet. ``rejected`` and ``error`` are of the NACK
-    that it was part of, empty since it was sent again."""
+    """One resource as one stream's client has it. ``version`` was sent last, or after a NACK was ACKed before; it is
+    empty when there is none. ``in_flight``: it isn't ACKed yet. ``rejected`` and ``error`` are of the NACK that it was
+    part of, empty since it was sent again."""
 
     name: str
     version: str

@@ -97,6 +97,13 @@ class Stream:
 
     def responses(self) -> Iterator[Response]:
         """What is to be sent now, in order; each is counted as sent when it is taken."""
+        removals = self._may_remove
+        yield from self._in_order()
+        if not removals and self._may_remove:
+            # What they waited for turned out to need no sending: no ACK will come to send them after.
+            yield from self._in_order()
+
+    def _in_order(self) -> Iterator[Response]:
         for kind in TYPES:
             while (held := self._types.get(kind)) is not None:
                 nonce = str(next(self._nonces))

@@ -64,6 +64,8 @@ class Subscription:
         self._names: set[str] = set()
         self._wildcard = False
         self._must_answer = False
+        self._must_push = False
+        """The client is to learn all that there is, be it nothing: at once, or when pushes may go."""
         self._answers: dict[str, None] = {}
         self._repeats: dict[str, None] = {}
         self._pushes: dict[str, None] = {}
@@ -74,12 +76,12 @@ class Subscription:
     @property
     def unsettled(self) -> bool:
         """Something is to be sent, or was sent and isn't answered. Removals that are held back don't count."""
-        return bool(self.holdings.in_flight or self._must_answer or self._answers or self._repeats or self._pushes)
+        return bool(self.holdings.in_flight or self._must_answer or self._answers or self._repeats or self.pushing)
 
     @property
     def pushing(self) -> bool:
         """Something changed and isn't sent yet."""
-        return bool(self._pushes)
+        return self._must_push or bool(self._pushes)
 
     @property
     def leaving(self) -> bool:
@@ -104,7 +106,7 @@ class Subscription:
     def again(self, names: Iterable[str]) -> None:
         """Sends these once more at the version that the client holds, unless it rejected that."""
         for name in names:
-            current = self._resources.get(name)
+            current = self._current(name)
             if name in self._names and current and not self.holdings.has_rejected(name, current.version):
                 self._repeats[name] = None
 
@@ -127,7 +129,6 @@ class Subscription:
 
     def _drop_unwanted(self) -> None:
         """The wildcard is gone."""
-        self._must_answer = False
         self.holdings.keep(self.wanted)
         for due in (self._answers, self._repeats, self._pushes, self._leaving):
             for name in [name for name in due if not self.wanted(name)]:
@@ -163,11 +164,16 @@ class Subscription:
         version = None if current is None else current.version
         return self.holdings.versions.get(name) != version and not self.holdings.has_rejected(name, version)
 
+    def _leaves(self, name: str) -> bool:
+        return name in self._leaving and self._differs(name, self._current(name))
+
     def _collect_due(self, batch: Batch, *, pushes: bool, removals: bool) -> None:
         self._collect(self._answers, batch, forced=True)
-        # What left the cache meanwhile isn't repeated: its removal has its own time.
-        self._repeats = {name: None for name in self._repeats if name in self._resources}
+        # What left the cache meanwhile waits for its removal, or for its return.
+        waiting = {name: None for name in self._repeats if self._leaves(name)}
+        self._repeats = {name: None for name in self._repeats if name not in waiting}
         self._collect(self._repeats, batch, forced=True)
+        self._repeats.update(waiting)
         if self._must_answer or (pushes and (self._unfinished or not self.holdings.in_flight)):
             self._collect(self._pushes, batch)
             if removals:
@@ -175,6 +181,8 @@ class Subscription:
         self._unfinished = batch.full
 
     def _sent(self, nonce: str, versions: Versions, content: str) -> None:
+        for name in versions:
+            self._repeats.pop(name, None)
         self.holdings.sent(nonce, versions, content, self._bounds.max_names + len(self._resources))
 
     def _check_bound(self, count: int, what: str) -> None:
