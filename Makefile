@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: demo gds test test-oldest test-matrix test-compose lint format docs lock lock-check clean
+.PHONY: demo gds test test-oldest test-matrix test-compose lint format docs conformance lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock
@@ -46,6 +46,11 @@ lint: .venv/.installed
 format: .venv/.installed
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+# The table of xDS cases, from a run of their tests.
+conformance: .venv/.installed
+	.venv/bin/pytest tests/conformance --junit-xml .venv/conformance.xml
+	.venv/bin/python docs/cases.py .venv/conformance.xml
 
 docs: .venv/.installed
 	.venv/bin/python docs/reference.py
