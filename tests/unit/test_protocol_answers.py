@@ -349,6 +349,14 @@ def test_the_node_of_the_first_request_stays(cache: Cache) -> None:
     assert stream.node == Node("first")
 
 
+def test_what_a_client_says_of_itself_is_bounded(cache: Cache) -> None:
+    stream = Stream(cache.view)
+    with pytest.raises(ProtocolError, match=r"node\.id has 2000 characters"):
+        stream.receive(DeltaRequest(CLUSTER.url, node=Node("x" * 2_000)))
+    stream.receive(DeltaRequest(CLUSTER.url, node=Node("x" * 1_000, "y" * 2_000, "z" * 2_000)))
+    assert stream.node == Node("x" * 1_000, "y" * 200, "z" * 200)
+
+
 def test_a_stream_of_one_type_implies_it_and_takes_no_other(cache: Cache) -> None:
     publish(cache, LISTENER, a="1")
     stream = Stream(cache.view, LISTENER)

@@ -265,3 +265,47 @@ def test_the_wildcard_unsubscribed_while_it_waits_sends_nothing(cache: Cache) ->
     assert peer.delta(CLUSTER, unsubscribe=("*",)) == []
     assert peer.delta(CLUSTER, nonce=peer.last[CLUSTER.url]) == []
     assert peer.delta(CLUSTER, "*", unsubscribe=("*",)) == []
+
+
+def test_a_removal_goes_when_the_routes_it_waited_for_need_no_sending_after_all(cache: Cache) -> None:
+    client = Client(cache, "delta")
+    publish(cache, SECRET, x="1")
+    publish(cache, ROUTE, t="1")
+    client.holds(SECRET, "x")
+    client.ask(ROUTE, "t")
+    cache.publish(put(SECRET, x=None) | put(ROUTE, t="2"))
+    publish(cache, ROUTE, t="1")
+    assert client.ack(ROUTE) == ["Secret: -x"]
+
+
+def test_a_client_that_comes_back_to_listeners_that_go_meanwhile_is_told_so(cache: Cache) -> None:
+    client = Client(cache, "sotw")
+    publish(cache, CLUSTER, x="1")
+    publish(cache, LISTENER, a="1")
+    client.ask(CLUSTER)
+    assert client.peer.sotw(LISTENER, "a", version="1") == []
+    publish(cache, LISTENER, a=None)
+    assert client.ack(CLUSTER) == ["Listener:"]
+
+
+def test_what_is_in_flight_to_a_client_that_drops_the_wildcard_and_takes_it_up_again_is_removed(cache: Cache) -> None:
+    peer = Peer(cache, auto=False)
+    publish(cache, CLUSTER, a="1")
+    peer.delta(CLUSTER)
+    publish(cache, CLUSTER, a=None)
+    assert peer.delta(CLUSTER, unsubscribe=("*",)) == []
+    assert peer.delta(CLUSTER, "*") == ["Cluster: -a"]
+
+
+def test_endpoints_that_go_and_come_back_are_repeated_for_their_cluster(cache: Cache) -> None:
+    client = Client(cache, "delta")
+    publish(cache, ENDPOINT, a="1")
+    publish(cache, ROUTE, t="1")
+    client.ask(CLUSTER)
+    client.holds(ENDPOINT, "a")
+    client.ask(ROUTE, "t")
+    publish(cache, ENDPOINT, a=None)
+    publish(cache, CLUSTER, a="1")
+    assert client.ack(CLUSTER) == ["Cluster: +a"]
+    publish(cache, ENDPOINT, a="1")
+    assert client.peer.said() == ["ClusterLoadAssignment: +a"]

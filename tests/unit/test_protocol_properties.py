@@ -121,8 +121,9 @@ class Client:
                         together = [other for other, (_, mark) in side.rejected.items() if mark == number]
                         side.causes.update(together)
                         side.state_cause = True
-                        for other in together:
-                            del side.rejected[other]
+                        if not (kind.wildcard and isinstance(self, SotwClient)):  # the state that comes clears it
+                            for other in together:
+                                del side.rejected[other]
 
     def subscribe(self) -> None:
         kind = TYPES[self.pick(6)]

@@ -23,7 +23,9 @@ __all__ = ["Settled", "Stream"]
 View = Callable[[ResourceType], Mapping[str, Resource]]
 
 _UNKNOWN_TYPES = 16
-_TYPE_URL_SHOWN = 200
+_SHOWN = 200
+"""Characters of what a client says of itself and nothing depends on."""
+_NODE_ID = 1_000
 
 
 class Stream:
@@ -56,11 +58,11 @@ class Stream:
         if self.node is None:
             if request.node is None or not request.node.id:
                 raise ProtocolError("the first request has no node.id; set `node.id` in Envoy's bootstrap")
-            self.node = request.node
+            self.node = _bounded(request.node)
         kind = self._kind(request.type_url)
         if kind is None:
             if len(self.unknown) < _UNKNOWN_TYPES:
-                self.unknown[request.type_url[:_TYPE_URL_SHOWN]] = None
+                self.unknown[request.type_url[:_SHOWN]] = None
             return None
         if kind not in self._types:
             made = DeltaType if isinstance(request, DeltaRequest) else SotwType
@@ -161,3 +163,9 @@ class Stream:
         if not type_url:
             raise ProtocolError("a request on the aggregated stream names no type_url")
         return BY_URL.get(type_url)
+
+
+def _bounded(node: Node) -> Node:
+    if len(node.id) > _NODE_ID:
+        raise ProtocolError(f"node.id has {len(node.id)} characters; at most {_NODE_ID} are taken")
+    return Node(node.id, node.cluster[:_SHOWN], node.user_agent[:_SHOWN])
