@@ -31,6 +31,7 @@ class Authority:
         self.certificate = (
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -56,6 +57,7 @@ class Authority:
             builder = builder.add_extension(alternatives, critical=False)
         certificate = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -87,8 +89,12 @@ class Authority:
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: float = 30) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         until = now + datetime.timedelta(days=days)
+        # Strict clients ask for both identifiers (RFC 5280, sections 4.2.1.1 and 4.2.1.2), Python 3.13's among them.
+        ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder()
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(ours, critical=False)
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
@@ -111,6 +117,13 @@ def write_all(folder: Path) -> None:
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _usage(**uses: bool) -> x509.KeyUsage:
+    """Only what is named."""
+    every = ["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
+    every += ["key_cert_sign", "crl_sign", "encipher_only", "decipher_only"]
+    return x509.KeyUsage(**{use: uses.get(use, False) for use in every})
 
 
 def _alternative(name: str) -> x509.GeneralName:
