@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from gds_harness import run, serving
 
+from gds_mock.server import listen
 from gds_mock.store import Store
 
 MAP = """\
@@ -153,3 +154,10 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, path: s
 def test_it_listens_on_loopback_unless_told_otherwise(db: Path) -> None:
     with serving(db) as gds:
         assert gds.client.base_url.host == "127.0.0.1"
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_its_head() -> None:
+    with listen("127.0.0.1", 0) as sock, socket.create_connection(sock.getsockname()):
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
