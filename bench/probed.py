@@ -1,0 +1,154 @@
+"""Starts GDS or the control plane with a probe inside that notes when things happened, and is no part of either.
+
+``python -m bench.probed PROBE gds|pointsman|single …`` and then the command's own options; ``single`` is the control
+plane with the layout of `bench.single_table`. PROBE becomes a file of JSON lines, each with ``e``, what happened, and
+``t``, seconds of the monotonic clock that all processes of this machine share:
+
+``commit``     GDS: a write is on disk. Up to which revision.
+``asked``      the control plane asks for a snapshot;  ``ready``: it is read, laid out and published.
+``publish``    changes are published: up to which revision, and the version of each route table that changed.
+``connected``  a stream opens.  ``ack``: an ACK or NACK is read, of which node and type, and of which route tables.
+``stall``      the event loop came late by more than STALL: how late, and the CPU that its thread used meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar, TypeVarTuple
+
+STALL = 0.01
+_BEAT = 0.005
+_FEW = 4
+"""Tables of an ACK that are named for every node; more only for the node of the real Envoy."""
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Probe:
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def note(self, event: str, **what: object) -> None:
+        line = json.dumps({"e": event, "t": time.monotonic(), **what}) + "\n"
+        os.write(self._file, line.encode())
+
+
+def gds(probe: Probe, arguments: list[str]) -> None:
+    from gds_mock import __main__, api, service
+
+    class Service(service.Service):
+        async def write(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+            def work() -> T:
+                before = self.store.committed
+                done = function(*args)
+                if self.store.committed > before:
+                    probe.note("commit", revision=self.store.committed)
+                return done
+
+            return await super().write(work)
+
+    setattr(api, "Service", Service)  # noqa: B010
+    sys.exit(__main__.main(arguments))
+
+
+def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> None:
+    from xds import cli, control_plane, pipeline
+    from xds.cache import Cache, Watcher
+    from xds.directory import Delta
+    from xds.gds.client import GdsClient
+    from xds.gds.model import Snapshot
+    from xds.protocol.state import Settled
+    from xds.protocol.stream import Stream
+    from xds.resources.types import ROUTE, ResourceId
+    from xds.server.xds import XdsServer
+
+    class ProbedClient(GdsClient):
+        async def snapshot(self) -> Snapshot:
+            probe.note("asked")
+            return await super().snapshot()
+
+    class ProbedCache(Cache):
+        def watch(self, watcher: Watcher) -> None:
+            probe.note("connected")
+            super().watch(watcher)
+
+    class ProbedPipeline(pipeline.Pipeline):
+        def replace(self, snapshot: Snapshot) -> None:
+            super().replace(snapshot)
+            probe.note("ready", revision=snapshot.revision)
+
+        def publish_now(self, delta: Delta | None = None) -> Collection[ResourceId]:
+            changed = super().publish_now(delta)
+            tables = {name: self.version((kind, name)) for kind, name in changed if kind is ROUTE}
+            probe.note("publish", revision=self.directory.revision, tables=tables)
+            return changed
+
+    def server(*args: Any, on_settled: Callable[[Stream, str, Settled], None], **kwargs: Any) -> XdsServer:
+        def settled(stream: Stream, node: str, answer: Settled) -> None:
+            named = answer.kind is ROUTE and (len(answer.versions) <= _FEW or node == "edge-1")
+            tables = dict(answer.versions) if named else {}
+            probe.note("ack", node=node, kind=answer.kind.name, error=answer.error, tables=tables)
+            on_settled(stream, node, answer)
+
+        return XdsServer(*args, on_settled=settled, **kwargs)
+
+    async def run(settings: object) -> None:
+        beating = asyncio.create_task(_beat(probe))
+        try:
+            await original(settings)
+        finally:
+            beating.cancel()
+
+    original: Callable[..., Any] = control_plane.run
+    changed: dict[str, object] = {
+        "GdsClient": ProbedClient,
+        "Cache": ProbedCache,
+        "Pipeline": ProbedPipeline,
+        "XdsServer": server,
+        "run": run,
+    }
+    if single:
+        from bench.single_table import SingleTable
+
+        changed["EdgeResources"] = SingleTable
+    for name, value in changed.items():
+        setattr(control_plane, name, value)
+    cli.app(["serve", *arguments])
+
+
+async def _beat(probe: Probe) -> None:
+    collecting = 0.0
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        nonlocal collecting
+        collecting += time.monotonic() if phase == "stop" else -time.monotonic()
+
+    gc.callbacks.append(collected)
+    while True:
+        collecting, wall, cpu = 0.0, time.monotonic(), time.thread_time()
+        await asyncio.sleep(_BEAT)
+        late = time.monotonic() - wall - _BEAT
+        if late > STALL:
+            probe.note("stall", late=round(late, 4), cpu=round(time.thread_time() - cpu, 4), gc=round(collecting, 4))
+
+
+def main() -> None:
+    path, what, *arguments = sys.argv[1:]
+    probe = Probe(path)
+    with contextlib.suppress(KeyboardInterrupt):
+        if what == "gds":
+            gds(probe, arguments)
+        else:
+            pointsman(probe, arguments, single=what == "single")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The layout to compare with: one route table with one virtual host per domain, as one writes it for a snapshot cache.
+
+It stands in for `xds.resources.edge.EdgeResources` (see `bench.probed`) and is served by the same server. To be fair
+to it, each virtual host is encoded once and kept, so that what a change costs here is Envoy's work and the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager, Rds
+
+from xds.directory import Content, Delta, Key
+from xds.resources.edge import EdgeResources
+from xds.resources.listeners import HTTPS, Edge, listeners
+from xds.resources.routes import RouteTables, route_table, table_name, virtual_host
+from xds.resources.types import LISTENER, ROUTE, SCOPE, Resource, ResourceId, Update, resource
+from xds.resources.wire import field
+
+_TABLE = table_name(0)
+_NAME, _DOMAINS = 1, 2  # of VirtualHost
+_VIRTUAL_HOSTS = 2  # of RouteConfiguration
+
+
+class SingleTable(EdgeResources):
+    def __init__(self, tables: int, connect_timeout: timedelta) -> None:
+        super().__init__(1, connect_timeout)
+        self.tables = RouteTables(1)
+        self._shell = bytes(route_table(0, {}))
+        self._routes: dict[str, bytes] = {}
+        self._hosts: dict[str, bytes] = {}
+
+    def fixed(self, edge: Edge) -> Update:
+        made = [_unscoped(listener) for listener in listeners(edge)]
+        return {LISTENER: {one.name: resource(LISTENER, one.name, bytes(one)) for one in made}, SCOPE: {}}
+
+    def every_table(self) -> Update:
+        return {ROUTE: {_TABLE: self._table()}}
+
+    def update(self, delta: Delta) -> Update:
+        for domain, (_, pod) in delta.domains.items():
+            if pod is None:
+                del self._hosts[domain]
+            else:
+                self._hosts[domain] = self._host(domain, pod)
+        pods = super().update(Delta({}, delta.pods))
+        return {**pods, ROUTE: {_TABLE: self._table()} if delta.domains else {}}
+
+    def causes(self, delta: Delta) -> dict[ResourceId, dict[Key, Content]]:
+        found = super().causes(Delta({}, delta.pods))
+        if delta.domains:
+            found[ROUTE, _TABLE] = {("domain", domain): old for domain, (old, _) in delta.domains.items()}
+        return found
+
+    def records(self, resource: ResourceId) -> Iterable[Key]:
+        return (("domain", domain) for domain in self._hosts)
+
+    def _table(self) -> Resource:
+        return resource(ROUTE, _TABLE, b"".join([self._shell, *self._hosts.values()]))
+
+    def _host(self, domain: str, pod: str) -> bytes:
+        if pod not in self._routes:
+            self._routes[pod] = _nameless(pod)
+        name = domain.encode()
+        return field(_VIRTUAL_HOSTS, field(_NAME, name) + field(_DOMAINS, name) + self._routes[pod])
+
+
+def _nameless(pod: str) -> bytes:
+    host = virtual_host(pod, ())
+    host.name = ""
+    return bytes(host)
+
+
+def _unscoped(listener: Listener) -> Listener:
+    """The product's listener, with one table in the place of the scopes and of the header that chooses among them."""
+    if listener.name != HTTPS:
+        return listener
+    wrapped = listener.filter_chains[0].filters[0].typed_config
+    assert wrapped is not None
+    manager = HttpConnectionManager.parse(wrapped.value)
+    manager.scoped_routes = None
+    manager.early_header_mutation_extensions = []
+    ads = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+    manager.rds = Rds(config_source=ads, route_config_name=_TABLE)
+    wrapped.value = bytes(manager)
+    return listener

@@ -1,0 +1,99 @@
+"""What the probes of `bench.probed` noted, put together: when each revision was committed, published and ACKed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class ProbeFile:
+    """Reads on from where it stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self.events: list[Event] = []
+        self._path = path
+        self._at = 0
+
+    def read(self) -> list[Event]:
+        """All events so far, those that are new since the last call among them."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._at += len(whole)
+            self.events.extend(json.loads(line) for line in whole.splitlines())
+        return self.events
+
+    def wait(self, found: Callable[[list[Event]], bool], patience: float) -> bool:
+        """Reads until ``found`` holds of all events; False when it didn't in so many seconds."""
+        end = time.monotonic() + patience
+        while not found(self.read()):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.003)
+        return True
+
+
+@dataclass(slots=True)
+class Lag:
+    """Of one revision; seconds of the monotonic clock. ``acked``: by whom it was ACKed when."""
+
+    revision: int
+    committed: float
+    published: float
+    acked: dict[str, float] = field(default_factory=dict)
+
+    def last_ack(self, nodes: int = 1) -> float | None:
+        """From the commit to the ACK of the last of ``nodes``; None when not all of them ACKed it."""
+        return max(self.acked.values()) - self.committed if len(self.acked) >= nodes else None
+
+
+def lags(commits: list[Event], events: list[Event], *, every_node: bool = False) -> dict[int, Lag]:
+    """For each revision that was published: when a node had ACKed all tables that it changed, at its content or a
+    later one. Without ``every_node`` only the real Envoy counts."""
+    committed = {event["revision"]: event["t"] for event in commits if event["e"] == "commit"}
+    found: dict[int, Lag] = {}
+    history: dict[str, list[tuple[int, str]]] = {}
+    open_: dict[str, dict[int, set[str]]] = {}
+    waiting: dict[int, set[str]] = {}
+    publishes: list[list[int]] = []
+    before = 0
+    for event in events:
+        match event["e"]:
+            case "ready":
+                before = event["revision"]
+            case "publish":
+                number = len(publishes)
+                revisions = range(before + 1, event["revision"] + 1)
+                before = max(before, event["revision"])
+                publishes.append([revision for revision in revisions if revision in committed])
+                for revision in publishes[-1]:
+                    found[revision] = Lag(revision, committed[revision], event["t"])
+                waiting[number] = set(event["tables"])
+                for table, version in event["tables"].items():
+                    history.setdefault(table, []).append((number, version))
+            case "ack" if event["error"] is None and (every_node or event["node"] == "edge-1"):
+                node = event["node"]
+                mine = open_.setdefault(node, {})
+                for table, version in event["tables"].items():
+                    upto = max((number for number, held in history.get(table, ()) if held == version), default=-1)
+                    for number, _ in history.get(table, ()):
+                        if number <= upto and publishes[number]:
+                            left = mine.setdefault(number, set(waiting[number]))
+                            left.discard(table)
+                            if not left:
+                                for revision in publishes[number]:
+                                    found[revision].acked.setdefault(node, event["t"])
+    return found
+
+
+def stalls(events: list[Event], since: float = 0.0) -> Iterator[Event]:
+    """From ``since`` on."""
+    return (event for event in events if event["e"] == "stall" and event["t"] >= since)
