@@ -51,6 +51,36 @@ def test_an_older_response_can_be_rejected_while_a_newer_one_is_in_flight(cache:
     assert peer.said() == ["RouteConfiguration: +a"]
 
 
+def test_a_whole_state_that_is_acked_clears_an_older_one_that_was_rejected(cache: Cache, peer: Peer) -> None:
+    publish(cache, CLUSTER, a="1", b="1")
+    peer.sotw(CLUSTER, "a")
+    peer.sotw(CLUSTER, "a")
+    publish(cache, CLUSTER, a="2")
+    peer.said()
+    first = peer.last[CLUSTER.url]
+    assert peer.sotw(CLUSTER, "a", "b", nonce="") == ["Cluster: +a +b"]
+    assert peer.sotw(CLUSTER, "a", "b", nonce=first, error="bad") == []
+    assert peer.sotw(CLUSTER, "a", "b") == []
+    assert [status.error for status in peer.stream.resources(CLUSTER)] == ["", ""]
+
+
+def test_a_whole_state_that_is_rejected_may_have_removed_what_an_older_one_did(cache: Cache, peer: Peer) -> None:
+    publish(cache, CLUSTER, a="1", b="1")
+    peer.sotw(CLUSTER)
+    peer.sotw(CLUSTER)
+    publish(cache, CLUSTER, a=None)
+    peer.said()
+    first = peer.last[CLUSTER.url]
+    assert peer.sotw(CLUSTER, "*", "c", nonce="") == ["Cluster: +b"]
+    assert peer.sotw(CLUSTER, "*", "c", nonce=first, error="bad") == []
+    assert peer.sotw(CLUSTER, "*", "c", error="bad") == []
+    assert [(status.name, status.error) for status in peer.stream.resources(CLUSTER)] == [
+        ("a", "bad"),
+        ("b", ""),
+        ("c", ""),
+    ]
+
+
 def test_an_ack_of_the_newest_holds_for_the_older_ones(cache: Cache, peer: Peer) -> None:
     publish(cache, ENDPOINT, a="1", b="1")
     peer.delta(ENDPOINT, "a")

@@ -160,6 +160,18 @@ def test_endpoints_and_secrets_go_with_the_removals(cache: Cache) -> None:
     assert client.ack(ROUTE) == ["ClusterLoadAssignment: +x", "Secret: -x"]
 
 
+def test_a_removal_of_what_the_client_does_not_have_makes_nothing_wait(cache: Cache) -> None:
+    client = Client(cache, "delta")
+    publish(cache, ROUTE, t="1")
+    client.ask(SECRET, "x")
+    client.holds(ROUTE, "t")
+    publish(cache, SECRET, x="1")
+    publish(cache, SECRET, x=None)
+    publish(cache, ROUTE, t="2")
+    assert client.peer.said() == ["RouteConfiguration: +t"]
+    assert not client.peer.stream.holding
+
+
 def test_scopes_swap_in_one_response(cache: Cache) -> None:
     client = Client(cache, "delta")
     publish(cache, SCOPE, old="same key")
