@@ -37,6 +37,17 @@ test-matrix: test-oldest
 test-compose: .venv/.installed
 	.venv/bin/pytest tests/compose
 
+# All of it takes about half an hour, and up to 6 GB of memory; each part alone is python -m bench.PART.
+bench: .venv/.installed
+	.venv/bin/python -m bench
+
+bench-quick: .venv/.installed
+	.venv/bin/python -m bench --quick
+
+# Draws what `make bench` left in bench/results/ into docs/benchmarks/. Needs the extra `bench`.
+bench-plots: .venv/.installed
+	.venv/bin/python -m bench.plots
+
 lint: .venv/.installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

@@ -15,16 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.edge import Asker, Edge, Gds, pod_name, running, sample
+from bench.profile import profiled
 from bench.report import RESULTS, Report, quantile
 from bench.timeline import stalls
 
 
 @dataclass
 class Singles(threading.Thread):
-    """Changes one domain after the other, each 50 ms after GDS's answer to the one before, until it is stopped."""
+    """Changes one domain after the other, each a pause after GDS's answer to the one before, until it is stopped."""
 
     edge: Edge
     domains: list[str]
+    pause: float = 0.05
     asked: dict[int, float] = field(default_factory=dict)
     """When each revision was asked for."""
     done: threading.Event = field(default_factory=threading.Event)
@@ -38,7 +40,7 @@ class Singles(threading.Thread):
     def run(self) -> None:
         gds = Gds(self.edge)
         for domain in self.domains:
-            if self.done.wait(0.05):
+            if self.done.wait(self.pause):
                 return
             begun = time.monotonic()
             _, revision = gds.move(domain)
@@ -54,13 +56,14 @@ def measure(edge: Edge, moves: int) -> dict[str, object]:
     singles.start()
     time.sleep(1)
     gds, asker = Gds(edge), Asker(edge)
-    begun = time.monotonic()
-    revision = gds.load(targets)
-    answered = time.monotonic()
-    while not asker.all_right(sample(moved, 200)):
-        time.sleep(0.01)
-    served = time.monotonic()
-    edge.settled(revision)
+    with profiled(edge.parts["pointsman"], "bulk"):
+        begun = time.monotonic()
+        revision = gds.load(targets)
+        answered = time.monotonic()
+        while not asker.all_right(sample(moved, 200)):
+            time.sleep(0.01)
+        served = time.monotonic()
+        edge.settled(revision)
     time.sleep(1)
     singles.done.set()
     singles.join()

@@ -7,12 +7,11 @@ import itertools
 import json
 import random
 import socket
-import ssl
 import string
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -81,10 +80,9 @@ class Edge(System):
         pods = [f"{name}:{port}" for name, port in self.pods.items()]
         self._start("pods", [sys.executable, "-m", "bench.pods", *pods])
 
-    def start(self, patience: float = 120.0) -> Started:
+    def start(self, patience: float = 120.0, *, envoy: bool = True) -> Started:
         """Starts every part, each when what it needs is there, and measures how long they take."""
         self.start_gds()
-        self.start_pods()
         self.wait_gds()
         began = time.monotonic()
         control_plane = self.start_control_plane()
@@ -92,8 +90,12 @@ class Edge(System):
         self.wait_control_plane()
         ready = next(event["t"] for event in self.probe.events if event["e"] == "ready")
         asked = next(event["t"] for event in self.probe.events if event["e"] == "asked")
-        control_plane_mb = rss_mb(control_plane)
-        envoy_began = time.monotonic()
+        started = Started(ready - began, ready - asked, rss_mb(control_plane))
+        return replace(started, **self._start_edge(patience)) if envoy else started
+
+    def _start_edge(self, patience: float) -> dict[str, float]:
+        self.start_pods()
+        began = time.monotonic()
         envoy = self.start_envoy()
         asker = Asker(self)
         some = sample(list(self.homes), 200)
@@ -101,9 +103,7 @@ class Edge(System):
         serving = time.monotonic()
         asker.close()
         connected = next(event["t"] for event in self.probe.read() if event["e"] == "connected")
-        return Started(
-            ready - began, ready - asked, serving - connected, serving - envoy_began, control_plane_mb, rss_mb(envoy)
-        )
+        return {"connected_to_serving": serving - connected, "envoy_to_serving": serving - began}
 
     def lags(self, since: float = 0.0) -> dict[int, Lag]:
         """Of all revisions published so far that were committed after ``since``."""
@@ -146,34 +146,38 @@ class Started:
     """From the start of the control plane's process; the imports and the first certificate are in it."""
     snapshot_to_ready: float
     """From the question for the snapshot to its publication."""
-    connected_to_serving: float
-    """From a new Envoy's stream to 200 sampled domains, each answered by its pod."""
-    envoy_to_serving: float
-    """The same from the start of its process."""
     control_plane_mb: float
-    envoy_mb: float
+    connected_to_serving: float = 0.0
+    """From a new Envoy's stream to 200 sampled domains, each answered by its pod."""
+    envoy_to_serving: float = 0.0
+    """The same from the start of its process."""
 
 
 @contextlib.contextmanager
-def running(folder: Path, domains: int, layout: str = "pointsman", patience: float = 120.0) -> Iterator[Edge]:
-    """An edge with so many domains that serves all of them; ``started`` is how long that took."""
+def running(
+    folder: Path, domains: int, layout: str = "pointsman", patience: float = 120.0, *, envoy: bool = True
+) -> Iterator[Edge]:
+    """An edge with so many domains that serves all of them; ``started`` is how long that took. Without ``envoy`` it
+    ends at the control plane."""
     edge = Edge(folder, Ports.free(), layout=layout)
     edge.fill(domains)
     try:
-        edge.started = edge.start(patience)
+        edge.started = edge.start(patience, envoy=envoy)
         yield edge
     finally:
         edge.stop()
 
 
 class Asker:
-    """One HTTPS connection to the edge, request after request, with as little of its own as can be."""
+    """One HTTPS connection to the edge, request after request, with as little of its own as can be. ``http``: a port
+    to ask without TLS instead."""
 
-    def __init__(self, edge: Edge) -> None:
-        self._address = LOOPBACK, edge.ports.edge_https
+    def __init__(self, edge: Edge, http: int | None = None) -> None:
+        self._address = LOOPBACK, http or edge.ports.edge_https
+        self._plain = http is not None
         self._tls = edge.tls()
         self._homes = edge.homes
-        self._socket: ssl.SSLSocket | None = None
+        self._socket: socket.socket | None = None
 
     def ask(self, domain: str) -> str:
         """The pod that answers, empty when none does."""
@@ -181,7 +185,8 @@ class Asker:
             if self._socket is None:
                 plain = socket.create_connection(self._address, timeout=30)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._socket = self._tls.wrap_socket(plain, server_hostname="edge.example.com")
+                tls = None if self._plain else self._tls.wrap_socket(plain, server_hostname="edge.example.com")
+                self._socket = tls or plain
             self._socket.sendall(f"GET / HTTP/1.1\r\nhost: {domain}\r\n\r\n".encode())
             answer = b""
             while b"\r\n\r\n" not in answer:

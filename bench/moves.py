@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.edge import Asker, Edge, Gds, Started, rss_mb, running, sample
+from bench.profile import profiled
 from bench.report import RESULTS, Report, exponent, quantile
 from bench.timeline import stalls
 
@@ -43,9 +44,10 @@ def measure(edge: Edge, moves: int) -> Moves:
     some = sample(list(edge.homes), 2 * moves)
     began, first_bytes = time.monotonic(), edge.rx_bytes()
     quiet, asked = some[: len(some) // 2], some[len(some) // 2 :]
-    for domain in quiet:
-        gds.move(domain)
-        time.sleep(chance.uniform(0.02, 0.04))
+    with profiled(edge.parts["pointsman"], f"moves-{len(edge.homes)}"):
+        for domain in quiet:
+            gds.move(domain)
+            time.sleep(chance.uniform(0.02, 0.04))
     time.sleep(0.5)
     held = edge.lags(began)
     acked = [lag for entry in held.values() if (lag := entry.last_ack()) is not None]
@@ -93,6 +95,7 @@ def row(edge: Edge, started: Started, done: Moves, since: float) -> dict[str, ob
         "ready_s": started.snapshot_to_ready,
         "start_s": started.started_to_ready,
         "serving_s": started.connected_to_serving,
+        "envoy_start_s": started.envoy_to_serving,
         "stall_ms": max(late, default=0.0) * 1000,
     }
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 STALL = 0.01
 _BEAT = 0.005
-_FEW = 4
+_FEW = 64
 """Tables of an ACK that are named for every node; more only for the node of the real Envoy."""
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from bench.edge import Asker, Edge, cpu_seconds, pod_name, running, sample
+from bench.profile import profiled
 from bench.report import RESULTS, Report, quantile
 from bench.timeline import stalls
 from demo.system import BASE, LOOPBACK
@@ -79,7 +80,8 @@ def main() -> None:
         parts = {name: edge.parts[name] for name in ("gds", "pointsman", "envoy")}
         cpu = {name: cpu_seconds(part) for name, part in parts.items()}
         sent, began = edge.rx_bytes(), time.monotonic()
-        moved, behind = asyncio.run(keep_changing(edge, options.rate, options.seconds))
+        with profiled(parts["pointsman"], "steady"):
+            moved, behind = asyncio.run(keep_changing(edge, options.rate, options.seconds))
         took = time.monotonic() - began
         cpu = {name: (cpu_seconds(part) - cpu[name]) / took for name, part in parts.items()}
         time.sleep(1)

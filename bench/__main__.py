@@ -1,0 +1,48 @@
+"""``make bench``: every part, one after the other, and their figures beside the issue's.
+
+``python -m bench [--quick]``: ``--quick`` takes small sizes, to see that everything runs. All parts leave their figures
+in ``bench/results/``; ``python -m bench.targets`` prints them beside what is to be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+PARTS = {
+    "moves": ["--domains", "1000", "10000", "--moves", "30"],
+    "layouts": ["--domains", "1000", "10000", "--moves", "5", "5"],
+    "sovereign": ["--domains", "1000", "--moves", "3"],
+    "bulk": ["--domains", "20000", "--moves", "10000", "--runs", "1"],
+    "steady": ["--domains", "10000", "--rate", "200", "--seconds", "5"],
+    "fleet": ["--domains", "10000", "--envoys", "1", "10", "50", "--changes", "5", "--return", "50"],
+}
+"""And their options when it is to be quick."""
+
+_LONGEST = 1_800
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    failed = []
+    for part, small in PARTS.items():
+        began = time.monotonic()
+        command = [sys.executable, "-m", f"bench.{part}", *(small if options.quick else [])]
+        try:
+            if subprocess.run(command, timeout=_LONGEST).returncode != 0:
+                failed.append(part)
+        except subprocess.TimeoutExpired:
+            failed.append(f"{part} (longer than {_LONGEST} s)")
+        print(f"  {part}: {time.monotonic() - began:.0f} s", flush=True)
+    subprocess.run([sys.executable, "-m", "bench.targets"], check=False)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
