@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: demo gds test test-oldest test-matrix test-compose lint format docs conformance lock lock-check clean
+.PHONY: bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs conformance lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock

@@ -15,7 +15,6 @@ import matplotlib  # type: ignore[import-not-found, unused-ignore]  # the extra 
 
 from bench.report import RESULTS, exponent
 from bench.targets import Rows, rows_of
-from demo.system import ROOT
 
 matplotlib.use("Agg")
 
@@ -103,7 +102,7 @@ def layouts(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.plots", description=__doc__)
-    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--to", type=Path, default=RESULTS.parents[1] / "docs" / "benchmarks")
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
     domains(options.to)
