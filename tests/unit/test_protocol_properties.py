@@ -202,8 +202,9 @@ class Client:
         assert all(side.wanted(name) for name in names), "not asked for"
         for one in response.resources:
             assert one == self.current(side, one.name) or self.kept(side, one)
+        before = set(side.sent) if side.kind.wildcard else set()
         self.check_causes(side, response, {one.name: one.version for one in response.resources})
-        gone = set(removed) if isinstance(response, DeltaResponse) else set(self.gone(side, response))
+        gone = set(removed) if isinstance(response, DeltaResponse) else before.difference(names)
         gone = {name for name in gone if (side.kind, name) not in self.asked and name not in side.rejected}
         if gone and side.kind.lasting and not self.released:
             assert not any(BY_URL[other.type_url].held for other in self.inbox), "removed before its routes are ACKed"

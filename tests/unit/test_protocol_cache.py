@@ -1,0 +1,57 @@
+"""The cache: what differs is told once, and a publish that isn't valid leaves everything as it was."""
+
+from __future__ import annotations
+
+import pytest
+from protocol_peer import made, publish
+
+from xds.cache import Cache, Changed
+from xds.errors import PublishError
+from xds.resources.types import CLUSTER, ROUTE, SCOPE, TYPES
+from xds.resources.types import resource as encoded
+
+
+@pytest.fixture
+def told() -> list[Changed]:
+    return []
+
+
+@pytest.fixture
+def cache(told: list[Changed]) -> Cache:
+    cache = Cache()
+    publish(cache, CLUSTER, a="1")
+    cache.watch(told.append)
+    return cache
+
+
+def test_what_differs_is_told_once(cache: Cache, told: list[Changed]) -> None:
+    publish(cache, CLUSTER, a="1", b=None)
+    assert told == []
+    publish(cache, CLUSTER, a="2", b="1")
+    assert told == [{CLUSTER: ["a", "b"]}]
+
+
+def test_who_stopped_watching_is_told_nothing(cache: Cache, told: list[Changed]) -> None:
+    watcher = next(iter(cache._watchers))
+    cache.unwatch(watcher)
+    publish(cache, CLUSTER, a="2")
+    assert told == []
+
+
+def test_a_resource_under_another_name_or_of_another_type_is_refused(cache: Cache, told: list[Changed]) -> None:
+    for wrong in (made(CLUSTER, "b", "2"), made(ROUTE, "a", "2")):
+        with pytest.raises(PublishError, match="cluster 'a'"):
+            cache.publish({ROUTE: {"r": made(ROUTE, "r", "1")}, CLUSTER: {"a": wrong}})
+    assert told == []
+    assert [len(cache.view(kind)) for kind in TYPES] == [1, 0, 0, 0, 0, 0]
+
+
+def test_two_scopes_of_one_key_are_refused_and_a_swap_is_not(cache: Cache) -> None:
+    old = made(SCOPE, "old", "1")
+    body = old.any[old.any.index(b"\x12") + 2 :]
+    new = encoded(SCOPE, "new", body)
+    cache.publish({SCOPE: {"old": old}})
+    with pytest.raises(PublishError, match="same key"):
+        cache.publish({SCOPE: {"new": new}})
+    cache.publish({SCOPE: {"old": None, "new": new}})
+    assert list(cache.view(SCOPE)) == ["new"]
