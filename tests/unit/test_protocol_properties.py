@@ -205,11 +205,13 @@ class Client:
         before = set(side.sent) if side.kind.wildcard else set()
         self.check_causes(side, response, {one.name: one.version for one in response.resources})
         gone = set(removed) if isinstance(response, DeltaResponse) else before.difference(names)
+        gone = {name for name in gone if side.wanted(name)}
         gone = {name for name in gone if (side.kind, name) not in self.asked and name not in side.rejected}
         if gone and side.kind.lasting and not self.released:
             assert not any(BY_URL[other.type_url].held for other in self.inbox), "removed before its routes are ACKed"
-        for name in names:
+        for name in NAMES if side.kind.wildcard and not isinstance(response, DeltaResponse) else names:
             self.asked.discard((side.kind, name))
+        for name in names:
             side.rejected.pop(name, None)
         if side.kind is CLUSTER and ENDPOINT in self.sides:
             self.sides[ENDPOINT].causes.update(one.name for one in response.resources)
@@ -327,7 +329,9 @@ class SotwClient(Client):
         side.named = side.named or bool(listed)
         side.causes.update(name for name in NAMES if name in side.names and name not in before[0])
         side.causes.update(unsubscribe)
-        side.state_cause = side.state_cause or (dict(side.names), side.wildcard) != before
+        if (dict(side.names), side.wildcard) != before:
+            side.state_cause = True
+            self.asked.update((side.kind, name) for name in NAMES)
         side.drop()
         self.take(SotwRequest(side.kind.url, listed, "", side.nonce, None, NODE))
 
