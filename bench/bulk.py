@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.edge import Asker, Edge, Gds, pod_name, running, sample
 from bench.profile import profiled
 from bench.report import RESULTS, Report, quantile
-from bench.timeline import stalls
+from bench.timeline import longest_stall
 
 
 @dataclass
@@ -75,7 +75,6 @@ def measure(edge: Edge, moves: int) -> dict[str, object]:
     end = bulk.committed + acked
     meanwhile = [lag for lag in held.values() if begun <= singles.asked.get(lag.revision, 0) <= end]
     quiet = [lag for lag in held.values() if lag not in meanwhile]
-    late = [event["late"] for event in stalls(edge.probe.read(), since)]
     return {
         "domains": len(edge.homes),
         "moved": moves,
@@ -90,7 +89,7 @@ def measure(edge: Edge, moves: int) -> dict[str, object]:
             (max(lag.acked.values()) - singles.asked[lag.revision] for lag in meanwhile), default=0.0
         ),
         "single_quiet_p50_ms": quantile([(lag.last_ack() or 1e9) * 1000 for lag in quiet], 0.5),
-        "stall_ms": max(late, default=0.0) * 1000,
+        **longest_stall(edge.probe.read(), since),
     }
 
 

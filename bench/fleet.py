@@ -21,7 +21,7 @@ from bench.bulk import Singles
 from bench.edge import Edge, Gds, cpu_seconds, rss_mb, running, sample
 from bench.profile import profiled
 from bench.report import RESULTS, Report, exponent, quantile
-from bench.timeline import lags, stalls
+from bench.timeline import lags, longest_stall
 
 STAYING = 10
 _AT_ONCE = 50
@@ -86,12 +86,12 @@ def change(edge: Edge, fleet: Fleet, domains: list[str], quiet: float = 0.2) -> 
     known = [lag * 1000 for lag in last if lag is not None]
     if len(known) != len(domains):
         raise SystemExit(f"of {len(domains)} changes {len(known)} were ACKed by all {fleet.size}")
-    late = [event["late"] for event in stalls(edge.probe.events, began)]
+    late = longest_stall(edge.probe.events, began)
     return {
         "last_ack_p50_ms": quantile(known, 0.5),
         "last_ack_max_ms": max(known),
         "cpu_us_each": cpu / len(domains) / fleet.size * 1e6,
-        "stall_ms": max(late, default=0.0) * 1000,
+        **late,
     }
 
 
@@ -119,7 +119,7 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
         if began <= asked <= ended:
             acked = {node: at for node, at in held[revision].acked.items() if node in stayed}
             waits.append(max(acked.values()) - held[revision].committed if len(acked) == STAYING else 1e9)
-    late = [event["late"] for event in stalls(edge.probe.events, began) if event["t"] <= ended]
+    late = longest_stall([event for event in edge.probe.events if event["t"] <= ended], began)
     return {
         "envoys": count,
         "all_current_s": back["seconds"],
@@ -129,7 +129,7 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
         "changes_meanwhile": len(waits),
         "change_to_stayers_p50_ms": quantile(waits, 0.5) * 1000,
         "change_to_stayers_max_ms": max(waits, default=0.0) * 1000,
-        "stall_ms": max(late, default=0.0) * 1000,
+        **late,
         "control_mb": rss_mb(edge.parts["pointsman"]),
     }
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.edge import Asker, Edge, Gds, Started, rss_mb, running, sample
 from bench.profile import profiled
 from bench.report import RESULTS, Report, exponent, quantile
-from bench.timeline import stalls
+from bench.timeline import longest_stall
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ def measure(edge: Edge, moves: int) -> Moves:
 
 def row(edge: Edge, started: Started, done: Moves, since: float) -> dict[str, object]:
     parts = edge.parts
-    late = [event["late"] for event in stalls(edge.probe.read(), since)]
     return {
         "domains": len(edge.homes),
         "ack_p50_ms": quantile(done.acked, 0.5),
@@ -96,7 +95,7 @@ def row(edge: Edge, started: Started, done: Moves, since: float) -> dict[str, ob
         "start_s": started.started_to_ready,
         "serving_s": started.connected_to_serving,
         "envoy_start_s": started.envoy_to_serving,
-        "stall_ms": max(late, default=0.0) * 1000,
+        **longest_stall(edge.probe.read(), since),
     }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.edge import Asker, Edge, cpu_seconds, pod_name, running, sample
 from bench.profile import profiled
 from bench.report import RESULTS, Report, quantile
-from bench.timeline import stalls
+from bench.timeline import longest_stall
 from demo.system import BASE, LOOPBACK
 
 CONNECTIONS = 8
@@ -89,7 +89,6 @@ def main() -> None:
         lag = [found * 1000 for entry in held.values() if (found := entry.last_ack()) is not None]
         asker = Asker(edge)
         wrong = sum(asker.ask(domain) != edge.homes[domain] for domain in moved)
-        late = [event["late"] for event in stalls(edge.probe.read(), began)]
         report.add(
             domains=options.domains,
             changes=len(moved),
@@ -104,7 +103,7 @@ def main() -> None:
             control_cores=cpu["pointsman"],
             envoy_cores=cpu["envoy"],
             bytes_per_change=round((edge.rx_bytes() - sent) / len(moved)),
-            stall_ms=max(late, default=0.0) * 1000,
+            **longest_stall(edge.probe.read(), began),
         )
     report.show(options.json)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,9 @@ def lags(commits: list[Event], events: list[Event], *, every_node: bool = False)
     return found
 
 
-def stalls(events: list[Event], since: float = 0.0) -> Iterator[Event]:
-    """From ``since`` on."""
-    return (event for event in events if event["e"] == "stall" and event["t"] >= since)
+def longest_stall(events: list[Event], since: float) -> dict[str, float]:
+    """From ``since`` on: how long the control plane's event loop was held up, how much CPU it used meanwhile (the rest
+    was others'), and how much of it was the garbage collector's. Milliseconds; 0 stands for less than was noted."""
+    found = [event for event in events if event["e"] == "stall" and event["t"] >= since]
+    longest = max(found, key=lambda event: float(event["late"]), default={"late": 0.0, "cpu": 0.0, "gc": 0.0})
+    return {f"stall_{name}ms": longest[what] * 1000 for name, what in (("", "late"), ("cpu_", "cpu"), ("gc_", "gc"))}
