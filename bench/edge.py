@@ -113,15 +113,13 @@ class Edge(System):
     def settled(self, revision: int, patience: float = 60.0) -> Lag:
         """Waits until the Envoy has ACKed what ``revision`` changed. Raises DemoError when it doesn't."""
         found: dict[int, Lag] = {}
-        start = len(self.probe.read())
+        seen = 0
 
         def done(events: list[Event]) -> bool:
-            nonlocal start
-            if len(events) == start and found:
-                return False
-            start = len(events)
-            # Only the end of the story matters: what came before was settled then.
-            found.update(lags(self.commits.read()[-50:], events[-200:]))
+            nonlocal seen
+            if len(events) > seen:
+                seen = len(events)
+                found.update(lags(self.commits.read(), events))
             return revision in found and bool(found[revision].acked)
 
         if not self.probe.wait(done, patience):
