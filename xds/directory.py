@@ -138,6 +138,8 @@ class Directory:
         self.revision = transaction.revision
         delta = Delta({}, {})
         for change in transaction.changes:
+            if type(change) is PutDomain and self._plain_move(change.domain, change.pod, delta):
+                continue
             step = Delta({}, {})
             self._apply_one(change, step)
             _extend(delta.domains, step.domains)
@@ -258,6 +260,22 @@ class Directory:
         if key in self._withheld and self._withheld[key][0] != content:
             del self._withheld[key]
         return key in self._withheld
+
+    def _plain_move(self, domain: str, pod: str, delta: Delta) -> bool:
+        """Does what nearly every change of a large transaction is, at a third of the cost: a domain that is held goes
+        to a pod that is held, for the first time in the transaction. False, and nothing done, for any other change."""
+        old, home = self._domains.get(domain), self._pods.get(pod)
+        if old is None or home is None or domain in delta.domains:
+            return False
+        if self._withheld or self._unusable:
+            key = ("domain", domain)
+            if key in self._withheld or key in self._unusable:
+                return False
+        if old != home.name:
+            self._domains[domain] = home.name
+            self._changed[domain] = self.revision
+            delta.domains[domain] = (old, home.name)
+        return True
 
     def _apply_one(self, change: Change, delta: Delta) -> None:
         match change:

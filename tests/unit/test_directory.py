@@ -122,6 +122,19 @@ def test_deltas_replayed_on_a_plain_dict_give_the_directory(
     assert all(home in held.pods for home in held.domains.values())
 
 
+@given(st.lists(st.one_of(CHANGES, st.builds(BadRecord, st.just("domain"), NAMES, st.just("bad"))), max_size=12))
+def test_one_transaction_does_what_its_changes_do_one_by_one(changes: list[Change]) -> None:
+    known = [("a.com", "pod1"), ("b.com", "pod2")]
+    together, apart = directory(known), directory(known)
+    whole = step(together, *changes)
+    total = Delta({}, {})
+    for change in changes:
+        total = total.merged(step(apart, change))
+    assert (whole.domains, whole.pods) == (total.domains, total.pods)
+    assert (together.domains, together.pods) == (apart.domains, apart.pods)
+    assert together.set_aside.keys() == apart.set_aside.keys()
+
+
 def test_a_record_of_the_wrong_shape_is_set_aside_and_what_was_held_stays() -> None:
     directory = Directory()
     directory.replace(Snapshot("E", 1, (Pod("pod1"),), [("a.test", "pod1")]))
