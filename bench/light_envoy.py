@@ -59,26 +59,30 @@ class Fleet:
         self.routes = 0
         self.lost = 0
         self.moved = asyncio.Event()
-        self._read: dict[bytes, tuple[bytes, Versions]] = {}
+        self._read: dict[bytes, tuple[bytes, Versions, Versions]] = {}
 
-    def read(self, message: bytes) -> tuple[bytes, Versions, bytes]:
-        """Type, versions by name, and nonce of a DeltaDiscoveryResponse; the versions are shared, not to be changed."""
+    def read(self, message: bytes) -> tuple[bytes, bytes, Versions, Versions]:
+        """Type and nonce of a DeltaDiscoveryResponse, the versions by name, and the route tables that its scopes lead
+        to, as the names of a dict; both dicts are shared, and not to be changed."""
         at = message.rindex(_TYPE)
         length = message[at - 1]
         rest = at + length
         nonce = message[rest + 2 : rest + 2 + message[rest + 1]]
         head = message[:rest]
         if head not in self._read:
-            versions = {}
+            versions: Versions = {}
+            tables: Versions = {}
             for number, value in _fields(head):
                 if number == 2:
                     inner = dict(_fields(value))
                     versions[inner[3]] = inner[1]
+                    if message[at:rest] == SCOPE:
+                        tables[dict(_fields(dict(_fields(inner[2]))[2]))[2]] = b""
             if len(self._read) > 200:
                 self._read.clear()
-            self._read[head] = message[at:rest], versions
-        kind, versions = self._read[head]
-        return kind, versions, nonce
+            self._read[head] = message[at:rest], versions, tables
+        kind, versions, tables = self._read[head]
+        return kind, nonce, versions, tables
 
     async def until(self, done: Callable[[], bool]) -> None:
         while not done():
@@ -93,6 +97,7 @@ class Envoy(asyncio.Protocol):
         self.held: dict[bytes, list[Versions]] = {kind: [] for kind in KINDS}
         self.prepared = b""
         self.fresh_routes = 0
+        self._tables: set[bytes] = set()
         self.dropped = False
         self._fleet = fleet
         self._number = number
@@ -215,21 +220,22 @@ class Envoy(asyncio.Protocol):
             del held[:end]
             self._take(*self._fleet.read(message))
 
-    def _take(self, kind: bytes, versions: Versions, nonce: bytes) -> None:
+    def _take(self, kind: bytes, nonce: bytes, versions: Versions, tables: Versions) -> None:
         said = _grpc(_field(2, kind) + _field(6, nonce))
         if kind == CLUSTER and not self.held[ENDPOINT]:
             said += self._subscribe(ENDPOINT, versions)
         elif kind == LISTENER and not self.held[SCOPE]:
             said += self._subscribe(SECRET, {b"edge": b""}) + _grpc(_field(2, SCOPE))
-        elif kind == SCOPE and not self.held[ROUTE]:
-            said += self._subscribe(ROUTE, {b"table-%d" % number: b"" for number in range(512)})
+        elif kind == SCOPE and (new := tables.keys() - self._tables):
+            self._tables |= new
+            said += self._subscribe(ROUTE, dict.fromkeys(new, b""))
         elif kind == ROUTE:
             self._fleet.routes += 1
             self.fresh_routes += len(versions)
             self._fleet.moved.set()
         self.held[kind].append(versions)
         if self._waiting:
-            if kind != ROUTE or sum(map(len, self.held[ROUTE])) >= 512:
+            if kind != ROUTE or sum(map(len, self.held[ROUTE])) >= len(self._tables):
                 self._waiting.discard(kind)
             if not self._waiting:
                 self._fleet.moved.set()
