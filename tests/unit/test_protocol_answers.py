@@ -81,6 +81,19 @@ def test_a_whole_state_that_is_rejected_may_have_removed_what_an_older_one_did(c
     ]
 
 
+def test_what_was_acked_is_not_rejected_when_it_comes_once_more(cache: Cache, peer: Peer) -> None:
+    publish(cache, LISTENER, a="1")
+    peer.sotw(LISTENER)
+    peer.sotw(LISTENER)
+    publish(cache, LISTENER, a=None)
+    peer.said()
+    first = peer.last[LISTENER.url]
+    assert peer.sotw(LISTENER, "*", "c", nonce="") == ["Listener:"]
+    assert peer.sotw(LISTENER, "*", "c", nonce=first) == []
+    assert peer.sotw(LISTENER, "*", "c", error="bad") == []
+    assert [(status.name, status.error) for status in peer.stream.resources(LISTENER)] == [("c", "")]
+
+
 def test_an_ack_of_the_newest_holds_for_the_older_ones(cache: Cache, peer: Peer) -> None:
     publish(cache, ENDPOINT, a="1", b="1")
     peer.delta(ENDPOINT, "a")
