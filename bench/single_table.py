@@ -15,8 +15,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from xds.directory import Content, Delta, Key
 from xds.resources.edge import EdgeResources
-from xds.resources.listeners import HTTPS, Edge, listeners
-from xds.resources.routes import RouteTables, route_table, table_name, virtual_host
+from xds.resources.listeners import HTTPS, Edge
+from xds.resources.routes import route_table, table_name, virtual_host
 from xds.resources.types import LISTENER, ROUTE, SCOPE, Resource, ResourceId, Update, resource
 from xds.resources.wire import field
 
@@ -26,15 +26,15 @@ _VIRTUAL_HOSTS = 2  # of RouteConfiguration
 
 
 class SingleTable(EdgeResources):
-    def __init__(self, tables: int, connect_timeout: timedelta) -> None:
+    def __init__(self, tables: int, connect_timeout: timedelta, *_: object) -> None:
         super().__init__(1, connect_timeout)
-        self.tables = RouteTables(1)
         self._shell = bytes(route_table(0, {}))
         self._routes: dict[str, bytes] = {}
         self._hosts: dict[str, bytes] = {}
 
     def fixed(self, edge: Edge) -> Update:
-        made = [_unscoped(listener) for listener in listeners(edge)]
+        scoped = [Listener.parse(held.body) for held in super().fixed(edge)[LISTENER].values() if held is not None]
+        made = [_unscoped(listener) for listener in scoped]
         return {LISTENER: {one.name: resource(LISTENER, one.name, bytes(one)) for one in made}, SCOPE: {}}
 
     def every_table(self) -> Update:
