@@ -34,7 +34,8 @@ _BLOCK = 1 << 18
 router = APIRouter(prefix=BASE)
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
+    # Not because it waits: FastAPI sends a plain function to a thread, which costs more than the whole call.
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
