@@ -96,6 +96,8 @@ def main() -> None:
             pace_behind_ms=behind * 1000,
             acked=len(lag),
             wrong_at_the_edge=wrong,
+            published_p50_ms=quantile([(entry.published - entry.committed) * 1000 for entry in held.values()], 0.5),
+            published_max_ms=max((entry.published - entry.committed) * 1000 for entry in held.values()),
             lag_p50_ms=quantile(lag, 0.5),
             lag_p99_ms=quantile(lag, 0.99),
             lag_max_ms=max(lag),
