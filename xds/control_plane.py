@@ -41,7 +41,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     edge = settings.edge
-    resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout))
+    resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout), edge.crowded)
     cache = Cache()
     refusals = Refusals()
     handshakes = Handshakes(refusals)
@@ -51,7 +51,7 @@ async def run(settings: Settings) -> None:
         _access(settings.xds),
         refusals=refusals,
         handshakes=handshakes,
-        on_settled=lambda *answer: pipeline.isolator.settled(*answer),
+        on_settled=lambda *answer: pipeline.settled(*answer),
     )
     pipeline = Pipeline(
         resources,
@@ -61,6 +61,7 @@ async def run(settings: Settings) -> None:
         later=loop.call_later,
         clock=loop.time,
         on_complete=server.open_gate,
+        takers=lambda: [stream.protocol for stream in server._open],
     )
     _first_certificates(pipeline, edge.certificates, edge.certificate)
     credentials = _credentials(settings.xds, handshakes)

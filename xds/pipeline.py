@@ -2,7 +2,8 @@
 
 A change that comes alone is published at once; those that come within ``coalesce`` seconds of a publish wait for
 that time to pass and go together. While a record that Envoy rejected is searched for, they go with the search's trials
-(`xds.isolator`). A removed pod's cluster stays for ``removal_grace`` seconds after the routes to it
+(`xds.isolator`). Pairs of first characters that became crowded are split in steps (`xds.rollout`), between which the
+changes go on. A removed pod's cluster stays for ``removal_grace`` seconds after the routes to it
 are gone: requests under way must end somewhere.
 """
 
@@ -17,10 +18,12 @@ from xds.cache import Cache
 from xds.directory import Content, Delta, Directory, Key
 from xds.gds.model import Snapshot, Transaction
 from xds.isolator import Isolator
+from xds.protocol.stream import Settled, Stream
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
 from xds.resources.secrets import CertificatePair
 from xds.resources.types import CLUSTER, ENDPOINT, Resource, ResourceId, ResourceType, Update
+from xds.rollout import Rollout, Taker
 
 log = structlog.get_logger()
 
@@ -37,7 +40,8 @@ class Pace:
 
 
 class Pipeline:
-    """The mirror's follower. ``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's."""
+    """The mirror's follower. ``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's; ``takers``
+    are the streams of the connected Envoys."""
 
     def __init__(
         self,
@@ -49,11 +53,21 @@ class Pipeline:
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
         on_complete: Callable[[], None] = lambda: None,
+        takers: Callable[[], Iterable[Taker]] = tuple,
     ) -> None:
         self.directory = Directory()
         self.publishes = 0
         self.changes = 0
         self.isolator = Isolator(self, later=later, clock=clock)
+        self.rollout = Rollout(
+            resources.step,
+            self._publish_step,
+            self.version,
+            takers,
+            lambda: self.isolator.busy,
+            later=later,
+            clock=clock,
+        )
         self._resources = resources
         self._cache = cache
         self._edge = edge
@@ -92,6 +106,11 @@ class Pipeline:
         self._take(self.directory.apply(transaction))
         if self.directory.set_aside_total > before:
             self._said_aside()
+
+    def settled(self, witness: Stream, node: str, settled: Settled) -> None:
+        """An Envoy ACKed or NACKed something."""
+        self.isolator.settled(witness, node, settled)
+        self.rollout.settled(witness, settled)
 
     def certificates(self, pairs: Iterable[CertificatePair]) -> None:
         """Publishes these; a certificate that isn't among them any more stays as it was."""
@@ -141,13 +160,23 @@ class Pipeline:
         delta, self._pending = self._pending.merged(delta) if delta else self._pending, Delta({}, {})
         update = self._resources.update(delta)
         causes = self._resources.causes(delta)
-        self._cache.publish(self._without_leaving(update, at_once))
+        changed = self._cache.publish(self._without_leaving(update, at_once))
         versions = {resource: version for resource in causes if (version := self.version(resource)) is not None}
         self.isolator.ledger.published(causes, versions)
         self._published_at = self._clock()
         self.publishes += 1
+        self.rollout.published(changed)
+        self.rollout.begin()
         log.debug("published", revision=self.directory.revision, domains=len(delta.domains), pods=len(delta.pods))
         return causes.keys()
+
+    def _publish_step(self, update: Update) -> None:
+        """It moves records to other resources, and changes none: nothing of it can be at fault."""
+        self._cache.publish(update)
+        moved = [(kind, name) for kind, resources in update.items() for name in resources]
+        versions = {resource: version for resource in moved if (version := self.version(resource)) is not None}
+        self.isolator.ledger.published({key: {} for key in moved}, versions)
+        self._published_at = self._clock()
 
     def _without_leaving(self, update: Update, at_once: Collection[str]) -> Update:
         """``update`` less the removals of clusters and endpoints, each of which is published when its grace is over;

@@ -76,7 +76,7 @@ def test_the_first_snapshot_brings_everything_in_one_publish_and_completes(world
     (first,) = world.published
     assert set(first) == {CLUSTER, ENDPOINT, LISTENER, SCOPE, ROUTE}
     assert first[CLUSTER] == first[ENDPOINT] == {"pod1"}
-    assert first[ROUTE] == {f"table-{number}" for number in range(TABLES)}
+    assert first[ROUTE] == {"rescope", *(f"table-{number}" for number in range(TABLES))}
     assert world.completed == 1
     assert world.pipeline.position == ("e", 7)
 

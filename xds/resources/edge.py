@@ -8,8 +8,9 @@ from datetime import timedelta
 from xds.directory import Content, Delta, Key
 from xds.resources.clusters import cluster, load_assignment
 from xds.resources.listeners import Edge, listeners
-from xds.resources.routes import RouteTables, table_name, table_number
-from xds.resources.scopes import encoded_scope, scope_keys, scope_name
+from xds.resources.rescope import RESCOPE, rescoping_table
+from xds.resources.routes import CROWDED, RouteTables, table_name, table_number
+from xds.resources.scopes import encoded_scope, every_scope, keys_of, scope_name, table_for
 from xds.resources.secrets import CertificatePair, secret
 from xds.resources.types import (
     CLUSTER,
@@ -28,28 +29,39 @@ from xds.resources.types import (
 class EdgeResources:
     """Holds the route tables; what comes out of it is not kept."""
 
-    def __init__(self, tables: int, connect_timeout: timedelta) -> None:
-        self.tables = RouteTables(tables)
+    def __init__(self, tables: int, connect_timeout: timedelta, crowded: int = CROWDED) -> None:
+        self.tables = RouteTables(tables, crowded)
         self._connect_timeout = connect_timeout
 
     def fixed(self, edge: Edge) -> Update:
-        """What doesn't depend on the directory: listeners and scopes."""
-        made = {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in listeners(edge)}
-        scopes = {scope_name(key): encoded_scope(key, len(self.tables)) for key in scope_keys()}
-        return {LISTENER: made, SCOPE: {name: resource(SCOPE, name, body) for name, body in scopes.items()}}
+        """Listeners and scopes: of the directory they know at most which pairs are split."""
+        made = listeners(edge, len(self.tables))
+        return {
+            LISTENER: {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made},
+            SCOPE: _scopes(every_scope(self.tables)),
+        }
 
     def every_table(self) -> Update:
         """All route tables, the empty ones too: they answer unknown hosts."""
-        return {ROUTE: self._encoded(range(len(self.tables)))}
+        rescope = resource(ROUTE, RESCOPE, bytes(rescoping_table()))
+        return {ROUTE: {**self._encoded(range(len(self.tables))), RESCOPE: rescope}}
+
+    def step(self) -> Update | None:
+        """The next step of pairs that are split or joined; None when there is none. What the one before changed must
+        be at every Envoy."""
+        step = self.tables.step()
+        if step is None:
+            return None
+        keys = [key for pair in step.pairs for key in keys_of(pair)]
+        scopes = _scopes((key, table_for(key, self.tables)) for key in keys)
+        return {SCOPE: scopes, ROUTE: self._encoded(sorted(step.tables))}
 
     def secrets(self, pairs: Iterable[CertificatePair]) -> Update:
         return {SECRET: {pair.name: resource(SECRET, pair.name, bytes(secret(pair))) for pair in pairs}}
 
     def update(self, delta: Delta) -> Update:
         """Applies ``delta``; returns the resources that it changed. Removed pods' clusters are among them."""
-        touched: set[int] = set()
-        for domain, (old, new) in delta.domains.items():
-            touched.update(self.tables.move(domain, old, new))
+        touched = self.tables.apply(delta.domains)
         clusters: dict[str, Resource | None] = {}
         endpoints: dict[str, Resource | None] = {}
         for name, (_, pod) in delta.pods.items():
@@ -62,9 +74,8 @@ class EdgeResources:
     def causes(self, delta: Delta) -> dict[ResourceId, dict[Key, Content]]:
         """The resources that ``delta`` changes, each with the records that do it and what they said before."""
         found: dict[ResourceId, dict[Key, Content]] = {}
-        every = range(len(self.tables))
         for domain, (old, _) in delta.domains.items():
-            for number in every if domain.startswith("*") else (self.tables.number_of(domain),):
+            for number in self.tables.numbers_of(domain):
                 found.setdefault((ROUTE, table_name(number)), {})["domain", domain] = old
         for name, (before, _) in delta.pods.items():
             for kind in (CLUSTER, ENDPOINT):
@@ -74,7 +85,7 @@ class EdgeResources:
     def records(self, resource: ResourceId) -> Iterable[Key]:
         """The records that a resource is made of; none for what doesn't come from the directory."""
         kind, name = resource
-        if kind is ROUTE:
+        if kind is ROUTE and name != RESCOPE:
             for domains in self.tables.shares(table_number(name)).values():
                 yield from (("domain", domain) for domain in domains)
         elif kind in (CLUSTER, ENDPOINT):
@@ -82,3 +93,7 @@ class EdgeResources:
 
     def _encoded(self, numbers: Iterable[int]) -> dict[str, Resource]:
         return {table_name(n): resource(ROUTE, table_name(n), self.tables.encoded(n)) for n in numbers}
+
+
+def _scopes(leading: Iterable[tuple[str, str]]) -> dict[str, Resource]:
+    return {(name := scope_name(key)): resource(SCOPE, name, encoded_scope(key, table)) for key, table in leading}

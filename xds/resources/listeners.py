@@ -59,6 +59,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
+from xds.resources.rescope import FILTER, rescoping_filter
 from xds.resources.routes import SCOPE_HEADER
 
 HTTPS = "https"
@@ -66,6 +67,7 @@ HTTP = "http"
 
 _TYPE = "type.googleapis.com/"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_LUA = "envoy.extensions.filters.http.lua.v3.Lua"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -92,7 +94,8 @@ class Edge:
     certificate: str = "edge"
 
 
-def listeners(edge: Edge) -> list[Listener]:
+def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
+    """``tables``: how many route tables there are."""
     return [
         _listener(
             HTTPS,
@@ -100,7 +103,13 @@ def listeners(edge: Edge) -> list[Listener]:
             edge.https_port,
             FilterChain(
                 filters=[
-                    _manager(HTTPS, scoped_routes=_scoped_routes(), early_header_mutation_extensions=[_scope_key()])
+                    _manager(
+                        HTTPS,
+                        # Only the re-scoping table enables it.
+                        HttpFilter(name=FILTER, typed_config=_any(_LUA, rescoping_filter(tables)), disabled=True),
+                        scoped_routes=_scoped_routes(),
+                        early_header_mutation_extensions=[_scope_key()],
+                    )
                 ],
                 transport_socket=_tls(edge.certificate),
                 transport_socket_connect_timeout=timedelta(seconds=15),
@@ -126,10 +135,10 @@ def _listener(name: str, address: str, port: int, chain: FilterChain) -> Listene
     )
 
 
-def _manager(prefix: str, **routes: object) -> Filter:
+def _manager(prefix: str, *filters: HttpFilter, **routes: object) -> Filter:
     manager = HttpConnectionManager(
         stat_prefix=prefix,
-        http_filters=[HttpFilter(name="envoy.filters.http.router", typed_config=_any(_ROUTER, Router()))],
+        http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=_any(_ROUTER, Router()))],
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=timedelta(hours=1),
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,

@@ -1,18 +1,23 @@
 """Route tables: which table a domain stands in, and each table as an encoded RouteConfiguration.
 
-A table holds every domain whose first two characters hash to its number, as one virtual host per pod; wildcards
-have no known first characters and stand in every table. A domain's move so touches one table, however many there are.
+A table holds every domain whose first two characters hash to its number, as one virtual host per pod; of a pair of
+characters that is crowded it holds those domains whose whole names hash to its number (`xds.resources.pairs`).
+Wildcards have no known first characters and stand in every table. A domain's move so touches one table, however many
+there are; two while its pair is between the one and the other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 
+from xds.resources.pairs import Pairs, Placement
 from xds.resources.wire import field
 
 SCOPE_HEADER = "x-pointsman-scope"
@@ -23,10 +28,20 @@ _VIRTUAL_HOSTS = 2  # RouteConfiguration.virtual_hosts
 
 _FEW = 16  # changes of a share that are cheaper one by one
 
+CROWDED = 8192
+"""Domains of one pair of first characters, beyond which they stand in hashed tables only."""
+SLICES = 32
+"""Steps in which the hashed tables are filled: what else changes goes between them."""
+
 
 def table_of(domain: str, tables: int) -> int:
     """The number, below ``tables``, of the table for a domain that is not a wildcard. Equal on every replica."""
     return int.from_bytes(hashlib.blake2b(domain[:2].lower().encode(), digest_size=8).digest(), "big") % tables
+
+
+def hashed_table_of(host: str, tables: int) -> int:
+    """The number of the table for a lower-case host whose pair is split: what the Lua filter makes of it."""
+    return zlib.crc32(host.encode()) % tables
 
 
 def table_name(number: int) -> str:
@@ -73,6 +88,17 @@ class Share:
     def discard(self, domain: str) -> None:
         self._change(domain, False)
 
+    def __contains__(self, domain: str) -> bool:
+        if self._changes is not None and domain in self._changes:
+            return self._changes[domain]
+        place = bisect_left(self._names, domain)
+        return place < len(self._names) and self._names[place] == domain
+
+    def beginning(self, pair: str) -> list[str]:
+        """The names that begin so."""
+        names = self.names()
+        return names[bisect_left(names, pair) : bisect_left(names, pair + "\x7f")]
+
     def names(self) -> list[str]:
         """Sorted; not to be changed."""
         changes, self._changes = self._changes, None
@@ -98,13 +124,22 @@ class Share:
         self._changes[domain] = held
 
 
-class RouteTables:
-    """All domains, laid out in ``tables`` tables. `move` returns the numbers of the tables that changed.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of pairs that are split or joined: the tables that changed, or the pairs whose scopes did."""
 
-    A share is encoded once and kept, so a move costs the two shares that it touches, whatever the table holds.
+    tables: Collection[int] = ()
+    pairs: Collection[str] = ()
+
+
+class RouteTables:
+    """All domains, laid out in ``tables`` tables. `move` and `apply` return the numbers of the tables that changed.
+
+    A share is encoded once and kept, so a move costs the shares that it touches, whatever the table holds.
     """
 
-    def __init__(self, tables: int) -> None:
+    def __init__(self, tables: int, crowded: int = CROWDED) -> None:
+        self.pairs = Pairs(tables, crowded)
         self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
         self._wildcards: dict[str, Share] = {}
         self._shells: dict[str, bytes] = {}
@@ -114,25 +149,169 @@ class RouteTables:
     def __len__(self) -> int:
         return len(self._tables)
 
-    def number_of(self, domain: str) -> int:
-        """The table of a domain that is not a wildcard."""
-        pair = domain[:2].lower()
-        if pair not in self._numbers:
-            self._numbers[pair] = table_of(pair, len(self._tables))
-        return self._numbers[pair]
+    def number_of(self, host: str) -> int:
+        """The table that answers for a host in lower case, which is not a wildcard."""
+        if self.is_split(host[:2]):
+            return hashed_table_of(host, len(self))
+        return self._own(host[:2])
 
-    def move(self, domain: str, old: str | None, new: str | None) -> Iterable[int]:
+    def numbers_of(self, domain: str) -> Collection[int]:
+        """The tables that a domain stands in, or would."""
+        if domain.startswith("*"):
+            return range(len(self))
+        own = self._own(domain[:2])
+        place = self.pairs.placed.get(domain[:2])
+        if place is None:
+            return (own,)
+        hashed = hashed_table_of(domain, len(self))
+        return {*((own,) if place.own else ()), *((hashed,) if hashed < place.hashed else ())}
+
+    def is_split(self, pair: str) -> bool:
+        """The pair's scopes lead to the re-scoping table."""
+        place = self.pairs.placed.get(pair.lower())
+        return place is not None and place.split
+
+    def move(self, domain: str, old: str | None, new: str | None) -> Collection[int]:
         """Takes ``domain`` from pod ``old`` to pod ``new``; None stands for absent."""
-        if not domain.startswith("*"):
-            number = self.number_of(domain)
+        return self.apply({domain: (old, new)})
+
+    def apply(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Collection[int]:
+        """Takes each domain from its old pod to its new one."""
+        gains: dict[str, int] = {}
+        for domain, (old, new) in moves.items():
+            if (old is None or new is None) and not domain.startswith("*"):
+                gains[domain[:2]] = gains.get(domain[:2], 0) + (1 if old is None else -1)
+        touched: set[int] = set()
+        for pair in self.pairs.count(gains):
+            touched |= self._fill(pair, len(self))
+        for domain, (old, new) in moves.items():
+            touched.update(self._move(domain, old, new))
+        for pair in gains:
+            self.pairs.tidy(pair)
+        return touched
+
+    def step(self) -> Step | None:
+        """Takes the next step of pairs that are to be split or joined; None when there is none.
+
+        The one before must be at every Envoy: what is led to comes before what leads to it, and goes after it.
+        """
+        while (step := self._step()) is not None:
+            if step.tables or step.pairs:
+                return step
+        return None
+
+    def _step(self) -> Step | None:
+        placed = self.pairs.placed
+        every, slice_ = len(self), -(-len(self) // SLICES)
+        if jumped := [place for place in placed.values() if place.jumped]:
+            for place in jumped:
+                place.jumped = False
+            return Step(tables=range(every))  # as they are: they must be at every Envoy, like those of any step
+        if fill := [pair for pair, place in placed.items() if place.wants_hashed and place.hashed < every]:
+            until = min(every, min(placed[pair].hashed for pair in fill) + slice_)
+            return Step(tables={n for pair in fill if placed[pair].hashed < until for n in self._fill(pair, until)})
+        if bring := [pair for pair, place in placed.items() if place.wants_own and not place.complete]:
+            return Step(tables={n for pair in bring for n in self._bring(pair)})
+        if lead := [pair for pair, place in placed.items() if place.wants_split is not place.split]:
+            for pair in lead:
+                placed[pair].split = placed[pair].wants_split
+            return Step(pairs=lead)
+        if clear := [pair for pair, place in placed.items() if place.split and place.own and not place.wants_own]:
+            return Step(tables={n for pair in clear for n in self._clear(pair)})
+        if empty := [pair for pair, place in placed.items() if place.hashed and not place.wants_hashed]:
+            until = max(0, max(placed[pair].hashed for pair in empty) - slice_)
+            return Step(tables={n for pair in empty if placed[pair].hashed > until for n in self._empty(pair, until)})
+        return None
+
+    def _fill(self, pair: str, until: int) -> set[int]:
+        """Puts the pair's domains into the hashed tables below ``until``."""
+        place, own = self.pairs.placed[pair], self._own(pair)
+        before, place.hashed = place.hashed, until
+        touched = set()
+        for domain, pod in self._members(pair, (own,)):
+            number = hashed_table_of(domain, len(self))
+            if before <= number < until and number != own:
+                _take(self._tables[number], domain, None, pod)
+                touched.add(number)
+        return touched
+
+    def _empty(self, pair: str, until: int) -> set[int]:
+        """Takes the pair's domains out of the hashed tables from ``until`` on."""
+        place, own = self.pairs.placed[pair], self._own(pair)
+        before, place.hashed = place.hashed, until
+        touched = set()
+        for domain, pod in self._members(pair, (own,)):
+            number = hashed_table_of(domain, len(self))
+            if until <= number < before and number != own:
+                _take(self._tables[number], domain, pod, None)
+                touched.add(number)
+        self.pairs.tidy(pair)
+        return touched
+
+    def _bring(self, pair: str) -> set[int]:
+        """Puts the pair's domains into its own table."""
+        place, own = self.pairs.placed[pair], self._own(pair)
+        place.own = place.whole = True
+        table = self._tables[own]
+        absent = [
+            (domain, pod)
+            for domain, pod in self._members(pair, range(len(self)))
+            if pod not in table or domain not in table[pod]
+        ]
+        for domain, pod in absent:
+            _take(table, domain, None, pod)
+        return {own} if absent else set()
+
+    def _clear(self, pair: str) -> set[int]:
+        """Takes the pair's domains out of its own table, but for those that hash to it."""
+        place, own = self.pairs.placed[pair], self._own(pair)
+        place.own, place.whole = False, True
+        gone = [
+            (domain, pod) for domain, pod in self._members(pair, (own,)) if hashed_table_of(domain, len(self)) != own
+        ]
+        for domain, pod in gone:
+            _take(self._tables[own], domain, pod, None)
+        return {own} if gone else set()
+
+    def _members(self, pair: str, numbers: Iterable[int]) -> list[tuple[str, str]]:
+        """The pair's domains in these tables, with their pods."""
+        return [
+            (domain, pod)
+            for number in numbers
+            for pod, share in self._tables[number].items()
+            for domain in share.beginning(pair)
+        ]
+
+    def _own(self, pair: str) -> int:
+        number = self._numbers.get(pair)
+        if number is None:
+            number = self._numbers[pair] = table_of(pair, len(self))
+        return number
+
+    def _move(self, domain: str, old: str | None, new: str | None) -> Collection[int]:
+        if domain.startswith("*"):
+            _take(self._wildcards, domain, old, new)
+            for table in self._tables:
+                for pod in (old, new):
+                    if pod in table:
+                        table[pod].encoded = None
+            return range(len(self))
+        place = self.pairs.placed.get(domain[:2])
+        if place is None:
+            number = self._own(domain[:2])
             _take(self._tables[number], domain, old, new)
             return (number,)
-        _take(self._wildcards, domain, old, new)
-        for table in self._tables:
-            for pod in (old, new):
-                if pod in table:
-                    table[pod].encoded = None
-        return range(len(self._tables))
+        numbers = self.numbers_of(domain)
+        for number in numbers:
+            if self._belongs(domain, old, number, place):
+                _take(self._tables[number], domain, old, new)
+        return numbers
+
+    def _belongs(self, domain: str, old: str | None, number: int, place: Placement) -> bool:
+        """Whether a table that may hold the domain does, or should: one that isn't whole takes none that is new."""
+        if place.whole or hashed_table_of(domain, len(self)) == number:
+            return True
+        return old is not None and old in self._tables[number] and domain in self._tables[number][old]
 
     def shares(self, number: int) -> dict[str, list[str]]:
         """The pods of a table with their domains, wildcards included, both sorted."""

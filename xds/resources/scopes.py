@@ -1,7 +1,8 @@
 """Scopes: which table answers for the first two characters of a host, for Envoy's scoped routes (SRDS).
 
-A scope key is matched with its case while Host has none, so every case of both characters has a scope. The scopes
-depend only on the number of tables and never change while running.
+A scope key is matched with its case while Host has none, so every case of both characters has a scope. The scopes of
+a split pair lead to the re-scoping table instead of the pair's own. Each table has a scope for its number, which that
+table's filter asks for; they never change, and so keep every table at Envoy whatever the pairs' scopes lead to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
     ScopedRouteConfigurationKeyFragment,
 )
 
-from xds.resources.routes import table_name, table_of
+from xds.resources.rescope import ANCHOR, RESCOPE, hashed_key
+from xds.resources.routes import RouteTables, table_name, table_of
 from xds.resources.wire import field
 
 FIRST = ascii_letters + digits
@@ -39,18 +41,35 @@ def scope_name(key: str) -> str:
     return f"scope-{key}"
 
 
-def scope(key: str, tables: int) -> ScopedRouteConfiguration:
-    """The scope for hosts that begin with ``key``, named after it, leading to its table."""
+def keys_of(pair: str) -> Iterator[str]:
+    """The scope keys of a lower-case pair: it in every case."""
+    first, second = ({letter, letter.upper()} for letter in pair)
+    return (one + other for one in sorted(first) for other in sorted(second))
+
+
+def table_for(key: str, tables: RouteTables) -> str:
+    """The name of the table that a pair's scope leads to now."""
+    return RESCOPE if tables.is_split(key.lower()) else table_name(table_of(key, len(tables)))
+
+
+def every_scope(tables: RouteTables) -> Iterator[tuple[str, str]]:
+    """All keys with the tables that they lead to now: those of the pairs, of the hashes, and the anchor's."""
+    yield from ((key, table_for(key, tables)) for key in scope_keys())
+    yield from ((hashed_key(number), table_name(number)) for number in range(len(tables)))
+    yield ANCHOR, RESCOPE
+
+
+def scope(key: str, table: str) -> ScopedRouteConfiguration:
+    """The scope for the header's value ``key``, named after it, leading to a table."""
     fragment = ScopedRouteConfigurationKeyFragment(string_key=key)
     return ScopedRouteConfiguration(
         name=scope_name(key),
-        route_configuration_name=table_name(table_of(key, tables)),
+        route_configuration_name=table,
         key=ScopedRouteConfigurationKey(fragments=[fragment]),
     )
 
 
-def encoded_scope(key: str, tables: int) -> bytes:
-    """What ``bytes(scope(key, tables))`` gives, spliced: there are thousands, and they delay the start."""
+def encoded_scope(key: str, table: str) -> bytes:
+    """What ``bytes(scope(key, table))`` gives, spliced: there are thousands, and they delay the start."""
     fragment = field(_FRAGMENTS, field(_STRING_KEY, key.encode()))
-    table = table_name(table_of(key, tables))
     return field(_NAME, scope_name(key).encode()) + field(_TABLE, table.encode()) + field(_KEY, fragment)

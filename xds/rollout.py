@@ -1,0 +1,148 @@
+"""Publishes the steps of pairs that are split or joined, each once every connected Envoy has taken the one before.
+
+What else changes is published meanwhile, as ever. An Envoy that doesn't take a step holds it up for `PATIENCE`
+seconds: then the others go on, and requests to the domains of the pair may fail there until it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from xds.cache import Changed
+from xds.protocol.state import ResourceStatus, Settled
+from xds.resources.types import ResourceId, ResourceType, Update
+
+log = structlog.get_logger()
+
+LOOK = 0.25
+"""Seconds between two looks at what the Envoys hold, beside what they say: one may have gone or come."""
+PATIENCE = 15.0
+"""Seconds that an Envoy has to take a step."""
+
+
+class Taker(Protocol):
+    """An Envoy's stream: `xds.protocol.stream.Stream`."""
+
+    def resources(self, kind: ResourceType) -> Iterable[ResourceStatus]: ...
+
+
+class Rollout:
+    """``step`` takes the next step, or says None; ``publish`` publishes it; ``version`` tells what is published;
+    ``takers`` are the open streams; nothing is begun while ``busy``."""
+
+    def __init__(
+        self,
+        step: Callable[[], Update | None],
+        publish: Callable[[Update], None],
+        version: Callable[[ResourceId], str | None],
+        takers: Callable[[], Iterable[Taker]],
+        busy: Callable[[], bool],
+        *,
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+    ) -> None:
+        self.steps = 0
+        self._step = step
+        self._publish = publish
+        self._version = version
+        self._takers = takers
+        self._busy = busy
+        self._later = later
+        self._clock = clock
+        self._active = False
+        self._awaited: dict[ResourceId, set[str]] = {}
+        """What the step changed, in the versions that it has had since."""
+        self._missing: dict[Taker, set[ResourceId]] = {}
+        self._until = 0.0
+
+    @property
+    def active(self) -> bool:
+        return self._active
+
+    def begin(self) -> None:
+        """Goes on until there is no step left; to be called after each publish."""
+        if not self._active:
+            self._active = True
+            self._next()
+
+    def published(self, changed: Changed) -> None:
+        """Something was published, by whomever: what a step brought is in its newer versions, too."""
+        for kind, names in changed.items():
+            for name in names:
+                if (kind, name) in self._awaited and (version := self._version((kind, name))) is not None:
+                    self._awaited[kind, name].add(version)
+
+    def settled(self, taker: Taker, settled: Settled) -> None:
+        """An Envoy ACKed or NACKed something."""
+        missing = self._missing.get(taker)
+        if not missing or settled.error is not None:
+            return
+        for name, version in settled.versions.items():
+            resource = settled.kind, name
+            if resource in missing and version in self._awaited[resource]:
+                missing.discard(resource)
+        if not missing and not self._lacking():
+            self._next()
+
+    def _next(self) -> None:
+        self._awaited, self._missing = {}, {}
+        if self._busy():
+            self._later(LOOK, self._next)
+            return
+        while (update := self._step()) is not None:
+            self._take(update)
+            if self._lacking():
+                self._watch_later()
+                return
+        self._active = False
+
+    def _take(self, update: Update) -> None:
+        self.steps += 1
+        self._until = self._clock() + PATIENCE
+        self._publish(update)
+        self._missing = {}
+        self._awaited = {
+            (kind, name): {version}
+            for kind, resources in update.items()
+            for name in resources
+            if (version := self._version((kind, name))) is not None
+        }
+
+    def _lacking(self) -> bool:
+        """Some Envoy hasn't taken the step. Those that came since it was published are asked too."""
+        known, self._missing = self._missing, {}
+        for taker in self._takers():
+            missing = known[taker] if taker in known else self._missing_at(taker)
+            self._missing[taker] = missing
+        return any(self._missing.values())
+
+    def _missing_at(self, taker: Taker) -> set[ResourceId]:
+        missing = set()
+        for kind in {kind for kind, _ in self._awaited}:
+            for status in taker.resources(kind):
+                held = self._awaited.get((kind, status.name))
+                if held is not None and (status.in_flight or status.version not in held):
+                    missing.add((kind, status.name))
+        return missing
+
+    def _watch_later(self) -> None:
+        step = self.steps
+        self._later(LOOK, lambda: self._watch(step))
+
+    def _watch(self, step: int) -> None:
+        if step != self.steps or not self._awaited:
+            return
+        for taker, missing in self._missing.items():
+            if missing:
+                missing &= self._missing_at(taker)
+        if not self._lacking():
+            self._next()
+        elif self._clock() >= self._until:
+            missing_at = sum(bool(missing) for missing in self._missing.values())
+            log.warning("rollout.not_taken", step=step, streams=missing_at, seconds=PATIENCE)
+            self._next()
+        else:
+            self._watch_later()
