@@ -81,7 +81,7 @@ def test_a_whole_state_that_is_rejected_may_have_removed_what_an_older_one_did(c
     ]
 
 
-def test_what_was_acked_is_not_rejected_when_it_comes_once_more(cache: Cache, peer: Peer) -> None:
+def test_a_removal_that_was_acked_is_not_rejected_when_it_comes_once_more(cache: Cache, peer: Peer) -> None:
     publish(cache, LISTENER, a="1")
     peer.sotw(LISTENER)
     peer.sotw(LISTENER)

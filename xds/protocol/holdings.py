@@ -143,10 +143,11 @@ class Holdings:
 
     def _accept(self, settled: Settled) -> None:
         for sent in self._in_flight.values():
-            # What it brings once more is accepted already, whatever the answer to it.
-            for name in [name for name in settled.versions if sent.versions.get(name, "") == settled.versions[name]]:
-                del sent.versions[name]
-                self._weight -= 1
+            # A removal that it says once more is accepted already, whatever the answer to it.
+            for name in [name for name, version in settled.versions.items() if version is None]:
+                if sent.versions.get(name, UNKNOWN) is None:
+                    del sent.versions[name]
+                    self._weight -= 1
         later = self.unanswered()
         for name, version in settled.versions.items():
             if name in later and version is not None:
