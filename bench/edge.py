@@ -128,7 +128,7 @@ class Edge(System):
 
     def rx_bytes(self) -> int:
         """What Envoy has read from the control plane, after TLS."""
-        return self.stat("cluster.xds.upstream_cx_rx_bytes_total")
+        return self.stat("cluster.pointsman_xds.upstream_cx_rx_bytes_total")
 
     def stat(self, name: str) -> int:
         url = f"{self.admin_url}/stats"

@@ -21,6 +21,8 @@ from demo.processes import DemoError
 from demo.system import LOOPBACK, Ports, System, check_free, envoy_binary, free_ports
 
 FOLDER = Path(".demo")
+MARKER = ".pointsman-demo"
+"""Lies in a folder that the demo made, and may remove."""
 CUSTOMERS = 10_000
 RUNNING = 3
 PODS = 5
@@ -142,8 +144,11 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _cleared(folder: Path) -> Iterator[None]:
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise DemoError(f"{folder} holds something that isn't the demo's: choose another with --folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    (folder / MARKER).touch()
     try:
         yield
     finally:

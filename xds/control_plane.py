@@ -15,7 +15,7 @@ from watchfiles import awatch
 from xds.cache import Cache
 from xds.certificates import read_folder
 from xds.errors import CertificateError
-from xds.gds.client import GdsClient, Timeouts
+from xds.gds.client import Credentials, GdsClient, Timeouts
 from xds.gds.mirror import Mirror
 from xds.http.app import create_app
 from xds.http.serve import serving
@@ -29,7 +29,7 @@ from xds.server.handshakes import Handshakes
 from xds.server.refusals import Refusals
 from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
-from xds.settings import Settings, Xds
+from xds.settings import Gds, Settings, Xds
 
 log = structlog.get_logger()
 
@@ -52,6 +52,8 @@ async def run(settings: Settings) -> None:
         refusals=refusals,
         handshakes=handshakes,
         on_settled=lambda *answer: pipeline.settled(*answer),
+        on_returned=lambda *held: pipeline.isolator.returned(*held),
+        on_gone=lambda stream: pipeline.isolator.gone(stream),
     )
     pipeline = Pipeline(
         resources,
@@ -61,13 +63,12 @@ async def run(settings: Settings) -> None:
         later=loop.call_later,
         clock=loop.time,
         on_complete=server.open_gate,
-        takers=lambda: [stream.protocol for stream in server._open],
+        takers=server.streams,
     )
     _first_certificates(pipeline, edge.certificates, edge.certificate)
     credentials = _credentials(settings.xds, handshakes)
-    timeouts = Timeouts(settings.gds.connect_timeout, settings.gds.read_timeout)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(GdsClient(str(settings.gds.url), timeouts))
+        client = await stack.enter_async_context(_gds(settings.gds))
         mirror = Mirror(client, pipeline)
         view = View(
             pipeline.directory,
@@ -84,7 +85,7 @@ async def run(settings: Settings) -> None:
         )
         http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
-        log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=client.url)
+        log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=client.shown)
         tasks = [
             asyncio.create_task(mirror.run(), name="mirror"),
             asyncio.create_task(_follow_certificates(pipeline, edge.certificates), name="certificates"),
@@ -104,6 +105,11 @@ async def run(settings: Settings) -> None:
 def _edge(settings: Settings) -> Edge:
     edge = settings.edge
     return Edge(edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, edge.certificate)
+
+
+def _gds(gds: Gds) -> GdsClient:
+    timeouts = Timeouts(gds.connect_timeout, gds.read_timeout)
+    return GdsClient(str(gds.url), timeouts, Credentials(gds.ca, gds.certificate, gds.key, gds.token_file))
 
 
 def _access(xds: Xds) -> Access:
@@ -127,11 +133,33 @@ def _first_certificates(pipeline: Pipeline, folder: Path, needed: str) -> None:
 
 
 async def _follow_certificates(pipeline: Pipeline, folder: Path) -> None:
-    async for _ in awatch(folder, debounce=200):
-        try:
-            pairs, errors = read_folder(folder)
-        except CertificateError as gone:
-            pairs, errors = [], [gone]
-        for error in errors:
-            log.error("certificate", reason=str(error), kept="the pair before")
-        pipeline.certificates(pairs)
+    """For ever. A folder that is replaced, or whose link leads elsewhere now, is found within a second."""
+    while True:
+        place = _place(folder)
+        _read_certificates(pipeline, folder)
+        if place is None:
+            await asyncio.sleep(1.0)
+            continue
+        async for changes in awatch(folder, debounce=200, rust_timeout=1000, yield_on_timeout=True):
+            if _place(folder) != place:
+                break
+            if changes:
+                _read_certificates(pipeline, folder)
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _read_certificates(pipeline: Pipeline, folder: Path) -> None:
+    try:
+        pairs, errors = read_folder(folder)
+    except CertificateError as gone:
+        pairs, errors = [], [gone]
+    for error in errors:
+        log.error("certificate", reason=str(error), kept="the pair before")
+    pipeline.certificates(pairs)

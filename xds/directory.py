@@ -8,7 +8,8 @@ refused (`withhold`) is set aside likewise, until it comes with other content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -95,7 +96,7 @@ class Directory:
     @property
     def set_aside(self) -> Mapping[tuple[str, str], SetAside]:
         """What isn't used and why, by (kind, name): at most SHOWN of ``set_aside_total``."""
-        shown = {key: record for key, (_, record) in self._withheld.items()} | self._unusable.shown
+        shown = {key: record for key, (_, record) in islice(self._withheld.items(), SHOWN)} | self._unusable.shown
         for domain, pod in self._wanted.items():
             if len(shown) >= SHOWN:
                 break
@@ -106,10 +107,7 @@ class Directory:
     @property
     def set_aside_total(self) -> int:
         """How many names are set aside. One that both waits for its pod and has a newer, bad record counts once."""
-        both = 0
-        if self._wanted and self._unusable:
-            both = sum(("domain", domain) in self._unusable for domain in self._wanted)
-        return len(self._unusable) + len(self._wanted) + len(self._withheld) - both
+        return len(self._unusable) + len(self._wanted) + len(self._withheld) - self._unusable.among(self._wanted)
 
     def revision_of(self, domain: str) -> int:
         """The revision at which ``domain`` last changed here; the snapshot's, if it hasn't since."""
@@ -175,6 +173,13 @@ class Directory:
             _extend(delta.domains, step.domains)
             _extend(delta.pods, step.pods)
         return delta
+
+    def blame(self, records: Iterable[Key], reason: str) -> None:
+        """These are withheld for this reason."""
+        for key in records:
+            if key in self._withheld:
+                content, record = self._withheld[key]
+                self._withheld[key] = content, replace(record, reason=reason)
 
     def restore(self, records: Iterable[Key]) -> Delta:
         """Uses these records again, as they are now; those that aren't withheld any more are left alone."""
@@ -336,6 +341,8 @@ class Directory:
         if old is None:
             return
         delta.pods[name] = (old, None)
+        if name not in self._domains.values():  # as it should be, and quicker to see than which ones
+            return
         for domain in [d for d, pod in self._domains.items() if pod == name]:
             self._set_domain(domain, None, delta)
             self._want(domain, name)

@@ -35,6 +35,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._unproven: dict[ResourceId, _Unproven] = {}
+        self._served: set[ResourceId] = set()
         self._proven: dict[ResourceId, str] = {}
         self._publishes = 0
 
@@ -71,22 +72,35 @@ class Ledger:
             if not held.records:
                 del self._unproven[resource]
 
+    def returned(self, kind: ResourceType, versions: Mapping[str, str | None], current: Mapping[str, str]) -> None:
+        """An Envoy came with these, from another control plane or from us before: None where it didn't say which."""
+        self._served.update((kind, name) for name in versions)
+        self.accepted(kind, {name: version for name, version in versions.items() if version == current.get(name, "")})
+
     def is_proven(self, resource: ResourceId, version: str) -> bool:
         """Some Envoy ACKed this very version: whoever rejects it has a reason of its own."""
         return self._proven.get(resource) == version
 
     def suspects(
-        self, rejected: Iterable[ResourceId], everything: Callable[[ResourceId], Iterable[Key]]
+        self, rejected: Iterable[ResourceId], everything: Callable[[ResourceId], Iterable[Key]], error: str
     ) -> dict[Key, Content]:
-        """The records that may be at fault, with what they said when they were good. ``everything`` gives all records
-        of a resource, for one that no Envoy ever ACKed."""
+        """The records that may be at fault, with what they said when they were good.
+
+        Of a resource that no Envoy ever ACKed, all records that ``everything`` gives may be; if its error names some,
+        then those. But when Envoys serve an older state of it, which we don't know, none that isn't named is taken
+        from them, and no pod at all: they keep what they have.
+        """
         found: dict[Key, Content] = {}
         for resource in rejected:
             if resource in self._proven and resource in self._unproven:
                 for key, (before, _) in self._unproven[resource].records.items():
                     found.setdefault(key, before)
             elif resource not in self._proven:
-                for key in everything(resource):
+                records = list(everything(resource))
+                named = [key for key in records if key[1].removeprefix("*.") in error]
+                if resource in self._served:
+                    named = records = [key for key in named if key[0] == "domain"]
+                for key in named or records:
                     found.setdefault(key, None)
         return found
 

@@ -19,9 +19,9 @@ from xds.resources.types import ResourceId, ResourceType
 log = structlog.get_logger()
 
 OTHERS = 0.1
-"""Seconds that other Envoys have to ACK what one rejected: then the records aren't at fault."""
-PATIENCE = 3.0
-"""Seconds that the witness has for its answer to a trial."""
+"""Seconds between two looks at whether the other Envoys have answered, too: what one of them ACKs isn't at fault."""
+PATIENCE = 10.0
+"""Seconds that the others have for that, and the witness for its answer to a trial."""
 REST = 60.0
 """Seconds in which a witness that led to nothing starts no other search."""
 
@@ -55,6 +55,7 @@ class _Nack:
     witness: Witness
     node: str
     settled: Settled
+    since: float
 
 
 @dataclass
@@ -63,6 +64,8 @@ class _Search:
     nack: _Nack
     resources: set[ResourceId]
     """Those that were rejected, and what was published with them since: a NACK is of all that a response holds."""
+    rejected: dict[ResourceId, str]
+    """What the witness NACKed last: when others ACKed all of it, the witness is the odd one."""
     awaited: dict[ResourceId, str]
     answers: dict[ResourceId, bool]
     """To this trial: the same content may have been rejected before, in a response that held something else too."""
@@ -70,11 +73,17 @@ class _Search:
 
 
 class Isolator:
-    """``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's."""
+    """``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's; ``streams`` are the open ones."""
 
     def __init__(
-        self, publisher: Publisher, *, later: Callable[[float, Callable[[], None]], object], clock: Callable[[], float]
+        self,
+        publisher: Publisher,
+        *,
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+        streams: Callable[[], Iterable[Witness]] = tuple,
     ) -> None:
+        self._streams = streams
         self.ledger = Ledger()
         self.searches = 0
         self._publisher = publisher
@@ -94,9 +103,15 @@ class Isolator:
         if settled.error is None:
             self.ledger.accepted(settled.kind, settled.versions)
         else:
-            self._nacks.append(_Nack(witness, node, settled))
+            self._nacks.append(_Nack(witness, node, settled, self._clock()))
             self._later(OTHERS, self._consider)
         search = self._search
+        if search is not None and search.nack.witness is not witness and settled.error is None:
+            if search.rejected and all(self.ledger.is_proven(*one) for one in search.rejected.items()):
+                search.isolation.contrary = True
+                self._publish(search, search.isolation.give_up())
+                self._end(search)
+            return
         if search is not None and search.nack.witness is witness:
             for name, version in settled.versions.items():
                 resource = settled.kind, name
@@ -104,7 +119,21 @@ class Isolator:
                     search.answers[resource] = settled.error is None
             self._judge(search)
 
+    def returned(self, kind: ResourceType, versions: Mapping[str, str | None]) -> None:
+        """An Envoy came with what it holds."""
+        current = {name: version for name in versions if (version := self._publisher.version((kind, name))) is not None}
+        self.ledger.returned(kind, versions, current)
+
+    def gone(self, witness: Witness) -> None:
+        """A stream ended."""
+        self._nacks = [nack for nack in self._nacks if nack.witness is not witness]
+        search = self._search
+        if search is not None and search.nack.witness is witness:
+            self._publish(search, search.isolation.give_up())
+            self._end(search)
+
     def _consider(self) -> None:
+        waiting: list[_Nack] = []
         while self._nacks and self._search is None:
             nack = self._nacks.pop(0)
             if self._resting.get(nack.node, 0.0) > self._clock():
@@ -114,9 +143,29 @@ class Isolator:
                 for status in nack.witness.resources(nack.settled.kind)
                 if status.error and not self._is_proven((nack.settled.kind, status.name))
             }
-            suspects = self.ledger.suspects(resources, self._publisher.records)
+            if self._clock() < nack.since + PATIENCE and self._unanswered(nack.witness, resources):
+                waiting.append(nack)
+                continue
+            suspects = self.ledger.suspects(resources, self._publisher.records, nack.settled.error or "")
             if suspects:
                 self._begin(nack, resources, suspects)
+            elif resources:
+                log.error("isolation.impossible", node=nack.node, resources=len(resources), reason=nack.settled.error)
+        self._nacks += waiting
+        if waiting:
+            self._later(OTHERS, self._consider)
+
+    def _unanswered(self, witness: Witness, resources: Collection[ResourceId]) -> bool:
+        """Some other Envoy hasn't said yet how it takes what this one rejected."""
+        return any(
+            (kind, status.name) in resources
+            and not status.error
+            and (status.in_flight or status.version != self._publisher.version((kind, status.name)))
+            for stream in self._streams()
+            if stream is not witness
+            for kind in {kind for kind, _ in resources}
+            for status in stream.resources(kind)
+        )
 
     def _is_proven(self, resource: ResourceId) -> bool:
         version = self._publisher.version(resource)
@@ -126,7 +175,8 @@ class Isolator:
         self.searches += 1
         # What is pending would be published with the first trial, which must hold nothing that isn't proven.
         suspects = {**self._publisher.pending(), **suspects}
-        self._search = search = _Search(Isolation(suspects), nack, resources, {}, {})
+        rejected = {one: version for one in resources if (version := self._publisher.version(one)) is not None}
+        self._search = search = _Search(Isolation(suspects), nack, resources, rejected, {}, {})
         log.info("isolation.begins", node=nack.node, suspects=len(suspects), reason=nack.settled.error)
         self._publish(search, search.isolation.begin())
         self._judge(search)
@@ -135,7 +185,7 @@ class Isolator:
         directory, node = self._publisher.directory, search.nack.node
         if search.trial:
             search.isolation.joined(self._publisher.pending())
-        reason = f"Envoy {node} rejects it: {search.nack.settled.error}"
+        reason = f"is being tried: Envoy {node} rejects it or what came with it: {search.nack.settled.error}"
         delta = directory.withhold(trial.withhold, reason).merged(directory.restore(trial.restore))
         changed = self._publisher.publish_now(delta)
         search.resources.update(resource for resource in changed if resource[0] is search.nack.settled.kind)
@@ -161,6 +211,7 @@ class Isolator:
     def _verdict(self, search: _Search) -> bool | None:
         """None as long as the witness hasn't answered."""
         if False in search.answers.values():
+            search.rejected = {one: search.awaited[one] for one, taken in search.answers.items() if not taken}
             return False
         open_ = {
             name: version for (kind, name), version in search.awaited.items() if (kind, name) not in search.answers
@@ -183,6 +234,9 @@ class Isolator:
         if isolation.contrary:
             log.warning("isolation.contrary", node=search.nack.node, reason="it rejects what is proven, or everything")
             self._rest(search)
+        self._publisher.directory.blame(
+            isolation.bad, f"Envoy {search.nack.node} rejects it: {search.nack.settled.error}"
+        )
         for kind, name in isolation.bad:
             log.error("record.refused", kind=kind, name=name, node=search.nack.node, reason=search.nack.settled.error)
         log.info("isolation.ends", node=search.nack.node, refused=len(isolation.bad), trials=isolation.trials)

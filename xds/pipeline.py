@@ -58,7 +58,7 @@ class Pipeline:
         self.directory = Directory()
         self.publishes = 0
         self.changes = 0
-        self.isolator = Isolator(self, later=later, clock=clock)
+        self.isolator = Isolator(self, later=later, clock=clock, streams=takers)
         self.rollout = Rollout(
             resources.step,
             self._publish_step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 SHOWN = 1_000
@@ -37,6 +38,10 @@ class Unusable:
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         return key in self.shown or hash(key) in self._more
+
+    def among(self, domains: Container[str]) -> int:
+        """How many of ``domains`` have an unusable record; of those that aren't shown it isn't known, nor counted."""
+        return sum(kind == "domain" and name in domains for kind, name in self.shown)
 
     def add(self, record: SetAside) -> None:
         key = record.kind, record.name[:_NAME]

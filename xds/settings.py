@@ -43,8 +43,16 @@ class _Part(BaseModel):
 
 
 class Gds(_Part):
-    """Where the directory is. ``read_timeout``: the longest silence on a watch, above GDS's heartbeat interval."""
+    """Where the directory is. ``read_timeout``: the longest silence on a watch, above GDS's heartbeat interval.
 
+    ``ca``: who signs its certificate, if not a public CA. ``certificate``, ``key``: what we show it.
+    ``token_file``: a bearer token, read anew for each request.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    token_file: Path | None = None
     url: HttpUrl = HttpUrl("http://127.0.0.1:6280/rest/private/gds")
     connect_timeout: Seconds = 2.0
     read_timeout: Seconds = 15.0
@@ -217,7 +225,16 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     }
     crl = tuple(base / path for path in settings.xds.access.crl)
     xds["access"] = settings.xds.access.model_copy(update={"crl": crl})
+    gds = {
+        name: base / path
+        for name in ("ca", "certificate", "key", "token_file")
+        if (path := getattr(settings.gds, name))
+    }
     edge = {"certificates": base / settings.edge.certificates}
     return settings.model_copy(
-        update={"xds": settings.xds.model_copy(update=xds), "edge": settings.edge.model_copy(update=edge)}
+        update={
+            "gds": settings.gds.model_copy(update=gds),
+            "xds": settings.xds.model_copy(update=xds),
+            "edge": settings.edge.model_copy(update=edge),
+        }
     )

@@ -42,7 +42,7 @@ class Edge:
         self.system = system
         self.pods = pods
         self.gds = httpx.Client(base_url=system.gds_url, timeout=30, trust_env=False)
-        self.http = {h2: self._client(h2) for h2 in (False, True)}
+        self.http = {h2: self.client(h2) for h2 in (False, True)}
 
     def close(self) -> None:
         for client in (self.gds, *self.http.values()):
@@ -98,7 +98,7 @@ class Edge:
         pairs = (line.rsplit(": ", 1) for line in text.splitlines())
         return {name: int(value) for name, value in pairs if value.isdigit()}
 
-    def _client(self, h2: bool) -> httpx.Client:
+    def client(self, h2: bool) -> httpx.Client:
         return httpx.Client(http1=not h2, http2=h2, verify=self.system.tls(), timeout=30, trust_env=False)
 
 

@@ -156,10 +156,12 @@ HEAD = {"epoch": "another", "revision": 1, "domains": 2, "pods": []}
         (b"<html>Please log in</html>", "text/html"),
         (b"<html>Please log in</html>", "application/x-ndjson"),
         (b"", "application/x-ndjson"),
+        (json.dumps(HEAD).encode() + b'\n{"domain": "\xff\xfe.test", "pod": "pod1"}\n', "application/x-ndjson"),
+        (b"[" * 100_000, "application/x-ndjson"),
         (json.dumps(HEAD).encode() + b"\n", "application/x-ndjson"),
         (b'event: change\ndata: {"revision": "x"}\n\n', "text/event-stream"),
     ],
-    ids=["login", "html-as-ndjson", "empty", "cut-short", "bad-event"],
+    ids=["login", "html-as-ndjson", "empty", "not-utf8", "nested", "cut-short", "bad-event"],
 )
 def test_a_gds_that_answers_nonsense_changes_nothing_and_is_shown(edge: Edge, body: bytes, kind: str) -> None:
     edge.system.kill("gds")

@@ -160,7 +160,7 @@ def test_a_pair_is_split_and_joined_twenty_times_under_load(edge: Edge) -> None:
     stop = threading.Event()
 
     def load(worker: int) -> None:
-        with edge._client(h2=worker % 2 == 0) as client:
+        with edge.client(h2=worker % 2 == 0) as client:
             turn = worker
             while not stop.is_set():
                 turn += 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ from xds.protocol.messages import DeltaRequest, DeltaResponse, Node, Response, S
 from xds.protocol.stream import Stream
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
-from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE
+from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, ResourceType
 
 TABLES = 4
 
@@ -82,8 +84,19 @@ class Time:
 class Envoy:
     """Asks for everything, keeps what it accepts, and rejects what holds one of ``poisons``."""
 
-    def __init__(self, world: World, name: str, *poisons: bytes, sotw: bool = False, silent: bool = False) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        *poisons: bytes,
+        sotw: bool = False,
+        silent: bool = False,
+        late: float = 0.0,
+        initial: Mapping[ResourceType, dict[str, str]] | None = None,
+    ) -> None:
         self.world = world
+        self.late = late
+        self.pending: list[tuple[float, Response]] = []
         self.name = name
         self.poisons = poisons
         self.silent = silent
@@ -94,20 +107,33 @@ class Envoy:
         node = Node(name)
         tables = tuple(f"table-{number}" for number in range(TABLES))
         for kind, names in ((CLUSTER, ()), (LISTENER, ()), (SCOPE, ()), (ROUTE, tables)):
-            request = SotwRequest(kind.url, names, node=node) if sotw else DeltaRequest(kind.url, names, node=node)
-            self.stream.receive(request)
+            versions = (initial or {}).get(kind, {})
+            if versions:
+                world.pipeline.isolator.returned(kind, versions)
+            if sotw:
+                self.stream.receive(SotwRequest(kind.url, names, node=node))
+            else:
+                self.stream.receive(DeltaRequest(kind.url, names, initial_versions=versions, node=node))
 
     def read(self) -> bool:
         """Takes what is due; True when there was something."""
-        responses = list(self.stream.responses())
-        for response in responses:
+        now = self.world.time.now
+        self.pending += [(now + self.late, response) for response in self.stream.responses()]
+        due = [response for at, response in self.pending if at <= now]
+        self.pending = [(at, response) for at, response in self.pending if at > now]
+        for response in due:
             self.taken += 1
             self.answer(response)
-        return bool(responses)
+        return bool(due)
+
+    def leave(self) -> None:
+        self.world.envoys.remove(self)
+        self.world.cache.unwatch(self.stream.changed)
+        self.world.pipeline.isolator.gone(self.stream)
 
     def answer(self, response: Response) -> None:
         bad = [r.name for r in response.resources if any(poison in r.any for poison in self.poisons)]
-        error = f"can't take {', '.join(bad)}" if bad else None
+        error = f"can't take {', '.join(bad)}{self.named(response)}" if bad else None
         if not bad:
             self.held.update({resource.name: resource.any for resource in response.resources})
         if self.silent and bad:
@@ -127,6 +153,11 @@ class Envoy:
         if pods and not bad and isinstance(response, DeltaResponse):
             self.stream.receive(DeltaRequest(ENDPOINT.url, tuple(pods)))
 
+    def named(self, response: Response) -> str:
+        """As Envoy does, the error says which of the domains it means; here those that begin with "named"."""
+        found = {name for r in response.resources for name in re.findall(rb"named[a-z0-9.]*", r.any)}
+        return "".join(f" ({name.decode()})" for name in sorted(found))
+
     def routes(self, domain: str) -> bool:
         return any(domain.encode() in body for body in self.held.values())
 
@@ -144,12 +175,13 @@ class World:
             Pace(),
             later=self.time.later,
             clock=self.time.clock,
+            takers=lambda: [envoy.stream for envoy in self.envoys],
         )
         self.envoys: list[Envoy] = []
         self.pipeline.replace(Snapshot("e", 1, pods, [(domain, "pod1") for domain in domains]))
 
-    def envoy(self, name: str, *poisons: bytes, sotw: bool = False, silent: bool = False) -> Envoy:
-        self.envoys.append(Envoy(self, name, *poisons, sotw=sotw, silent=silent))
+    def envoy(self, name: str, *poisons: bytes, **how: Any) -> Envoy:
+        self.envoys.append(Envoy(self, name, *poisons, **how))
         self.settle()
         return self.envoys[-1]
 
@@ -316,6 +348,74 @@ def test_changes_that_come_during_a_search_go_through_and_the_bad_ones_among_the
     assert {name for _, name in world.aside} == {"poison.example.com", "poison2.example.com"}
     late = [f"late{n}.example.com" for n in range(30) if n != 7]
     assert all(envoy.routes(name) for name in [*late, *(f"n{n}.example.com" for n in range(30))])
+
+
+def test_what_another_envoy_accepts_later_is_not_set_aside() -> None:
+    world = World(*domains(10))
+    world.envoy("odd", b"new.example.com")
+    sound = [world.envoy(f"sound{n}", late=2.0) for n in range(5)]
+    for tick in range(30):
+        world.time.later(tick * 0.5, lambda: None)
+    world.change(PutDomain("new.example.com", "pod1"))
+    world.settle()
+    assert all(envoy.routes("new.example.com") for envoy in sound)
+    assert world.aside == {}
+
+
+def held(world: World, kind: ResourceType) -> dict[str, str]:
+    return {name: resource.version for name, resource in world.cache.view(kind).items()}
+
+
+def test_after_a_restart_only_the_domain_that_an_error_names_is_taken_away() -> None:
+    """Envoy holds the state before; what it was made of, the new control plane can't know."""
+    before = World(*domains(40))
+    world = World(*domains(40), "named.example.com")
+    initial = {kind: held(before, kind) for kind in (CLUSTER, ROUTE)}
+    lowest = [40]
+
+    def watch(changed: object) -> None:
+        body = b"".join(resource.any for resource in world.cache.view(ROUTE).values())
+        lowest[0] = min(lowest[0], sum(domain.encode() in body for domain in domains(40)))
+
+    world.cache.watch(watch)
+    world.envoy("e1", b"named", initial=initial)
+    assert list(world.aside) == [("domain", "named.example.com")]
+    assert lowest == [40]
+
+
+def test_after_a_restart_nothing_is_taken_away_when_no_record_is_named() -> None:
+    before = World(*domains(40))
+    world = World(*domains(40), "poison.example.com")
+    world.envoy("e1", b"poison", initial={kind: held(before, kind) for kind in (CLUSTER, ROUTE)})
+    assert world.aside == {}
+    assert len(world.pipeline.directory.domains) == 41
+    world.change(PutDomain("other.example.com", "pod1"))
+    world.settle()
+    assert len(world.pipeline.directory.domains) == 42
+
+
+def test_after_a_restart_a_rejected_pod_stays_as_the_envoy_has_it() -> None:
+    before = World(*domains(10), pods=(pod("pod1", "10.0.0.1"), pod("pod2", "10.0.0.2")))
+    world = World(*domains(10), pods=(pod("pod1", "10.6.6.6"), pod("pod2", "10.0.0.2")))
+    kinds = (CLUSTER, ENDPOINT, ROUTE)
+    world.envoy("e1", b"10.6.6.6", initial={kind: held(before, kind) for kind in kinds})
+    assert "pod1" in world.cache.view(CLUSTER)
+    assert len(world.pipeline.directory.domains) == 10
+
+
+def test_a_witness_that_leaves_ends_its_search_at_once() -> None:
+    world = World(*domains(10))
+    witness = world.envoy("e1", b"poison", silent=True)
+    witness.silent = False
+    world.change(PutDomain("poison.example.com", "pod1"), PutDomain("fine.example.com", "pod1"))
+    world.time.pass_by(0.01, lambda: witness.read())
+    witness.silent = True
+    world.settle(0.5)
+    assert world.pipeline.isolator.busy
+    witness.leave()
+    assert not world.pipeline.isolator.busy
+    other = world.envoy("e2")
+    assert other.routes("fine.example.com")
 
 
 def pod(name: str, address: str) -> Pod:

@@ -149,3 +149,26 @@ async def test_a_mirror_that_is_cancelled_ends() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_gds_that_always_leads_to_a_snapshot_is_not_asked_without_a_pause() -> None:
+    """As two replicas do behind one address that don't agree on the epoch."""
+    turn: list[Snapshot | GdsError | list[Transaction | Heartbeat | GdsError]] = []
+    for _ in range(6):
+        turn += [snapshot(3), [Heartbeat("other", 3)]]
+    gds, _, mirror = await play(*turn)
+    assert gds.calls.count("snapshot") == 7
+    assert len(mirror.waited) >= 5  # type: ignore[attr-defined]
+    assert mirror.waited[-1] > mirror.waited[0]  # type: ignore[attr-defined]
+
+
+async def test_waits_are_a_random_part_of_their_longest() -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    script: list[Snapshot | GdsError | list[Transaction | Heartbeat | GdsError]] = [GdsError("away")] * 3
+    with pytest.raises(End):
+        await Mirror(Gds(script), Held(), sleep=sleep, chance=lambda: 0.3).run()
+    assert waited == pytest.approx([0.3 * 0.1, 0.3 * 0.2, 0.3 * 0.4])

@@ -37,7 +37,7 @@ def test_a_snapshot_that_is_cut_short_is_refused() -> None:
         read(BODY[: BODY.index(b'{"domain":"b')])
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>login</html>\n", b"[]", b'{"epoch":1}'])
+@pytest.mark.parametrize("body", [b"", b"<html>login</html>\n", b"[]", b'{"epoch":1}', b"\xff\xfe", b"[" * 100_000])
 def test_what_is_not_a_snapshot_is_refused(body: bytes) -> None:
     with pytest.raises(GdsError, match="snapshot"):
         read(body)
@@ -53,3 +53,16 @@ def test_a_pod_that_cannot_be_read_is_named_and_the_rest_is_kept() -> None:
     made = read(BODY.replace(b'{"name":"pod1"}', b'{"name":"pod1"},{"name":"pod2","endpoints":3}'))
     assert made.pods == (Pod("pod1"),)
     assert [(bad.kind, bad.name) for bad in made.bad] == [("pod", "pod2")]
+
+
+def test_a_snapshot_with_more_than_it_announced_is_refused_before_it_fills_the_memory() -> None:
+    reader = SnapshotReader()
+    reader.feed(BODY)
+    with pytest.raises(GdsError, match="more domains than the 2"):
+        reader.feed(b'{"domain":"c.test","pod":"pod1"}\n' * 2)
+
+
+def test_a_record_that_is_not_utf8_is_set_aside_and_the_rest_is_kept() -> None:
+    made = read(BODY.replace(b"b.test", b"b\xff.test"))
+    assert made.domains == [("a.test", "pod1")]
+    assert len(made.bad) == 1

@@ -53,7 +53,7 @@ def test_a_record_of_the_wrong_shape_is_named_and_the_rest_goes_on() -> None:
     assert unknown.kind == "record"
 
 
-@pytest.mark.parametrize("data", [b"<html>", b'{"revision":"x","changes":[]}', b"[]"])
+@pytest.mark.parametrize("data", [b"<html>", b'{"revision":"x","changes":[]}', b"[]", b"\xff", b"[" * 100_000])
 def test_an_event_that_is_not_the_contract_is_an_error(data: bytes) -> None:
     with pytest.raises(GdsError, match="not the contract"):
         read(b"event: change\ndata: " + data + b"\n\n")

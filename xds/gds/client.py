@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
+import structlog
 
-from xds.errors import GdsError, HistoryGone
+from xds.errors import CertificateError, GdsError, HistoryGone, PointsmanError
 from xds.gds.model import Snapshot, Transaction
 from xds.gds.snapshot import SnapshotReader
 from xds.gds.watch import Assembler, EventParser, Heartbeat
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What GDS knows us by, and we it: a CA, a client certificate with its key, a file with a bearer token."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +41,24 @@ class Timeouts:
 
 
 class GdsClient:
-    """One GDS at ``url``, its base path included."""
+    """One GDS at ``url``, its base path included. Raises CertificateError when a file can't be used.
 
-    def __init__(self, url: str, timeouts: Timeouts | None = None) -> None:
+    ``shown`` is the URL without user and password: for logs and errors.
+    """
+
+    def __init__(self, url: str, timeouts: Timeouts | None = None, credentials: Credentials | None = None) -> None:
         timeouts = timeouts or Timeouts()
-        self.url = url.rstrip("/")
-        # Redirects are not followed: another service's login page must not be read as a directory.
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect))
+        self._credentials = credentials or Credentials()
+        self._url = url.rstrip("/")
+        self.shown = _without_user(self._url)
+        self._token()
+        # Redirects are not followed: another service's login page must not be read as a directory. Nor is a proxy of
+        # the environment used: it is meant for what lies outside.
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect),
+            trust_env=False,
+            verify=_trust(self._credentials),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,13 +86,24 @@ class GdsClient:
                     value = assembler.take(event)
                     if value is not None:
                         yield value
-        raise GdsError(f"GDS ended the watch at {self.url}/watch")
+        raise GdsError(f"GDS ended the watch at {self.shown}/watch")
+
+    def _token(self) -> dict[str, str]:
+        """Read anew each time: tokens are renewed in place. Raises CertificateError."""
+        file = self._credentials.token_file
+        if file is None:
+            return {}
+        try:
+            return {"authorization": f"Bearer {file.read_text().strip()}"}
+        except (OSError, UnicodeDecodeError) as error:
+            raise CertificateError(f"GDS's token {file} can't be read: {error} (setting gds.token_file)") from None
 
     @asynccontextmanager
     async def _get(self, path: str, kind: str, query: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        url = f"{self.url}{path}"
+        url = f"{self.shown}{path}"
         try:
-            async with self._http.stream("GET", url, params=query, headers={"accept": kind}) as response:
+            headers = {"accept": kind, **self._token()}
+            async with self._http.stream("GET", f"{self._url}{path}", params=query, headers=headers) as response:
                 if response.status_code == httpx.codes.GONE:
                     raise HistoryGone(f"GDS no longer has the history after revision {query.get('after')}")
                 if response.status_code != httpx.codes.OK:
@@ -79,6 +116,35 @@ class GdsClient:
             raise GdsError(f"GDS can't be read at {url}: {str(error) or type(error).__name__}") from error
         except httpx.InvalidURL as error:
             raise GdsError(f"GDS's address {url!r} is not a URL: {error}") from error
+        except CertificateError as error:
+            raise GdsError(str(error)) from None
+        except PointsmanError:
+            raise
+        except Exception as error:  # whatever it sends, it doesn't end us
+            log.error("gds.unreadable", url=url, exc_info=True)
+            raise GdsError(f"GDS's answer at {url} can't be read: {type(error).__name__}: {error}") from error
+
+
+def _without_user(url: str) -> str:
+    try:
+        return str(httpx.URL(url).copy_with(userinfo=b""))
+    except httpx.InvalidURL:
+        return url.rpartition("@")[2]
+
+
+def _trust(credentials: Credentials) -> ssl.SSLContext:
+    """Raises CertificateError."""
+    try:
+        context = ssl.create_default_context(cafile=str(credentials.ca) if credentials.ca else None)
+    except OSError as error:
+        raise CertificateError(f"GDS's CA {credentials.ca} can't be used: {error} (setting gds.ca)") from None
+    if credentials.certificate:
+        try:
+            context.load_cert_chain(credentials.certificate, credentials.key)
+        except OSError as error:
+            names = f"{credentials.certificate}, {credentials.key}"
+            raise CertificateError(f"the certificate for GDS, {names}, can't be used: {error}") from None
+    return context
 
 
 async def _detail(response: httpx.Response) -> str:
@@ -91,5 +157,5 @@ async def _detail(response: httpx.Response) -> str:
     try:
         problem = json.loads(body)
         return str(problem.get("detail") or problem.get("title"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return repr(body[:80].decode("utf-8", "replace"))

@@ -108,12 +108,13 @@ class Mirror:
             raise GdsError("a snapshot was taken, yet no revision is held")
         async with aclosing(self._source.watch(*held)) as watch:  # type: ignore[type-var]
             async for value in watch:
-                self._failures = 0
-                self.status.state, self.status.last_error = "following", ""
                 if isinstance(value, Transaction):
                     self._follower.apply(value)
                 else:
                     self._check(value)
+                # Not before: one that always sends us back to a snapshot must not be asked without a pause.
+                self._failures = 0
+                self.status.state, self.status.last_error = "following", ""
                 self._heard(value.revision)
 
     def _check(self, beat: Heartbeat) -> None:

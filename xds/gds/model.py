@@ -21,6 +21,10 @@ _PLAIN = re.compile(r"[a-z0-9.\n-]*")
 _NEVER_PLAIN = ("..", ".-", "-.", "\n.", ".\n", "\n-", "-\n")
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that aren't the JSON that was asked for: not UTF-8, and nested without end, too."""
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """One address that serves a pod. ``weight`` is relative, 1 to 128 or more; ``zone`` may be empty."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from xds.errors import GdsError
-from xds.gds.model import BadRecord, Pod, Snapshot
+from xds.gds.model import UNREADABLE, BadRecord, Pod, Snapshot
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one line. The first carries every pod; ten thousand pods of a hundred endpoints are about that."""
@@ -67,34 +67,39 @@ class SnapshotReader:
             return
         try:
             records = self._decoder.decode_lines(lines)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self._one_by_one(lines)
             return
         self._domains.extend([(record.domain, record.pod) for record in records])
-        self._read += len(records)
+        self._count(len(records))
+
+    def _count(self, records: int) -> None:
+        self._read += records
+        if self._head is not None and self._read > self._head.domains:
+            raise GdsError(f"GDS's snapshot holds more domains than the {self._head.domains} that it announced")
 
     def _take_head(self, line: bytes) -> None:
         try:
             self._head = head = msgspec.json.decode(line, type=_Head)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise GdsError(
                 f"GDS's snapshot begins with {line[:80]!r}, which is not the contract's first line: {error}"
             ) from None
         for raw in head.pods:
             try:
                 self._pods.append(msgspec.json.decode(raw, type=Pod))
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 self._bad.append(BadRecord("pod", _name(raw, "name"), str(error)))
 
     def _one_by_one(self, lines: bytes) -> None:
         for line in lines.split(b"\n"):
             if not line.strip():
                 continue
-            self._read += 1
+            self._count(1)
             try:
                 record = self._decoder.decode(line)
                 self._domains.append((record.domain, record.pod))
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 name = _name(line, "domain")
                 self._bad.append(BadRecord("domain" if name else "record", name or repr(line[:80]), str(error)))
 
@@ -102,6 +107,6 @@ class SnapshotReader:
 def _name(line: bytes | msgspec.Raw, key: str) -> str:
     try:
         record: Any = msgspec.json.decode(line)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
     return str(record.get(key, "")) if isinstance(record, dict) else ""

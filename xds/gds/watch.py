@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from xds.errors import GdsError
-from xds.gds.model import BadRecord, Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Transaction
+from xds.gds.model import UNREADABLE, BadRecord, Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Transaction
 
 MAX_EVENT = 16 * 1024 * 1024
 """Bytes of one event; a thousand changes are about 100 kB, so more is a stream that never ends an event."""
@@ -103,7 +103,7 @@ class Assembler:
             if event.name != "change":
                 return None
             part = msgspec.json.decode(event.data, type=_Change)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise GdsError(f"GDS's watch holds a {event.name} event that is not the contract's: {error}") from None
         if self._revision not in (None, part.revision):
             raise GdsError(f"GDS's watch began revision {part.revision} before revision {self._revision} was whole")

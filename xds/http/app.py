@@ -1,4 +1,7 @@
-"""The FastAPI application: health, readiness, metrics, and the API under ``/api/v1``. It only reads."""
+"""The FastAPI application: health, readiness, metrics, and the API under ``/api/v1``. It only reads.
+
+Its handlers run in the event loop, never in a thread: what they read changes there.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ def create_app(view: View) -> FastAPI:
     metrics = registry(view)
 
     @app.get("/healthz")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         """The process lives."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: {"description": "No whole snapshot of GDS has been read yet."}})
-    def ready(response: Response) -> dict[str, Any]:
+    async def ready(response: Response) -> dict[str, Any]:
         """The directory is complete, so Envoys are answered. It stays so while GDS is away."""
         directory, mirror = view.directory, view.mirror
         response.status_code = 200 if directory.complete else 503
@@ -45,11 +48,11 @@ def create_app(view: View) -> FastAPI:
         }
 
     @app.get("/metrics")
-    def prometheus() -> Response:
+    async def prometheus() -> Response:
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/api/v1/domains/{host}", responses={404: {}, 400: {}, 503: {}})
-    def domain(host: str) -> dict[str, Any]:
+    async def domain(host: str) -> dict[str, Any]:
         """Where ``host`` goes: the entry that covers it, its pod, the route table, and the revision that said so."""
         directory = view.directory
         name = normalise_host(host)
@@ -76,14 +79,14 @@ def create_app(view: View) -> FastAPI:
         }
 
     @app.get("/api/v1/set-aside")
-    def set_aside() -> dict[str, Any]:
+    async def set_aside() -> dict[str, Any]:
         """The records of GDS that can't be used, and why."""
         directory = view.directory
         records = [dataclasses.asdict(record) for record in directory.set_aside.values()]
         return {"total": directory.set_aside_total, "records": records}
 
     @app.get("/api/v1/nodes")
-    def nodes() -> list[dict[str, Any]]:
+    async def nodes() -> list[dict[str, Any]]:
         """The connected Envoys, and per type what was sent, ACKed and NACKed with the reason."""
         return [dataclasses.asdict(node) for node in view.nodes()]
 

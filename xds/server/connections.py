@@ -61,7 +61,7 @@ class Connections:
         if self._diag:
             try:
                 return {peer for host, peer in _diagnosed(self._port) if self._host in ("", host)}
-            except OSError:  # no such module in the kernel, or not in this sandbox
+            except OSError:  # no such module in the kernel, or it may not be asked
                 self._diag = False
         return {peer for host, peer in _listed(self._port) if self._host in ("", host)}
 

@@ -11,10 +11,10 @@ import structlog
 
 from xds.cache import Changed
 from xds.errors import Overdue, ProtocolError
-from xds.protocol.messages import Node, Request
+from xds.protocol.messages import DeltaRequest, Node, Request
 from xds.protocol.state import TypeState
 from xds.protocol.stream import Settled, Stream, View
-from xds.resources.types import SECRET, Resource, ResourceType
+from xds.resources.types import BY_URL, SECRET, Resource, ResourceType
 from xds.server.access import Grant
 from xds.server.grants import GrantedSecrets
 from xds.server.identity import Identity
@@ -68,6 +68,8 @@ class Rim:
     admit: Callable[[OpenStream, Node], Grant]
     """Called when the stream says who it is, before anything of it is taken. Raises AccessError."""
     settled: Callable[[OpenStream, Settled], None]
+    returned: Callable[[ResourceType, Mapping[str, str | None]], None]
+    """Called with what a client says that it holds when it comes back; None where it doesn't say which version."""
 
 
 class OpenStream:
@@ -170,11 +172,22 @@ class OpenStream:
 
     def _take(self, request: Request) -> bool:
         """True when the request ACKed or NACKed something."""
+        self._tell_returned(request)
         settled = self.protocol.receive(request)
         if settled is not None:
             self._rim.settled(self, settled)
         self._wake.set()
         return settled is not None
+
+    def _tell_returned(self, request: Request) -> None:
+        kind = BY_URL.get(request.type_url)
+        if kind is None:
+            return
+        if isinstance(request, DeltaRequest):
+            if request.initial_versions:
+                self._rim.returned(kind, dict(request.initial_versions))
+        elif request.version and not request.nonce:  # the first of its type on this stream, and not of the client's
+            self._rim.returned(kind, dict.fromkeys(request.names or self._view(kind)))
 
     async def _write(self, context: Context) -> None:
         clock = asyncio.get_running_loop().time
@@ -187,6 +200,7 @@ class OpenStream:
                     await self._wake.wait()
             except TimeoutError:
                 self.protocol.release()
+                release_at = None  # what is held after this has its own time
             self._wake.clear()
             for response in self.protocol.responses():
                 # A write that is begun can't be called off: its stream may end before it does.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import grpc
@@ -70,6 +70,8 @@ class XdsServer:
         refusals: Refusals | None = None,
         handshakes: Handshakes | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
+        on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
+        on_gone: Callable[[Stream], None] = lambda stream: None,
     ) -> None:
         self._cache = cache
         self._limits = limits or Limits()
@@ -81,11 +83,16 @@ class XdsServer:
         self._peers: Counter[str] = Counter()
         self._health = health.aio.HealthServicer()
         self._on_settled = on_settled
-        self._rim = Rim(self._limits, time.monotonic, cache.view, self._admit, self._settled)
+        self._on_gone = on_gone
+        self._rim = Rim(self._limits, time.monotonic, cache.view, self._admit, self._settled, on_returned)
 
     def open_gate(self) -> None:
         """The directory is complete; streams are answered from now on."""
         self._gate.set()
+
+    def streams(self) -> list[Stream]:
+        """The open ones."""
+        return [stream.protocol for stream in self._open]
 
     def nodes(self) -> list[NodeState]:
         """The streams that have said who they are."""
@@ -101,7 +108,7 @@ class XdsServer:
         server.add_generic_rpc_handlers((_Discovery(self._serve),))
         status = csds.ClientStatus(
             self._cache,
-            lambda: [stream.protocol for stream in self._open],
+            self.streams,
             lambda context: self._access.knows(identify(context.auth_context())),
         )
         server.add_generic_rpc_handlers((status,))
@@ -175,6 +182,7 @@ class XdsServer:
         finally:
             self._cache.unwatch(stream.changed)
             del self._open[stream]
+            self._on_gone(stream.protocol)
             node = stream.protocol.node
             log.info("xds.stream_ended", node=node.id if node else "", peer=stream.peer.address)
 
@@ -232,6 +240,7 @@ def _told(error: ProtocolError) -> tuple[Kind, grpc.StatusCode]:
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
+        ("grpc.max_concurrent_streams", limits.streams_per_peer),  # of one connection; all calls, not only streams
         ("grpc.so_reuseport", 0),  # else a busy port is silently shared
         # Above ours, so that ours is met first: its status says which setting it was.
         ("grpc.max_receive_message_length", 2 * limits.message_bytes),
