@@ -1,4 +1,4 @@
-"""Writes ``docs/conformance.md``: each numbered case of a correct xDS server, the tests that state it, and how they ran.
+"""Writes ``docs/conformance.md``: each numbered case of a correct xDS server, the tests that state it, how they ran.
 
 ``make conformance`` runs the tests first; this reads their JUnit report.
 """
