@@ -116,17 +116,25 @@ class Rollout:
         known, self._missing = self._missing, {}
         for taker in self._takers():
             missing = known[taker] if taker in known else self._missing_at(taker)
-            self._missing[taker] = missing
+            if missing or taker in known:  # else it may just not have asked yet
+                self._missing[taker] = missing
         return any(self._missing.values())
 
     def _missing_at(self, taker: Taker) -> set[ResourceId]:
-        missing = set()
-        for kind in {kind for kind, _ in self._awaited}:
-            for status in taker.resources(kind):
-                held = self._awaited.get((kind, status.name))
-                if held is not None and (status.in_flight or status.version not in held):
-                    missing.add((kind, status.name))
-        return missing
+        """All of it, so far as is known at once: whoever has any of a kind is sent every one."""
+        kinds = {kind for kind, _ in self._awaited}
+        taken = {kind for kind in kinds if next(iter(taker.resources(kind)), None) is not None}
+        return {resource for resource in self._awaited if resource[0] in taken}
+
+    def _lacks(self, taker: Taker, missing: set[ResourceId]) -> set[ResourceId]:
+        """Those of ``missing`` that it asked for and doesn't hold."""
+        return {
+            (kind, status.name)
+            for kind in {kind for kind, _ in missing}
+            for status in taker.resources(kind)
+            if (kind, status.name) in missing
+            and (status.in_flight or status.version not in self._awaited[kind, status.name])
+        }
 
     def _watch_later(self) -> None:
         step = self.steps
@@ -137,7 +145,7 @@ class Rollout:
             return
         for taker, missing in self._missing.items():
             if missing:
-                missing &= self._missing_at(taker)
+                missing &= self._lacks(taker, missing)
         if not self._lacking():
             self._next()
         elif self._clock() >= self._until:
