@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from xds.cache import Cache
 from xds.errors import AccessError, CertificateError, LimitError, Overdue, ProtocolError, SettingsError
+from xds.protocol.decode import parse_delta, parse_sotw
 from xds.protocol.messages import Node
 from xds.protocol.stream import Settled, Stream
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, ResourceType
@@ -31,7 +32,6 @@ from xds.server.handshakes import Handshakes
 from xds.server.identity import Identity, identify
 from xds.server.limits import Limits, exceeded
 from xds.server.refusals import Kind, Refusals
-from xds.server.requests import parse_delta, parse_sotw
 from xds.server.streams import Context, NodeState, OpenStream, Parse, Peer, Rim
 
 log = structlog.get_logger()
@@ -240,7 +240,8 @@ def _told(error: ProtocolError) -> tuple[Kind, grpc.StatusCode]:
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_concurrent_streams", limits.streams_per_peer),  # of one connection; all calls, not only streams
+        # Of one connection, and of all calls. Above ours, so that a stream over the limit is told so, and doesn't wait.
+        ("grpc.max_concurrent_streams", 2 * limits.streams_per_peer + 100),
         ("grpc.so_reuseport", 0),  # else a busy port is silently shared
         # Above ours, so that ours is met first: its status says which setting it was.
         ("grpc.max_receive_message_length", 2 * limits.message_bytes),
