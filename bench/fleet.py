@@ -102,7 +102,7 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
     time.sleep(2)
     gds.move(domains[0])
     time.sleep(0.5)
-    singles = Singles(edge, domains[1:], pause=0.2)
+    singles = Singles(edge, domains[1:], pause=1.0)  # each goes to all of them
     began, cpu = time.monotonic(), cpu_seconds(edge.parts["pointsman"])
     singles.start()
     with profiled(edge.parts["pointsman"], "fleet-return"):
