@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -186,10 +187,20 @@ def envoy_binary() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now; held all at once while they are chosen, so that none comes twice."""
+    """Ports that nobody has now; held all at once while they are chosen, so that none comes twice.
+
+    Below those that the kernel gives to outgoing connections (32768 and up on Linux, 49152 elsewhere): one of those
+    could be taken while a part that had it is restarted.
+    """
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in sockets]
+        ports: list[int] = []
+        for port in random.sample(range(20_100, 32_700), 2_000):
+            if len(ports) == count:
+                break
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server((LOOPBACK, port)))
+                ports.append(port)
+        return ports
 
 
 def check_free(ports: Mapping[str, int]) -> None:
