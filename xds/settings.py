@@ -148,7 +148,7 @@ class Edge(_Part):
     http_port: Annotated[int, Field(ge=1, le=65535)] = 10080
     redirect_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     tables: Annotated[int, Field(ge=1, le=4096)] = 512
-    crowded: Annotated[int, Field(ge=8)] = 8192
+    crowded: Annotated[int, Field(ge=8)] = 3072
     certificates: Path = Path("certificates")
     certificate: str = "edge"
     removal_grace: Annotated[float, Field(ge=0, le=3600)] = 2.0

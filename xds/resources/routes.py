@@ -28,7 +28,7 @@ _VIRTUAL_HOSTS = 2  # RouteConfiguration.virtual_hosts
 
 _FEW = 16  # changes of a share that are cheaper one by one
 
-CROWDED = 8192
+CROWDED = 3072
 """Domains of one pair of first characters, beyond which they stand in hashed tables only."""
 SLICES = 32
 """Steps in which the hashed tables are filled: what else changes goes between them."""
