@@ -73,8 +73,11 @@ class Ledger:
                 del self._unproven[resource]
 
     def returned(self, kind: ResourceType, versions: Mapping[str, str | None], current: Mapping[str, str]) -> None:
-        """An Envoy came with these, from another control plane or from us before: None where it didn't say which."""
-        self._served.update((kind, name) for name in versions)
+        """An Envoy came with these, from another control plane or from us before: None where it didn't say which.
+
+        ``current`` are those that are published, with their versions; what else a client names isn't remembered.
+        """
+        self._served.update((kind, name) for name in current)
         self.accepted(kind, {name: version for name, version in versions.items() if version == current.get(name, "")})
 
     def is_proven(self, resource: ResourceId, version: str) -> bool:

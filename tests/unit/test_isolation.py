@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -401,6 +402,15 @@ def test_after_a_restart_a_rejected_pod_stays_as_the_envoy_has_it() -> None:
     world.envoy("e1", b"10.6.6.6", initial={kind: held(before, kind) for kind in kinds})
     assert "pod1" in world.cache.view(CLUSTER)
     assert len(world.pipeline.directory.domains) == 10
+
+
+def test_what_a_client_says_that_it_holds_is_remembered_only_if_it_is_published() -> None:
+    world = World(*domains(10))
+    isolator = world.pipeline.isolator
+    isolator.returned(ROUTE, held(world, ROUTE))
+    before = len(pickle.dumps(vars(isolator.ledger)))
+    isolator.returned(ROUTE, {f"made-up-{number}": "1" for number in range(10_000)})
+    assert len(pickle.dumps(vars(isolator.ledger))) == before
 
 
 def test_a_witness_that_leaves_ends_its_search_at_once() -> None:
