@@ -27,6 +27,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from xds.resources.wire import field
+
 _TYPE = b"type.googleapis.com/"
 CLUSTER, ENDPOINT, LISTENER, SECRET, SCOPE, ROUTE = (
     _TYPE + name
@@ -137,11 +139,11 @@ class Envoy(asyncio.Protocol):
             for part in self.held[kind]:
                 held.update(part)
             self.held[kind] = [held]
-            entries = [_field(5, _field(1, name) + _field(2, version)) for name, version in held.items()]
+            entries = [field(5, field(1, name) + field(2, version)) for name, version in held.items()]
             chance.shuffle(entries)
             names = [] if kind in (CLUSTER, LISTENER, SCOPE) else sorted(held)
-            subscribe = b"".join(_field(3, name) for name in names)
-            said.append(_grpc(self._node(kind) + _field(2, kind) + subscribe + b"".join(entries)))
+            subscribe = b"".join(field(3, name) for name in names)
+            said.append(_grpc(self._node(kind) + field(2, kind) + subscribe + b"".join(entries)))
         self.prepared = b"".join(said)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,7 +159,7 @@ class Envoy(asyncio.Protocol):
         if self.prepared:
             self._send(self.prepared)
         else:
-            self._send(_grpc(self._node(CLUSTER) + _field(2, CLUSTER)) + _grpc(_field(2, LISTENER)))
+            self._send(_grpc(self._node(CLUSTER) + field(2, CLUSTER)) + _grpc(field(2, LISTENER)))
 
     def data_received(self, data: bytes) -> None:
         held = self._in
@@ -221,11 +223,11 @@ class Envoy(asyncio.Protocol):
             self._take(*self._fleet.read(message))
 
     def _take(self, kind: bytes, nonce: bytes, versions: Versions, tables: Versions) -> None:
-        said = _grpc(_field(2, kind) + _field(6, nonce))
+        said = _grpc(field(2, kind) + field(6, nonce))
         if kind == CLUSTER and not self.held[ENDPOINT]:
             said += self._subscribe(ENDPOINT, versions)
         elif kind == LISTENER and not self.held[SCOPE]:
-            said += self._subscribe(SECRET, {b"edge": b""}) + _grpc(_field(2, SCOPE))
+            said += self._subscribe(SECRET, {b"edge": b""}) + _grpc(field(2, SCOPE))
         elif kind == SCOPE and (new := tables.keys() - self._tables):
             self._tables |= new
             said += self._subscribe(ROUTE, dict.fromkeys(new, b""))
@@ -242,14 +244,14 @@ class Envoy(asyncio.Protocol):
         self._send(said)
 
     def _subscribe(self, kind: bytes, names: Versions) -> bytes:
-        return _grpc(_field(2, kind) + b"".join(_field(3, name) for name in names))
+        return _grpc(field(2, kind) + b"".join(field(3, name) for name in names))
 
     def _node(self, kind: bytes) -> bytes:
         """Of the first message only."""
         if kind != CLUSTER:
             return b""
-        node = _field(1, b"light-%d" % self._number) + _field(2, b"edge") + _field(6, b"light")
-        return _field(1, node)
+        node = field(1, b"light-%d" % self._number) + field(2, b"edge") + field(6, b"light")
+        return field(1, node)
 
     def _send(self, messages: bytes) -> None:
         self._out += [messages[at : at + 16384] for at in range(0, len(messages), 16384)]
@@ -264,19 +266,6 @@ class Envoy(asyncio.Protocol):
             going.append(_frame(_DATA, 0, 1, part))
         if going:
             self._transport.write(b"".join(going))
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, body: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + _varint(len(body)) + body
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

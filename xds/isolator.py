@@ -13,7 +13,7 @@ import structlog
 
 from xds.directory import Content, Delta, Directory, Key
 from xds.isolation import Isolation, Ledger, Trial
-from xds.protocol.state import ResourceStatus, Settled
+from xds.protocol.state import Client, Settled
 from xds.resources.types import ResourceId, ResourceType
 
 log = structlog.get_logger()
@@ -24,12 +24,6 @@ PATIENCE = 10.0
 """Seconds that the others have for that, and the witness for its answer to a trial."""
 REST = 60.0
 """Seconds in which a witness that led to nothing starts no other search."""
-
-
-class Witness(Protocol):
-    """The stream that NACKed: `xds.protocol.stream.Stream`."""
-
-    def resources(self, kind: ResourceType) -> Iterable[ResourceStatus]: ...
 
 
 class Publisher(Protocol):
@@ -52,7 +46,7 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Nack:
-    witness: Witness
+    witness: Client
     node: str
     settled: Settled
     since: float
@@ -81,11 +75,11 @@ class Isolator:
         *,
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
-        streams: Callable[[], Iterable[Witness]] = tuple,
+        streams: Callable[[], Iterable[Client]] = tuple,
     ) -> None:
-        self._streams = streams
         self.ledger = Ledger()
         self.searches = 0
+        self._streams = streams
         self._publisher = publisher
         self._later = later
         self._clock = clock
@@ -98,7 +92,7 @@ class Isolator:
         """A search runs: what changes goes with its trials."""
         return self._search is not None
 
-    def settled(self, witness: Witness, node: str, settled: Settled) -> None:
+    def settled(self, witness: Client, node: str, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
         if settled.error is None:
             self.ledger.accepted(settled.kind, settled.versions)
@@ -106,31 +100,33 @@ class Isolator:
             self._nacks.append(_Nack(witness, node, settled, self._clock()))
             self._later(OTHERS, self._consider)
         search = self._search
-        if search is not None and search.nack.witness is not witness and settled.error is None:
-            if search.rejected and all(self.ledger.is_proven(*one) for one in search.rejected.items()):
-                search.isolation.contrary = True
-                self._publish(search, search.isolation.give_up())
-                self._end(search)
+        if search is None:
             return
-        if search is not None and search.nack.witness is witness:
+        if search.nack.witness is witness:
             for name, version in settled.versions.items():
                 resource = settled.kind, name
                 if version is not None and search.awaited.get(resource) == version:
                     search.answers[resource] = settled.error is None
             self._judge(search)
+        elif self._others_took(search):
+            search.isolation.contrary = True
+            self._give_up(search)
+
+    def _others_took(self, search: _Search) -> bool:
+        """All that the witness rejected last was ACKed by others."""
+        return bool(search.rejected) and all(self.ledger.is_proven(*one) for one in search.rejected.items())
 
     def returned(self, kind: ResourceType, versions: Mapping[str, str | None]) -> None:
         """An Envoy came with what it holds."""
         current = {name: version for name in versions if (version := self._publisher.version((kind, name))) is not None}
         self.ledger.returned(kind, versions, current)
 
-    def gone(self, witness: Witness) -> None:
+    def gone(self, witness: Client) -> None:
         """A stream ended."""
         self._nacks = [nack for nack in self._nacks if nack.witness is not witness]
         search = self._search
         if search is not None and search.nack.witness is witness:
-            self._publish(search, search.isolation.give_up())
-            self._end(search)
+            self._give_up(search)
 
     def _consider(self) -> None:
         waiting: list[_Nack] = []
@@ -155,7 +151,7 @@ class Isolator:
         if waiting:
             self._later(OTHERS, self._consider)
 
-    def _unanswered(self, witness: Witness, resources: Collection[ResourceId]) -> bool:
+    def _unanswered(self, witness: Client, resources: Collection[ResourceId]) -> bool:
         """Some other Envoy hasn't said yet how it takes what this one rejected."""
         return any(
             (kind, status.name) in resources
@@ -204,9 +200,10 @@ class Isolator:
                 self._publish(search, trial)
             if trial is None or search.isolation.over:
                 if search.isolation.bad and not _credible(search):
-                    self._publish(search, search.isolation.give_up())
                     search.isolation.contrary = True
-                self._end(search)
+                    self._give_up(search)
+                else:
+                    self._end(search)
 
     def _verdict(self, search: _Search) -> bool | None:
         """None as long as the witness hasn't answered."""
@@ -223,10 +220,13 @@ class Isolator:
 
     def _waited(self, search: _Search, number: int) -> None:
         if self._search is search and search.trial == number:
-            self._publish(search, search.isolation.give_up())
             log.warning("isolation.no_answer", node=search.nack.node, trials=search.isolation.trials)
             self._rest(search)
-            self._end(search)
+            self._give_up(search)
+
+    def _give_up(self, search: _Search) -> None:
+        self._publish(search, search.isolation.give_up())
+        self._end(search)
 
     def _end(self, search: _Search) -> None:
         self._search = None

@@ -18,12 +18,12 @@ from xds.cache import Cache
 from xds.directory import Content, Delta, Directory, Key
 from xds.gds.model import Snapshot, Transaction
 from xds.isolator import Isolator
-from xds.protocol.stream import Settled, Stream
+from xds.protocol.state import Client, Settled
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
 from xds.resources.secrets import CertificatePair
 from xds.resources.types import CLUSTER, ENDPOINT, Resource, ResourceId, ResourceType, Update
-from xds.rollout import Rollout, Taker
+from xds.rollout import Rollout
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Pipeline:
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
         on_complete: Callable[[], None] = lambda: None,
-        takers: Callable[[], Iterable[Taker]] = tuple,
+        takers: Callable[[], Iterable[Client]] = tuple,
     ) -> None:
         self.directory = Directory()
         self.publishes = 0
@@ -107,7 +107,7 @@ class Pipeline:
         if self.directory.set_aside_total > before:
             self._said_aside()
 
-    def settled(self, witness: Stream, node: str, settled: Settled) -> None:
+    def settled(self, witness: Client, node: str, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
         self.isolator.settled(witness, node, settled)
         self.rollout.settled(witness, settled)

@@ -7,13 +7,12 @@ seconds: then the others go on, and requests to the domains of the pair may fail
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import structlog
 
 from xds.cache import Changed
-from xds.protocol.state import ResourceStatus, Settled
-from xds.resources.types import ResourceId, ResourceType, Update
+from xds.protocol.state import Client, Settled
+from xds.resources.types import ResourceId, Update
 
 log = structlog.get_logger()
 
@@ -21,12 +20,6 @@ LOOK = 0.25
 """Seconds between two looks at what the Envoys hold, beside what they say: one may have gone or come."""
 PATIENCE = 15.0
 """Seconds that an Envoy has to take a step."""
-
-
-class Taker(Protocol):
-    """An Envoy's stream: `xds.protocol.stream.Stream`."""
-
-    def resources(self, kind: ResourceType) -> Iterable[ResourceStatus]: ...
 
 
 class Rollout:
@@ -38,7 +31,7 @@ class Rollout:
         step: Callable[[], Update | None],
         publish: Callable[[Update], None],
         version: Callable[[ResourceId], str | None],
-        takers: Callable[[], Iterable[Taker]],
+        takers: Callable[[], Iterable[Client]],
         busy: Callable[[], bool],
         *,
         later: Callable[[float, Callable[[], None]], object],
@@ -55,7 +48,7 @@ class Rollout:
         self._active = False
         self._awaited: dict[ResourceId, set[str]] = {}
         """What the step changed, in the versions that it has had since."""
-        self._missing: dict[Taker, set[ResourceId]] = {}
+        self._missing: dict[Client, set[ResourceId]] = {}
         self._until = 0.0
 
     @property
@@ -75,7 +68,7 @@ class Rollout:
                 if (kind, name) in self._awaited and (version := self._version((kind, name))) is not None:
                     self._awaited[kind, name].add(version)
 
-    def settled(self, taker: Taker, settled: Settled) -> None:
+    def settled(self, taker: Client, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
         missing = self._missing.get(taker)
         if not missing or settled.error is not None:
@@ -120,13 +113,13 @@ class Rollout:
                 self._missing[taker] = missing
         return any(self._missing.values())
 
-    def _missing_at(self, taker: Taker) -> set[ResourceId]:
+    def _missing_at(self, taker: Client) -> set[ResourceId]:
         """All of it, so far as is known at once: whoever has any of a kind is sent every one."""
         kinds = {kind for kind, _ in self._awaited}
         taken = {kind for kind in kinds if next(iter(taker.resources(kind)), None) is not None}
         return {resource for resource in self._awaited if resource[0] in taken}
 
-    def _lacks(self, taker: Taker, missing: set[ResourceId]) -> set[ResourceId]:
+    def _lacks(self, taker: Client, missing: set[ResourceId]) -> set[ResourceId]:
         """Those of ``missing`` that it asked for and doesn't hold."""
         return {
             (kind, status.name)

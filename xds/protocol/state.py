@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from xds.resources.types import ResourceType
 
@@ -43,6 +44,12 @@ class ResourceStatus:
     in_flight: bool = False
     rejected: str = ""
     error: str = ""
+
+
+class Client(Protocol):
+    """What a stream's client holds: `xds.protocol.stream.Stream`, for those who only ask for that."""
+
+    def resources(self, kind: ResourceType) -> Iterable[ResourceStatus]: ...
 
 
 @dataclass(slots=True)

@@ -194,9 +194,7 @@ class XdsServer:
             await self._refuse(context, AccessError(str(error), unknown=True), None)
         else:
             if self._access.revoked(identity):
-                await self._refuse(
-                    context, AccessError(f"the certificate of {identity} is revoked", revoked=True), identity
-                )
+                await self._refuse(context, _revoked(identity), identity)
 
     async def _refuse(
         self, context: Context, error: ProtocolError, identity: Identity | None, stream: OpenStream | None = None
@@ -247,10 +245,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", 2 * limits.message_bytes),
         ("grpc.keepalive_time_ms", round(limits.keepalive_interval * 1000)),
         ("grpc.keepalive_timeout_ms", round(limits.keepalive_timeout * 1000)),
-        (
-            "grpc.http2.ping_timeout_ms",
-            round(limits.keepalive_timeout * 1000),
-        ),  # else a minute, whatever keepalive says
+        # Else a minute, whatever the keepalive's time-out is.
+        ("grpc.http2.ping_timeout_ms", round(limits.keepalive_timeout * 1000)),
         ("grpc.server_handshake_timeout_ms", round(limits.first_request_timeout * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval * 1000)),
