@@ -9,13 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-import betterproto2
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
-    AggregatedConfigSource,
-    ApiVersion,
-    ConfigSource,
     HeaderValue,
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
@@ -23,7 +19,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     SocketAddress,
-    TransportSocket,
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
@@ -50,37 +45,21 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     HeaderMutation as EarlyHeaderMutation,
 )
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CommonTlsContext,
-    DownstreamTlsContext,
-    SdsSecretConfig,
-    TlsParameters,
-    TlsParametersTlsProtocol,
-)
-from envoy_data_plane.google.protobuf import Any
 
+from xds.resources.packed import ads, packed
 from xds.resources.rescope import FILTER, rescoping_filter
 from xds.resources.routes import SCOPE_HEADER
+from xds.resources.tls import filter_chains
 
 HTTPS = "https"
 HTTP = "http"
 
-_TYPE = "type.googleapis.com/"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _LUA = "envoy.extensions.filters.http.lua.v3.Lua"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
-_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 
 _BUFFER_BYTES = 32 * 1024
-_TLS_1_2_CIPHERS = [
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +80,17 @@ def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
             HTTPS,
             edge.address,
             edge.https_port,
-            FilterChain(
-                filters=[
+            *filter_chains(
+                edge.certificate,
+                [
                     _manager(
                         HTTPS,
                         # Only the re-scoping table enables it.
-                        HttpFilter(name=FILTER, typed_config=_any(_LUA, rescoping_filter(tables)), disabled=True),
+                        HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
                         scoped_routes=_scoped_routes(),
                         early_header_mutation_extensions=[_scope_key()],
                     )
                 ],
-                transport_socket=_tls(edge.certificate),
-                transport_socket_connect_timeout=timedelta(seconds=15),
             ),
         ),
         _listener(
@@ -126,11 +104,11 @@ def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
     ]
 
 
-def _listener(name: str, address: str, port: int, chain: FilterChain) -> Listener:
+def _listener(name: str, address: str, port: int, *chains: FilterChain) -> Listener:
     return Listener(
         name=name,
         address=Address(socket_address=SocketAddress(address=address, port_value=port)),
-        filter_chains=[chain],
+        filter_chains=list(chains),
         per_connection_buffer_limit_bytes=_BUFFER_BYTES,
     )
 
@@ -138,7 +116,7 @@ def _listener(name: str, address: str, port: int, chain: FilterChain) -> Listene
 def _manager(prefix: str, *filters: HttpFilter, **routes: object) -> Filter:
     manager = HttpConnectionManager(
         stat_prefix=prefix,
-        http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=_any(_ROUTER, Router()))],
+        http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=packed(_ROUTER, Router()))],
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=timedelta(hours=1),
             headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
@@ -160,7 +138,7 @@ def _manager(prefix: str, *filters: HttpFilter, **routes: object) -> Filter:
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
         **routes,  # type: ignore[arg-type]
     )
-    return Filter(name="envoy.filters.network.http_connection_manager", typed_config=_any(_HCM, manager))
+    return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(_HCM, manager))
 
 
 def _scoped_routes() -> ScopedRoutes:
@@ -169,8 +147,8 @@ def _scoped_routes() -> ScopedRoutes:
     return ScopedRoutes(
         name="edge",
         scope_key_builder=ScopedRoutesScopeKeyBuilder(fragments=[fragment]),
-        rds_config_source=_ads(),
-        scoped_rds=ScopedRds(scoped_rds_config_source=_ads()),
+        rds_config_source=ads(),
+        scoped_rds=ScopedRds(scoped_rds_config_source=ads()),
     )
 
 
@@ -181,7 +159,7 @@ def _scope_key() -> TypedExtensionConfig:
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     mutation = EarlyHeaderMutation(mutations=[HeaderMutation(append=option)])
-    return TypedExtensionConfig(name="pointsman.scope-key", typed_config=_any(_EARLY, mutation))
+    return TypedExtensionConfig(name="pointsman.scope-key", typed_config=packed(_EARLY, mutation))
 
 
 def _redirects(port: int) -> RouteConfiguration:
@@ -192,25 +170,3 @@ def _redirects(port: int) -> RouteConfiguration:
     )
     host = VirtualHost(name="redirect", domains=["*"], routes=[Route(match=RouteMatch(prefix="/"), redirect=action)])
     return RouteConfiguration(name="redirect", virtual_hosts=[host])
-
-
-def _tls(certificate: str) -> TransportSocket:
-    common = CommonTlsContext(
-        tls_params=TlsParameters(
-            tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
-            tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
-            cipher_suites=_TLS_1_2_CIPHERS,
-        ),
-        tls_certificate_sds_secret_configs=[SdsSecretConfig(name=certificate, sds_config=_ads())],
-        alpn_protocols=["h2", "http/1.1"],
-    )
-    context = DownstreamTlsContext(common_tls_context=common)
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=_any(_TLS, context))
-
-
-def _ads() -> ConfigSource:
-    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
-
-
-def _any(name: str, message: betterproto2.Message) -> Any:
-    return Any(type_url=_TYPE + name, value=bytes(message))
