@@ -23,6 +23,7 @@ from xds.http.view import Counts, View
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
+from xds.resources.tls import Tls
 from xds.server.access import Access
 from xds.server.credentials import mtls
 from xds.server.handshakes import Handshakes
@@ -104,7 +105,9 @@ async def run(settings: Settings) -> None:
 
 def _edge(settings: Settings) -> Edge:
     edge = settings.edge
-    return Edge(edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, edge.certificate)
+    return Edge(
+        edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, Tls(edge.certificate)
+    )
 
 
 def _gds(gds: Gds) -> GdsClient:

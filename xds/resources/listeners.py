@@ -6,7 +6,8 @@ Nothing of a tenant stands in a listener: a listener update drains connections. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
@@ -21,7 +22,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     SocketAddress,
     TypedExtensionConfig,
 )
-from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener, ListenerFilter
 from envoy_data_plane.envoy.config.route.v3 import (
     RedirectAction,
     RedirectActionRedirectResponseCode,
@@ -49,7 +50,7 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from xds.resources.packed import ads, packed
 from xds.resources.rescope import FILTER, rescoping_filter
 from xds.resources.routes import SCOPE_HEADER
-from xds.resources.tls import filter_chains
+from xds.resources.tls import Tls, filter_chains, listener_filters
 
 HTTPS = "https"
 HTTP = "http"
@@ -64,13 +65,13 @@ _BUFFER_BYTES = 32 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Where Envoy listens. ``redirect_port`` is the https port as clients see it; ``certificate`` names a secret."""
+    """Where Envoy listens. ``redirect_port`` is the https port as clients see it."""
 
     address: str = "127.0.0.1"
     https_port: int = 10443
     http_port: int = 10080
     redirect_port: int = 10443
-    certificate: str = "edge"
+    tls: Tls = field(default_factory=Tls)
 
 
 def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
@@ -80,18 +81,8 @@ def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
             HTTPS,
             edge.address,
             edge.https_port,
-            *filter_chains(
-                edge.certificate,
-                [
-                    _manager(
-                        HTTPS,
-                        # Only the re-scoping table enables it.
-                        HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
-                        scoped_routes=_scoped_routes(),
-                        early_header_mutation_extensions=[_scope_key()],
-                    )
-                ],
-            ),
+            *filter_chains(edge.tls, lambda chain: [_https(chain, tables)]),
+            listener_filters=listener_filters(),
         ),
         _listener(
             HTTP,
@@ -104,10 +95,24 @@ def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
     ]
 
 
-def _listener(name: str, address: str, port: int, *chains: FilterChain) -> Listener:
+def _https(chain: str, tables: int) -> Filter:
+    """``chain``: the name of the filter chain that it is for."""
+    return _manager(
+        HTTPS,
+        # Only the re-scoping table enables it.
+        HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
+        scoped_routes=_scoped_routes(),
+        early_header_mutation_extensions=[_scope_key()],
+    )
+
+
+def _listener(
+    name: str, address: str, port: int, *chains: FilterChain, listener_filters: Sequence[ListenerFilter] = ()
+) -> Listener:
     return Listener(
         name=name,
         address=Address(socket_address=SocketAddress(address=address, port_value=port)),
+        listener_filters=list(listener_filters),
         filter_chains=list(chains),
         per_connection_buffer_limit_bytes=_BUFFER_BYTES,
     )
