@@ -72,6 +72,16 @@ class Ledger:
             if not held.records:
                 del self._unproven[resource]
 
+    def news(self, kind: ResourceType, versions: Mapping[str, str | None]) -> dict[str, str | None]:
+        """What of this `returned` wouldn't know yet: of a thousand Envoys with the same, only the first brings some."""
+        served, proven, unproven = self._served, self._proven, self._unproven
+        return {
+            name: version
+            for name, version in versions.items()
+            if (resource := (kind, name)) not in served
+            or (version is not None and (proven.get(resource) != version or resource in unproven))
+        }
+
     def returned(self, kind: ResourceType, versions: Mapping[str, str | None], current: Mapping[str, str]) -> None:
         """An Envoy came with these, from another control plane or from us before: None where it didn't say which.
 

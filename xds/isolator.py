@@ -118,8 +118,9 @@ class Isolator:
 
     def returned(self, kind: ResourceType, versions: Mapping[str, str | None]) -> None:
         """An Envoy came with what it holds."""
-        current = {name: version for name in versions if (version := self._publisher.version((kind, name))) is not None}
-        self.ledger.returned(kind, versions, current)
+        news = self.ledger.news(kind, versions)
+        current = {name: version for name in news if (version := self._publisher.version((kind, name))) is not None}
+        self.ledger.returned(kind, news, current)
 
     def gone(self, witness: Client) -> None:
         """A stream ended."""

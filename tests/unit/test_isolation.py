@@ -413,6 +413,20 @@ def test_what_a_client_says_that_it_holds_is_remembered_only_if_it_is_published(
     assert len(pickle.dumps(vars(isolator.ledger))) == before
 
 
+def test_of_what_many_envoys_bring_back_only_the_first_tells_news() -> None:
+    world = World(*domains(10))
+    isolator = world.pipeline.isolator
+    brought = held(world, ROUTE)
+    assert isolator.ledger.news(ROUTE, brought) == brought
+    isolator.returned(ROUTE, brought)
+    assert isolator.ledger.news(ROUTE, brought) == {}
+    assert isolator.ledger.news(ROUTE, dict.fromkeys(brought)) == {}
+    world.change(PutDomain("moved.example.com", "pod1"))
+    assert set(isolator.ledger.news(ROUTE, brought)) == {
+        name for name, version in held(world, ROUTE).items() if brought.get(name) != version
+    }
+
+
 def test_a_witness_that_leaves_ends_its_search_at_once() -> None:
     world = World(*domains(10))
     witness = world.envoy("e1", b"poison", silent=True)

@@ -141,6 +141,9 @@ def test_bytes_are_read_or_refused_with_one_error(raw: bytes) -> None:
         b"\x80\x80\x80\x80\x80\x01\x00",
         field(7, b"\x12\x09x"),
         field(1, b"\x0a\x09x"),
+        field(5, field(1, b"name") + field(2, b"version"))[:-1],
+        field(5, b"\x0a\x09x"),
+        field(5, field(1, b"\xc3")),
     ],
     ids=lambda raw: raw[:6].hex(),
 )
@@ -166,6 +169,24 @@ def test_the_last_value_counts_and_the_parts_of_a_message_add_up() -> None:
         field(5, field(2, b"v") + field(1, b"k")) + field(5, field(1, b"k") + field(2, b"w" * 300)) + field(5, b"")
     )
     assert parse_delta(entries).initial_versions == {"k": "w" * 300, "": ""}
+
+
+def test_entries_are_remembered_only_so_far() -> None:
+    def parsed(first: int) -> DeltaRequest:
+        some = {f"name-{number}": f"{number:016x}" for number in range(first, first + 15_000)}
+        raw = b"".join(field(5, field(1, name.encode()) + field(2, held.encode())) for name, held in some.items())
+        request = parse_delta(raw)
+        assert request.initial_versions == some
+        return request
+
+    def taken(request: DeltaRequest) -> int:
+        """How many of the names are those of an earlier reading, and no copies."""
+        return sum(one is other for one, other in zip(request.initial_versions, first.initial_versions, strict=True))
+
+    first = parsed(0)
+    assert taken(parsed(0)) == 15_000
+    parsed(15_000)
+    assert taken(parsed(0)) == 0
 
 
 def test_a_reason_cut_within_a_character_is_still_a_reason() -> None:

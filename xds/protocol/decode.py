@@ -8,6 +8,7 @@ envoy.service.discovery.v3 (DiscoveryRequest, DeltaDiscoveryRequest), envoy.conf
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from sys import intern
 
 from xds.errors import ProtocolError
 from xds.protocol.messages import DeltaRequest, Node, SotwRequest
@@ -16,6 +17,9 @@ _NODE_ID, _NODE_CLUSTER, _AGENT, _AGENT_VERSION, _AGENT_BUILD = 1, 2, 6, 7, 8
 _BUILD_VERSION = 1
 _CODE, _MESSAGE = 1, 2
 _KEY, _VALUE = 1, 2
+_ENTRY = 5 << 3 | 2  # the tag of an initial version
+_REMEMBERED = 20_000
+"""Entries, of less than 128 bytes each."""
 
 
 def parse_delta(raw: bytes) -> DeltaRequest:
@@ -27,14 +31,14 @@ def parse_delta(raw: bytes) -> DeltaRequest:
     unsubscribe: list[str] = []
     versions: dict[str, str] = {}
     try:
-        for number, value in _texts(raw):
+        for number, value in _texts(raw, versions):
             match number:
                 case 1:
                     node.append(value)
                 case 2:
                     type_url = value
                 case 3:
-                    subscribe.append(str(value, "utf-8"))
+                    subscribe.append(intern(str(value, "utf-8")))
                 case 4:
                     unsubscribe.append(str(value, "utf-8"))
                 case 5:
@@ -125,20 +129,42 @@ def _error(parts: list[bytes]) -> str | None:
     return f"code {code - (1 << 32) if code >> 31 else code}"
 
 
+class _Entries(dict[bytes, tuple[str, str]]):
+    """The entries of initial versions that came before, read. Thousands of clients come back with the same ones."""
+
+    def __missing__(self, raw: bytes) -> tuple[str, str]:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[raw] = entry = _entry(raw)
+        return entry
+
+
+_entries = _Entries()
+
+
 def _entry(raw: bytes) -> tuple[str, str]:
-    """One entry of a map of strings. A reconnect may bring a hundred thousand: the usual form is read at one go."""
-    size = len(raw)
-    if size > 3 and raw[0] == 0x0A and raw[1] < 0x80:
-        middle = 2 + raw[1]
-        if middle + 1 < size and raw[middle] == 0x12 and raw[middle + 1] == size - middle - 2 < 0x80:
-            return str(raw[2:middle], "utf-8"), str(raw[middle + 2 :], "utf-8")
+    """One entry of a map of strings."""
     entry = {_KEY: b"", _VALUE: b""}
     entry.update(_texts(raw))
     return str(entry[_KEY], "utf-8"), str(entry[_VALUE], "utf-8")
 
 
-def _texts(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    for number, value in _fields(raw):
+def _short_entries(raw: bytes, at: int, versions: dict[str, str]) -> int:
+    """Reads the short entries that follow each other from ``at`` on; a reconnect may bring a hundred thousand. Where
+    they end. Raises ValueError or IndexError."""
+    found: list[bytes] = []
+    while at + 1 < len(raw) and raw[at] == _ENTRY and raw[at + 1] < 0x80:
+        after = at + 2 + raw[at + 1]
+        if after > len(raw):
+            break
+        found.append(raw[at + 2 : after])
+        at = after
+    versions.update(map(_entries.__getitem__, found))
+    return at
+
+
+def _texts(raw: bytes, versions: dict[str, str] | None = None) -> Iterator[tuple[int, bytes]]:
+    for number, value in _fields(raw, versions):
         if isinstance(value, bytes):
             yield number, value
 
@@ -148,12 +174,17 @@ def _numbers(raw: bytes) -> Iterable[tuple[int, int]]:
     return [(number, value & 0xFFFFFFFF) for number, value in _fields(raw) if isinstance(value, int)]
 
 
-def _fields(raw: bytes) -> Iterator[tuple[int, bytes | int]]:
+def _fields(raw: bytes, versions: dict[str, str] | None = None) -> Iterator[tuple[int, bytes | int]]:
     """The fields of a message by number, in the order in which they come; those of fixed size are passed over. Raises
-    ValueError or IndexError when it isn't one."""
+    ValueError or IndexError when it isn't one. ``versions`` takes the short entries."""
     at, end = 0, len(raw)
     while at < end:
         tag = raw[at]
+        if tag == _ENTRY and versions is not None:
+            after = _short_entries(raw, at, versions)
+            if after > at:
+                at = after
+                continue
         at += 1
         if tag > 0x7F:
             tag, at = _varint(raw, at - 1)

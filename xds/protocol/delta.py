@@ -43,19 +43,24 @@ class DeltaType(Subscription):
         self._began = True
         self._check_bound(len(request.initial_versions), "initial versions of")
         held = request.initial_versions
-        if not request.subscribe and not request.unsubscribe:
-            self._subscribe(ALL)
         for name in request.subscribe:
             if name in held and name != ALL and not self.kind.resent:
                 self._names.add(name)
-            else:
+            elif name != ALL:
                 self._subscribe(name)
-        # A client that comes back and holds all of it already needs no answer; one that starts waits for one.
-        self._must_answer = self._must_answer and not held
+        every = ALL in request.subscribe or not (request.subscribe or request.unsubscribe)
+        if not (every and self.kind.wildcard):
+            held = {name: version for name, version in held.items() if name in self._names}
+        self.holdings.versions.begin(held)
+        resources = self._resources
         for name, version in held.items():
-            if self.wanted(name):
-                self.holdings.versions[name] = version
+            current = resources.get(name)
+            if current is None or current.version != version:
                 self._push(name)
+        if every:
+            self._subscribe(ALL)
+        # A client that comes back and holds all of it already needs no answer; one that starts waits for one.
+        self._must_answer = self._must_answer and not request.initial_versions
 
     def _subscribe(self, name: str) -> None:
         if name != ALL:
@@ -64,7 +69,9 @@ class DeltaType(Subscription):
         elif self.kind.wildcard:
             self._wildcard = True
             self._must_answer = True
-            for existing in (*self.holdings.recall(), *self._resources):
+            recalled, versions = self.holdings.recall(), self.holdings.versions
+            news = [name for name, current in self._resources.items() if versions.get(name) != current.version]
+            for existing in (*recalled, *news):
                 self._push(existing)
 
     def _unsubscribe(self, name: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from xds.protocol.held import Held
 from xds.protocol.state import NAMES_SHOWN, ResourceStatus, Settled, TypeState, readable
 from xds.resources.types import ResourceType
 
@@ -34,7 +35,7 @@ class Holdings:
 
     def __init__(self, kind: ResourceType) -> None:
         self.state = TypeState(kind.name)
-        self.versions: dict[str, str] = {}
+        self.versions = Held()
         self._kind = kind
         self._in_flight: dict[str, _Sent] = {}
         self._weight = 0
@@ -108,6 +109,10 @@ class Holdings:
             self.state.last_nack, self.state.version_nacked = settled.error, sent.digest
             self.state.rejected = tuple(islice(sent.versions, NAMES_SHOWN))
             self._reject(settled, wanted)
+        if not self._in_flight:
+            self.versions.share()
+            if not self._good:
+                self._good.clear()  # its memory, too
         self._count()
         return settled
 

@@ -99,7 +99,7 @@ class Stream:
 
     def responses(self) -> Iterator[Response]:
         """What is to be sent now, in order; each is counted as sent when it is taken."""
-        removals = self._may_remove
+        removals = not self._leaves or self._may_remove
         yield from self._in_order()
         if not removals and self._may_remove:
             # What they waited for turned out to need no sending: no ACK will come to send them after.
@@ -107,7 +107,7 @@ class Stream:
 
     def _in_order(self) -> Iterator[Response]:
         for kind in TYPES:
-            while (held := self._types.get(kind)) is not None:
+            while (held := self._types.get(kind)) is not None and not held.idle:
                 nonce = str(next(self._nonces))
                 pushes = not (kind.held and self._clusters_unsettled)
                 response = held.next_response(nonce, pushes=pushes, removals=self._may_remove)
@@ -135,6 +135,10 @@ class Stream:
         return self._clusters_unsettled and any(held.pushing for kind, held in self._types.items() if kind.held)
 
     @property
+    def _leaves(self) -> bool:
+        return any(held.leaving for held in self._types.values())
+
+    @property
     def _leading(self) -> list[DeltaType | SotwType]:
         return [held for kind, held in self._types.items() if kind.held]
 
@@ -147,7 +151,7 @@ class Stream:
     @property
     def _removals_wait(self) -> bool:
         return (
-            any(held.leaving for held in self._types.values())
+            self._leaves
             and any(self._unanswered(held) for held in self._leading)
             and not any(held.holdings.any_rejected for held in self._leading)
         )

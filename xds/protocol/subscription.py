@@ -79,6 +79,11 @@ class Subscription:
         return bool(self.holdings.in_flight or self._must_answer or self._answers or self._repeats or self.pushing)
 
     @property
+    def idle(self) -> bool:
+        """Nothing is due, now or later."""
+        return not (self.pushing or self._must_answer or self._answers or self._repeats or self._leaving)
+
+    @property
     def pushing(self) -> bool:
         """Something changed and isn't sent yet."""
         return self._must_push or bool(self._pushes)
@@ -150,8 +155,11 @@ class Subscription:
             if name not in batch.versions and not self._collect_one(name, current, batch, forced):
                 break
             done.append(name)
-        for name in done:
-            del due[name]
+        if len(done) == len(due):
+            due.clear()  # and its memory, which it would keep when its names are deleted one by one
+        else:
+            for name in done:
+                del due[name]
 
     def _collect_one(self, name: str, current: Resource | None, batch: Batch, forced: bool) -> bool:
         """False when there is no room left."""
