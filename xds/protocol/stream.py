@@ -97,6 +97,11 @@ class Stream:
         """Something is held that `release` would let go."""
         return self._pushes_wait or self._removals_wait
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be sent, now or when something is let go."""
+        return all(held.idle for held in self._types.values())
+
     def responses(self) -> Iterator[Response]:
         """What is to be sent now, in order; each is counted as sent when it is taken."""
         removals = not self._leaves or self._may_remove

@@ -19,10 +19,10 @@ _SCOPE_KEY = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceType:
-    """There is one object of each, which is what it is equal to. ``wildcard``: a client may ask for all of them, and in
-    SotW a response then holds all (xDS, "ACK and resource type instance version"). ``held``: not sent while a cluster
-    that it may lead to isn't ACKed yet. ``lasting``: its removal isn't sent while something of the ``held`` types, which
-    may lead to it still, isn't ACKed. ``resent``: sent again to whoever subscribes, even at the version it says it has.
+    """There is one object of each, equal to itself alone. ``wildcard``: a client may ask for all of them, and in SotW a
+    response then holds all (xDS, "ACK and resource type instance version"). ``held``: not sent while a cluster that it
+    may lead to isn't ACKed yet. ``lasting``: its removal isn't sent while something of the ``held`` types, which may
+    lead to it still, isn't ACKed. ``resent``: sent again to whoever subscribes, even at the version it says it has.
     ``absent`` makes what stands for one that doesn't exist but is asked for by name; without it, that is told as
     removed, or by silence in SotW. ``unique`` gives what no two resources of the type may share, out of an encoded
     one's body."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import structlog
 
 from xds.cache import Changed
 from xds.errors import Overdue, ProtocolError
-from xds.protocol.messages import DeltaRequest, Node, Request
+from xds.protocol.messages import DeltaRequest, Node, Request, Response
 from xds.protocol.state import TypeState
 from xds.protocol.stream import Settled, Stream, View
 from xds.resources.types import BY_URL, SECRET, Resource, ResourceType
@@ -19,11 +20,19 @@ from xds.server.access import Grant
 from xds.server.grants import GrantedSecrets
 from xds.server.identity import Identity
 from xds.server.limits import Limits, TokenBucket, exceeded
+from xds.server.turns import Turns
 
 log = structlog.get_logger()
 
 Parse = Callable[[bytes], Request]
 Context = grpc.aio.ServicerContext[bytes, bytes]
+
+LARGE = 8 * 1024
+"""Bytes of a request that names hundreds of resources: it is read when it is its turn."""
+HUGE = 1024 * 1024
+"""Bytes of one that would take longer than a turn may: it is read beside the event loop."""
+_HELD_UP = 0.1
+"""Seconds by which a timer is late when the event loop was held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,10 @@ class Rim:
     settled: Callable[[OpenStream, Settled], None]
     returned: Callable[[ResourceType, Mapping[str, str | None]], None]
     """Called with what a client says that it holds when it comes back; None where it doesn't say which version."""
+    requests: Turns = field(default_factory=Turns)
+    """For large requests: a fleet comes back at once."""
+    responses: Turns = field(default_factory=Turns)
+    """For making responses: a publish wakes every stream at once. Beside the others, so that neither waits for them."""
 
 
 class OpenStream:
@@ -85,13 +98,14 @@ class OpenStream:
         self._ending: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._rim = rim
         self._wake = asyncio.Event()
+        self._release_at: float | None = None
         self._since = rim.clock()
         self._bucket = TokenBucket(rim.limits.requests_per_second, rim.limits.request_burst, self._since)
 
     def changed(self, names: Changed) -> None:
         """The cache's watcher."""
         self.protocol.changed(names)
-        self._wake.set()
+        self._stir()
 
     def end_with(self, error: ProtocolError) -> None:
         """Ends the stream from outside."""
@@ -134,19 +148,22 @@ class OpenStream:
 
     async def _read(self, requests: AsyncIterator[bytes], parse: Parse) -> None:
         limits, clock = self._rim.limits, self._rim.clock
+        # Not cancelled when it takes too long: then the stream is ended, and that ends it.
+        coming = asyncio.ensure_future(anext(requests, None))
         try:
-            async with asyncio.timeout(limits.first_request_timeout):
-                first = await anext(requests, None)
-        except TimeoutError:
-            raise exceeded("first_request_timeout", "the stream said nothing", Overdue) from None
+            if not await _in_time(coming, limits.first_request_timeout):
+                raise exceeded("first_request_timeout", "the stream said nothing", Overdue)
+            first = coming.result()
+        finally:
+            coming.cancel()
         if first is None:
             return
-        request = self._parsed(first, parse)
+        request = await self._parsed(first, parse)
         if request.node is not None:
             self._grant = self._rim.admit(self, request.node)
-        self._take(request)
+        await self._take(request, len(first))
         async for raw in requests:
-            if not self._take(self._parsed(raw, parse)) and not self._bucket.take(clock()):
+            if not await self._take(await self._parsed(raw, parse), len(raw)) and not self._bucket.take(clock()):
                 raise exceeded("requests_per_second", "too many requests that answer nothing")
 
     def _view(self, kind: ResourceType) -> Mapping[str, Resource]:
@@ -165,19 +182,33 @@ class OpenStream:
             peer=self.peer.address,
         )
 
-    def _parsed(self, raw: bytes, parse: Parse) -> Request:
+    async def _parsed(self, raw: bytes, parse: Parse) -> Request:
         if len(raw) > self._rim.limits.message_bytes:
             raise exceeded("message_bytes", f"a request of {len(raw)} bytes")
+        if len(raw) > HUGE:
+            return await asyncio.to_thread(parse, raw)
+        if len(raw) > LARGE:
+            return await self._rim.requests.take(lambda: parse(raw))
         return parse(raw)
 
-    def _take(self, request: Request) -> bool:
-        """True when the request ACKed or NACKed something."""
+    async def _take(self, request: Request, size: int) -> bool:
+        """True when the request ACKed or NACKed something. ``size``: its bytes."""
+        if size > LARGE:
+            return await self._rim.requests.take(lambda: self._taken(request))
+        return self._taken(request)
+
+    def _taken(self, request: Request) -> bool:
         self._tell_returned(request)
         settled = self.protocol.receive(request)
         if settled is not None:
             self._rim.settled(self, settled)
-        self._wake.set()
+        self._stir()
         return settled is not None
+
+    def _stir(self) -> None:
+        """Wakes the writing, unless there is nothing to write nor to wait for any more."""
+        if self._release_at is not None or not self.protocol.idle:
+            self._wake.set()
 
     def _tell_returned(self, request: Request) -> None:
         kind = BY_URL.get(request.type_url)
@@ -185,33 +216,59 @@ class OpenStream:
             return
         if isinstance(request, DeltaRequest):
             if request.initial_versions:
-                self._rim.returned(kind, dict(request.initial_versions))
+                self._rim.returned(kind, request.initial_versions)
         elif request.version and not request.nonce:  # the first of its type on this stream, and not of the client's
             self._rim.returned(kind, dict.fromkeys(request.names or self._view(kind)))
 
     async def _write(self, context: Context) -> None:
         clock = asyncio.get_running_loop().time
-        release_at: float | None = None
         while True:
             # From the first response that is held on: what comes meanwhile must not put the end off.
-            release_at = (release_at or clock() + self._rim.limits.hold) if self.protocol.holding else None
+            holding = self.protocol.holding
+            self._release_at = (self._release_at or clock() + self._rim.limits.hold) if holding else None
             try:
-                async with asyncio.timeout_at(release_at):
+                async with asyncio.timeout_at(self._release_at):
                     await self._wake.wait()
             except TimeoutError:
                 self.protocol.release()
-                release_at = None  # what is held after this has its own time
+                self._release_at = None  # what is held after this has its own time
             self._wake.clear()
-            for response in self.protocol.responses():
-                # A write that is begun can't be called off: its stream may end before it does.
-                self._writing = asyncio.ensure_future(context.write(response.encode()))
-                self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-                done, _ = await asyncio.wait([self._writing], timeout=self._rim.limits.write_timeout)
-                if not done:
-                    raise exceeded("write_timeout", "the client doesn't read what it is sent")
-                self._writing.result()
+            responses = self.protocol.responses()
+            while not self.protocol.idle:
+                # Made when it is its turn, so that it is of the newest state.
+                encoded = await self._rim.responses.take(lambda: _next(responses))  # noqa: B023
+                if encoded is None:
+                    break
+                await self._send(encoded, context)
+
+    async def _send(self, encoded: bytes, context: Context) -> None:
+        # A write that is begun can't be called off: its stream may end before it does.
+        self._writing = asyncio.ensure_future(context.write(encoded))
+        self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not await _in_time(self._writing, self._rim.limits.write_timeout):
+            raise exceeded("write_timeout", "the client doesn't read what it is sent")
+        self._writing.result()
 
     async def written(self) -> None:
         """When the client has taken what was begun to be written, or is gone: before that no status can be sent."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
+
+
+def _next(responses: Iterator[Response]) -> bytes | None:
+    response = next(responses, None)
+    return None if response is None else response.encode()
+
+
+async def _in_time(doing: asyncio.Future[Any], seconds: float) -> bool:
+    """Whether it is done in so many seconds. Time in which our own event loop was held up isn't the peer's, and is
+    given to it once more."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        end = clock() + seconds
+        done, _ = await asyncio.wait([doing], timeout=seconds)
+        if done:
+            return True
+        seconds = clock() - end
+        if seconds < _HELD_UP:
+            return False

@@ -39,6 +39,11 @@ log = structlog.get_logger()
 REVOCATIONS = 5.0
 """Seconds between two looks at whether an open stream's certificate was revoked."""
 
+_WAITING = 20_000
+"""Calls that have come and are not seen to yet."""
+_PATIENCE = 3_600
+"""Seconds that they may wait."""
+
 _DISCOVERY: dict[str, tuple[str, ResourceType | None]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": ("AggregatedResources", None),
     "envoy.service.cluster.v3.ClusterDiscoveryService": ("Clusters", CLUSTER),
@@ -240,6 +245,11 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         # Of one connection, and of all calls. Above ours, so that a stream over the limit is told so, and doesn't wait.
         ("grpc.max_concurrent_streams", 2 * limits.streams_per_peer + 100),
+        # Of calls that come while we are busy: a fleet that comes back at once. Else gRPC refuses some from a thousand
+        # on, and ends those that waited for half a minute (its default) with no other word than CANCELLED.
+        ("grpc.server.max_pending_requests", _WAITING),
+        ("grpc.server.max_pending_requests_hard_limit", _WAITING),
+        ("grpc.server_max_unrequested_time_in_server", _PATIENCE),
         ("grpc.so_reuseport", 0),  # else a busy port is silently shared
         # Above ours, so that ours is met first: its status says which setting it was.
         ("grpc.max_receive_message_length", 2 * limits.message_bytes),

@@ -1,0 +1,52 @@
+"""Whose turn it is: what many streams have to do at once is done one after the other, a slice of time in each round of
+the event loop, so that the loop is never held up for longer, however many they are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SLICE = 0.004
+"""Seconds of one round. What is begun in it, as writes are, goes on outside of it, and takes a few times as long."""
+
+
+class Turns:
+    """First come, first served. Of one event loop. ``clock`` is seconds."""
+
+    def __init__(self, slice_: float = SLICE, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._slice = slice_
+        self._clock = clock
+        self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._serving = False
+
+    async def take(self, work: Callable[[], T]) -> T:
+        """Does ``work`` when it is its turn; it isn't begun when the caller is cancelled before. Raises what it
+        raises."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((work, done))
+        if not self._serving:
+            self._serving = True
+            loop.call_soon(self._serve)
+        return await done
+
+    def _serve(self) -> None:
+        end = self._clock() + self._slice
+        while self._waiting:
+            work, done = self._waiting.popleft()
+            if done.done():
+                continue
+            try:
+                done.set_result(work())
+            except Exception as error:  # it is the caller's
+                done.set_exception(error)
+            if self._clock() >= end:
+                break
+        self._serving = bool(self._waiting)
+        if self._serving:
+            asyncio.get_running_loop().call_soon(self._serve)
