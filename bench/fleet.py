@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from bench.bulk import Singles
 from bench.edge import Edge, Gds, cpu_seconds, rss_mb, running, sample
 from bench.profile import profiled
@@ -63,6 +65,11 @@ class Fleet:
             self.size += more
         return time.monotonic() - began
 
+    def cpu(self) -> float:
+        """Seconds of CPU so far: they share the machine's cores with the control plane."""
+        used = psutil.Process(self._process.pid).cpu_times()
+        return float(used.user + used.system)
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -73,13 +80,13 @@ def change(edge: Edge, fleet: Fleet, domains: list[str], quiet: float = 0.2) -> 
     gds = Gds(edge)
     fleet.say("watch")
     control_plane = edge.parts["pointsman"]
-    began, cpu = time.monotonic(), cpu_seconds(control_plane)
+    began, cpu, theirs = time.monotonic(), cpu_seconds(control_plane), fleet.cpu()
     with profiled(control_plane, f"fleet-change-{fleet.size}"):
         for domain in domains:
             gds.move(domain)
             fleet.say("expect", fleet.size)
             time.sleep(quiet)
-    cpu = cpu_seconds(control_plane) - cpu
+    cpu, theirs = cpu_seconds(control_plane) - cpu, fleet.cpu() - theirs
     time.sleep(0.5)
     held = lags(edge.commits.read(), edge.probe.read(), every_node=True)
     last = [lag.last_ack(fleet.size) for lag in held.values() if lag.committed >= began]
@@ -91,6 +98,7 @@ def change(edge: Edge, fleet: Fleet, domains: list[str], quiet: float = 0.2) -> 
         "last_ack_p50_ms": quantile(known, 0.5),
         "last_ack_max_ms": max(known),
         "cpu_us_each": cpu / len(domains) / fleet.size * 1e6,
+        "clients_cpu_us_each": theirs / len(domains) / fleet.size * 1e6,
         **late,
     }
 
@@ -103,11 +111,11 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
     gds.move(domains[0])
     time.sleep(0.5)
     singles = Singles(edge, domains[1:], pause=1.0)  # each goes to all of them
-    began, cpu = time.monotonic(), cpu_seconds(edge.parts["pointsman"])
+    began, cpu, theirs = time.monotonic(), cpu_seconds(edge.parts["pointsman"]), fleet.cpu()
     singles.start()
     with profiled(edge.parts["pointsman"], "fleet-return"):
         back = fleet.say("return", STAYING, count, 1)
-    cpu = cpu_seconds(edge.parts["pointsman"]) - cpu
+    cpu, theirs = cpu_seconds(edge.parts["pointsman"]) - cpu, fleet.cpu() - theirs
     ended = time.monotonic()
     singles.done.set()
     singles.join()
@@ -125,6 +133,7 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
         "all_current_s": back["seconds"],
         "half_current_s": back["half"],
         "control_cpu_s": cpu,
+        "clients_cpu_s": theirs,
         "connections_lost": back["lost"],
         "changes_meanwhile": len(waits),
         "change_to_stayers_p50_ms": quantile(waits, 0.5) * 1000,

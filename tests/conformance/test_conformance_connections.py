@@ -247,3 +247,12 @@ def test_c58_the_end_of_an_old_stream_leaves_the_new_one_of_its_node_alone(
     assert resources(new.settle(), CDS) == {"a": "2"}
     assert server.state(CDS).acked == 2
     assert watchers(server) == 1
+
+
+def test_c56_a_stream_is_not_ended_because_we_were_busy(serve: Serve, variant: str) -> None:
+    with serve(Limits(first_request_timeout=1.0)) as server, Client(server.port) as client:
+        server.publish(CDS, a="1")
+        stream = client.stream(variant)
+        eventually(lambda: len(server.thread.call(server.xds.streams)) == 1, "the stream is open")
+        server.thread.loop.call_soon_threadsafe(time.sleep, 3.0)
+        assert stream.ask(CDS).contents == {"a": "1"}

@@ -333,6 +333,17 @@ def test_c56_a_stream_that_has_said_who_it_is_may_be_silent(serve: Serve, varian
         stream.quiet()  # though it is older than the one that was ended
 
 
+@pytest.mark.parametrize("names", [500, 50_000], ids=["large", "huge"])
+def test_c56_a_large_request_is_taken_in_its_order(serve: Serve, names: int) -> None:
+    with serve(Limits()) as server, Client(server.port) as client:
+        server.publish(RDS, a="1")
+        stream = client.delta()
+        stream.subscribe(RDS, "a", *(f"absent-{number:030}" for number in range(names)))
+        stream.unsubscribe(RDS, "a")
+        stream.settle()
+        assert server.state(RDS).subscribed == names
+
+
 def test_c56_the_cap_of_streams_is_of_each_identity(serve: Serve, certificates: Certificates, variant: str) -> None:
     with (
         serve(Limits(streams_per_peer=2), credentials=certificates.server) as server,

@@ -5,7 +5,8 @@ Field numbers are those of envoy.service.discovery.v3 (DiscoveryRequest, Discove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from xds.resources.types import Resource
@@ -57,12 +58,15 @@ class DeltaResponse:
     removed: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
+        key = "delta", self.type_url, self.removed, self.resources
+        return _once(key, self._body) + wire(5, self.nonce.encode())
+
+    def _body(self) -> bytes:
         return b"".join(
             [
                 *(wire(2, _delta_resource(resource)) for resource in self.resources),
-                wire(4, self.type_url.encode()),
-                wire(5, self.nonce.encode()),
                 *(wire(6, name.encode()) for name in self.removed),
+                wire(4, self.type_url.encode()),
             ]
         )
 
@@ -75,12 +79,15 @@ class SotwResponse:
     resources: tuple[Resource, ...] = ()
 
     def encode(self) -> bytes:
+        key = "sotw", self.type_url, self.version, self.resources
+        return _once(key, self._body) + wire(5, self.nonce.encode())
+
+    def _body(self) -> bytes:
         return b"".join(
             [
                 wire(1, self.version.encode()),
                 *(wire(2, resource.any) for resource in self.resources),
                 wire(4, self.type_url.encode()),
-                wire(5, self.nonce.encode()),
             ]
         )
 
@@ -90,3 +97,17 @@ Response = DeltaResponse | SotwResponse
 
 def _delta_resource(resource: Resource) -> bytes:
     return wire(1, resource.version.encode()) + wire(2, resource.any) + wire(3, resource.name.encode())
+
+
+_last: deque[tuple[object, bytes]] = deque(maxlen=2)
+"""Bodies of responses, with what they are of. A publish goes to every stream, and each response differs only in its
+nonce; so does what a fleet is sent that comes for the first time."""
+
+
+def _once(key: object, make: Callable[[], bytes]) -> bytes:
+    for held, body in _last:
+        if held == key:
+            return body
+    body = make()
+    _last.append((key, body))
+    return body
