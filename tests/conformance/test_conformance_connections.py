@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from types import CoroutineType
 
 import psutil
 import pytest
@@ -72,6 +74,27 @@ def test_c55_for_a_client_that_stops_reading_only_the_newest_state_is_kept(serve
         raw.send(stream, answering(second))
         eventually(lambda: server.state(RDS, "raw").acked == 2, "the second is ACKed")
         assert raw.held(stream) == 0
+
+
+def kept_by_tasks() -> int:
+    """Bytes in the local variables of all that is under way in this event loop."""
+    total = 0
+    for task in asyncio.all_tasks():
+        under_way: object = task.get_coro()
+        while isinstance(under_way, CoroutineType) and under_way.cr_frame is not None:
+            total += sum(len(value) for value in under_way.cr_frame.f_locals.values() if isinstance(value, bytes))
+            under_way = under_way.cr_await
+    return total
+
+
+def test_c55_nothing_is_kept_of_what_was_sent_or_read(serve: Serve, variant: str) -> None:
+    with serve() as server, Client(server.port) as client:
+        server.publish(RDS, t="v1".ljust(MIB, "x"))
+        stream = client.stream(variant)
+        stream.ask(RDS, "t", *(f"absent-{number:0100}" for number in range(3_000)))
+        stream.settle()
+        assert server.state(RDS).acked >= 1
+        assert server.thread.call(kept_by_tasks) < 10_000
 
 
 def test_c55_a_client_that_stops_reading_is_ended_after_a_while_and_that_stream_alone(serve: Serve) -> None:

@@ -162,6 +162,7 @@ class OpenStream:
         if request.node is not None:
             self._grant = self._rim.admit(self, request.node)
         await self._take(request, len(first))
+        del coming, first, request  # as long as the stream lives
         async for raw in requests:
             if not await self._take(await self._parsed(raw, parse), len(raw)) and not self._bucket.take(clock()):
                 raise exceeded("requests_per_second", "too many requests that answer nothing")
@@ -234,12 +235,17 @@ class OpenStream:
                 self._release_at = None  # what is held after this has its own time
             self._wake.clear()
             responses = self.protocol.responses()
-            while not self.protocol.idle:
-                # Made when it is its turn, so that it is of the newest state.
-                encoded = await self._rim.responses.take(lambda: _next(responses))  # noqa: B023
-                if encoded is None:
-                    break
-                await self._send(encoded, context)
+            while not self.protocol.idle and await self._send_next(responses, context):
+                pass
+
+    async def _send_next(self, responses: Iterator[Response], context: Context) -> bool:
+        """False when there is none. Keeps nothing of it: a thousand streams would keep megabytes each."""
+        # Made when it is its turn, so that it is of the newest state.
+        encoded = await self._rim.responses.take(lambda: _next(responses))
+        if encoded is None:
+            return False
+        await self._send(encoded, context)
+        return True
 
     async def _send(self, encoded: bytes, context: Context) -> None:
         # A write that is begun can't be called off: its stream may end before it does.
