@@ -67,7 +67,7 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
     from xds.gds.model import Snapshot
     from xds.protocol.state import Settled
     from xds.protocol.stream import Stream
-    from xds.resources.types import ROUTE, ResourceId
+    from xds.resources.types import ROUTE, ResourceId, ResourceType
     from xds.server.xds import XdsServer
 
     class ProbedClient(GdsClient):
@@ -76,9 +76,9 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
             return await super().snapshot()
 
     class ProbedCache(Cache):
-        def watch(self, watcher: Watcher) -> None:
+        def watch(self, watcher: Watcher, only: ResourceType | None = None) -> None:
             probe.note("connected")
-            super().watch(watcher)
+            super().watch(watcher, only)
 
     class ProbedPipeline(pipeline.Pipeline):
         def replace(self, snapshot: Snapshot) -> None:

@@ -22,7 +22,7 @@ class Cache:
         self._resources: dict[ResourceType, dict[str, Resource]] = {kind: {} for kind in TYPES}
         self._views = {kind: MappingProxyType(held) for kind, held in self._resources.items()}
         self._owners: dict[ResourceType, dict[bytes, str]] = {kind: {} for kind in TYPES if kind.unique}
-        self._watchers: dict[Watcher, None] = {}
+        self._watchers: dict[ResourceType | None, dict[Watcher, None]] = {None: {}}
 
     def view(self, kind: ResourceType) -> Mapping[str, Resource]:
         """The resources of a type by name: live, read-only."""
@@ -49,8 +49,9 @@ class Cache:
             if names:
                 changed[kind] = names
         if changed:
-            for watcher in list(self._watchers):
-                watcher(changed)
+            for told in (None, *changed):
+                for watcher in list(self._watchers.get(told, ())):
+                    watcher(changed)
         return changed
 
     def _checked(self, kind: ResourceType, resources: Mapping[str, Resource | None]) -> dict[bytes, str]:
@@ -70,12 +71,14 @@ class Cache:
                     raise PublishError(f"{kind.name} {name!r} has the same key, {key!r}, as {owners[key]!r}")
         return owners
 
-    def watch(self, watcher: Watcher) -> None:
-        """``watcher`` is called with the changed names after each publish, until `unwatch`."""
-        self._watchers[watcher] = None
+    def watch(self, watcher: Watcher, only: ResourceType | None = None) -> None:
+        """``watcher`` is called with the changed names after each publish, until `unwatch`; with ``only``, after those
+        that change something of that type."""
+        self._watchers.setdefault(only, {})[watcher] = None
 
-    def unwatch(self, watcher: Watcher) -> None:
-        del self._watchers[watcher]
+    def unwatch(self, watcher: Watcher, only: ResourceType | None = None) -> None:
+        """As it was watched."""
+        del self._watchers[only][watcher]
 
 
 def _differs(old: Resource | None, new: Resource | None) -> bool:

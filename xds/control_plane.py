@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import signal
 from datetime import timedelta
-from pathlib import Path
 
 import grpc
 import structlog
-from watchfiles import awatch
 
 from xds.cache import Cache
-from xds.certificates import read_folder
-from xds.errors import CertificateError
+from xds.edge_tls import EdgeTls, Options
 from xds.gds.client import Credentials, GdsClient, Timeouts
 from xds.gds.mirror import Mirror
 from xds.http.app import create_app
@@ -44,6 +41,13 @@ async def run(settings: Settings) -> None:
     edge = settings.edge
     resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout), edge.crowded)
     cache = Cache()
+    tls = EdgeTls(
+        _tls(settings),
+        cache.publish,
+        lambda tls: pipeline.listen(_edge(settings, tls)),
+        lambda host: pipeline.directory.lookup(host) is not None,
+    )
+    tls.start()
     refusals = Refusals()
     handshakes = Handshakes(refusals)
     server = XdsServer(
@@ -55,18 +59,18 @@ async def run(settings: Settings) -> None:
         on_settled=lambda *answer: pipeline.settled(*answer),
         on_returned=lambda *held: pipeline.isolator.returned(*held),
         on_gone=lambda stream: pipeline.isolator.gone(stream),
+        on_demand=tls.on_demand,
     )
     pipeline = Pipeline(
         resources,
         cache,
-        _edge(settings),
+        _edge(settings, tls.tls),
         Pace(settings.xds.coalesce_ms / 1000, edge.removal_grace),
         later=loop.call_later,
         clock=loop.time,
         on_complete=server.open_gate,
         takers=server.streams,
     )
-    _first_certificates(pipeline, edge.certificates, edge.certificate)
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(_gds(settings.gds))
@@ -83,13 +87,14 @@ async def run(settings: Settings) -> None:
                 handshakes=handshakes.begun_total,
                 refused=refusals.counts,
             ),
+            tls,
         )
         http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
         log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=client.shown)
         tasks = [
             asyncio.create_task(mirror.run(), name="mirror"),
-            asyncio.create_task(_follow_certificates(pipeline, edge.certificates), name="certificates"),
+            asyncio.create_task(tls.run(), name="tls"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
         try:
@@ -103,10 +108,24 @@ async def run(settings: Settings) -> None:
             log.info("stopped")
 
 
-def _edge(settings: Settings) -> Edge:
+def _edge(settings: Settings, tls: Tls) -> Edge:
     edge = settings.edge
-    return Edge(
-        edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, Tls(edge.certificate)
+    return Edge(edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, tls)
+
+
+def _tls(settings: Settings) -> Options:
+    edge, tls = settings.edge, settings.edge.tls
+    return Options(
+        folder=edge.certificates,
+        certificate=edge.certificate,
+        unknown=tls.unknown_sni,
+        on_demand=tls.on_demand.enabled,
+        names=tls.on_demand.names,
+        idle=tls.on_demand.idle,
+        prefetch=tls.on_demand.prefetch,
+        handshake_timeout=tls.on_demand.handshake_timeout,
+        ticket_secret=tls.tickets.secret,
+        ticket_rotation=tls.tickets.rotation,
     )
 
 
@@ -124,45 +143,3 @@ def _credentials(xds: Xds, handshakes: Handshakes) -> grpc.ServerCredentials | N
     if xds.plaintext or xds.certificate is None or xds.key is None or xds.client_ca is None:
         return None
     return mtls(xds.certificate, xds.key, xds.client_ca, handshakes.begun)
-
-
-def _first_certificates(pipeline: Pipeline, folder: Path, needed: str) -> None:
-    pairs, errors = read_folder(folder)
-    if errors:
-        raise errors[0]
-    if needed not in {pair.name for pair in pairs}:
-        raise CertificateError(f"certificates folder {folder} has no {needed}.crt (settings edge.certificate)")
-    pipeline.certificates(pairs)
-
-
-async def _follow_certificates(pipeline: Pipeline, folder: Path) -> None:
-    """For ever. A folder that is replaced, or whose link leads elsewhere now, is found within a second."""
-    while True:
-        place = _place(folder)
-        _read_certificates(pipeline, folder)
-        if place is None:
-            await asyncio.sleep(1.0)
-            continue
-        async for changes in awatch(folder, debounce=200, rust_timeout=1000, yield_on_timeout=True):
-            if _place(folder) != place:
-                break
-            if changes:
-                _read_certificates(pipeline, folder)
-
-
-def _place(folder: Path) -> tuple[int, int] | None:
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _read_certificates(pipeline: Pipeline, folder: Path) -> None:
-    try:
-        pairs, errors = read_folder(folder)
-    except CertificateError as gone:
-        pairs, errors = [], [gone]
-    for error in errors:
-        log.error("certificate", reason=str(error), kept="the pair before")
-    pipeline.certificates(pairs)

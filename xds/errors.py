@@ -12,7 +12,11 @@ class SettingsError(PointsmanError):
 
 
 class CertificateError(PointsmanError):
-    """A certificate or its key can't be read or doesn't fit."""
+    """A certificate or its key can't be read or doesn't fit. ``kind`` is one word for metrics."""
+
+    def __init__(self, message: str, *, kind: str = "file") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class GdsError(PointsmanError):

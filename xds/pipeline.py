@@ -112,6 +112,12 @@ class Pipeline:
         self.isolator.settled(witness, node, settled)
         self.rollout.settled(witness, settled)
 
+    def listen(self, edge: Edge) -> None:
+        """The listeners are to be so from now on."""
+        self._edge = edge
+        if self.directory.complete:
+            self._cache.publish(self._resources.listeners(edge))
+
     def certificates(self, pairs: Iterable[CertificatePair]) -> None:
         """Publishes these; a certificate that isn't among them any more stays as it was."""
         self._cache.publish(self._resources.secrets(pairs))

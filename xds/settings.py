@@ -135,12 +135,53 @@ class Http(_Part):
     port: Port = 18080
 
 
+class OnDemand(_Part):
+    """Certificates of customers' own domains, asked for by Envoy (1.37 or newer) when a client names one (SNI).
+
+    ``enabled``: else all clients are shown the service's certificate. ``names``: that one Envoy holds at a time, about
+    60 kB of its memory each; with its other streams they must be fewer than ``xds.limits.streams_per_peer``.
+    ``idle``: seconds after which a name is withdrawn that isn't asked for again; a busy one stays up to 32 times as
+    long. ``prefetch``: names that every Envoy asks for at its start; as they stand in the listener, a change of them
+    drains connections. ``handshake_timeout``: how long a client waits for its certificate, at most.
+    """
+
+    enabled: bool = False
+    names: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    idle: Annotated[float, Field(ge=1, le=604_800)] = 3_600.0
+    prefetch: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    handshake_timeout: Annotated[float, Field(ge=0.1, le=60)] = 5.0
+
+
+class Tickets(_Part):
+    """Session tickets of the service's certificate, with which a client resumes a session at any Envoy of the fleet.
+
+    ``secret``: a file of at least 32 random bytes, the same for all control planes; without it each makes one of its
+    own, and after its restart no session is resumed. ``rotation``: seconds after which another key, made of the secret
+    and the time, makes the tickets; a ticket is taken for at least as long.
+    """
+
+    secret: Path | None = None
+    rotation: Annotated[int, Field(ge=60, le=86_400)] = 28_800
+
+
+class Tls(_Part):
+    """How the edge speaks TLS. ``unknown_sni``: a client that names no host which has a certificate is shown the
+    service's own, or its handshake is refused.
+    """
+
+    unknown_sni: Literal["default", "refuse"] = "default"
+    on_demand: OnDemand = OnDemand()
+    tickets: Tickets = Tickets()
+
+
 class Edge(_Part):
     """What Envoy is told. ``redirect_port``: the https port as clients see it; unset, it is ``https_port``.
 
     ``crowded``: when more domains than this begin with the same two characters, they are spread over all tables: a
     change then costs little whatever the names look like, and a request to one of them some microseconds more.
     ``removal_grace``: seconds that a removed pod's cluster stays after the routes to it are gone.
+    ``certificates``: a folder of certificates, in the layout of certbot (``live/NAME/fullchain.pem``), of cert-manager
+    (``NAME/tls.crt``), or ``NAME.crt`` and ``NAME.key``; ``certificate``: the name of the service's own.
     """
 
     address: Address = "127.0.0.1"
@@ -153,6 +194,7 @@ class Edge(_Part):
     certificate: str = "edge"
     removal_grace: Annotated[float, Field(ge=0, le=3600)] = 2.0
     connect_timeout: Seconds = 1.0
+    tls: Tls = Tls()
 
 
 class Log(_Part):
@@ -179,6 +221,16 @@ class Settings(BaseSettings):
     http: Http = Http()
     edge: Edge = Edge()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _enough_streams(self) -> Self:
+        names, streams = self.edge.tls.on_demand.names, self.xds.limits.streams_per_peer
+        if self.edge.tls.on_demand.enabled and names >= streams:
+            raise ValueError(
+                f"edge.tls.on_demand.names: {names} streams, one for each, are too many for "
+                f"xds.limits.streams_per_peer, {streams}"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -230,7 +282,10 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         for name in ("ca", "certificate", "key", "token_file")
         if (path := getattr(settings.gds, name))
     }
-    edge = {"certificates": base / settings.edge.certificates}
+    edge: dict[str, object] = {"certificates": base / settings.edge.certificates}
+    if settings.edge.tls.tickets.secret:
+        tickets = settings.edge.tls.tickets.model_copy(update={"secret": base / settings.edge.tls.tickets.secret})
+        edge["tls"] = settings.edge.tls.model_copy(update={"tickets": tickets})
     return settings.model_copy(
         update={
             "gds": settings.gds.model_copy(update=gds),

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from xds import __version__
 from xds.errors import RecordError
 from xds.gds.model import check_domain, normalise_host
+from xds.http.certificates import certificates_api
 from xds.http.metrics import registry
 from xds.http.view import View
 from xds.resources.routes import table_name
@@ -89,6 +90,9 @@ def create_app(view: View) -> FastAPI:
     async def nodes() -> list[dict[str, Any]]:
         """The connected Envoys, and per type what was sent, ACKed and NACKed with the reason."""
         return [dataclasses.asdict(node) for node in view.nodes()]
+
+    if view.tls is not None:
+        app.include_router(certificates_api(view.tls))
 
     @app.exception_handler(HTTPException)
     async def problem(_: Request, error: HTTPException) -> Response:

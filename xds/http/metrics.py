@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from xds.http.certificates import certificate_metrics
 from xds.http.view import View
 
 
@@ -34,6 +35,8 @@ class _State(Collector):
         for kind, count in counts.refused.items():
             refused.add_metric([kind], count)
         yield refused
+        if self._view.tls is not None:
+            yield from certificate_metrics(self._view.tls)
         nodes = self._view.nodes()
         yield _gauge("streams", "Open xDS streams.", len(nodes))
         for what in ("sent", "acked", "nacked"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xds.directory import Directory
+from xds.edge_tls import EdgeTls
 from xds.gds.mirror import MirrorStatus
 from xds.resources.routes import RouteTables
 from xds.server.refusals import Kind
@@ -33,3 +34,4 @@ class View:
     tables: RouteTables
     nodes: Callable[[], list[NodeState]]
     counts: Callable[[], Counts]
+    tls: EdgeTls | None = None

@@ -35,11 +35,11 @@ class EdgeResources:
 
     def fixed(self, edge: Edge) -> Update:
         """Listeners and scopes: of the directory they know at most which pairs are split."""
+        return {**self.listeners(edge), SCOPE: _scopes(every_scope(self.tables))}
+
+    def listeners(self, edge: Edge) -> Update:
         made = listeners(edge, len(self.tables))
-        return {
-            LISTENER: {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made},
-            SCOPE: _scopes(every_scope(self.tables)),
-        }
+        return {LISTENER: {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made}}
 
     def every_table(self) -> Update:
         """All route tables, the empty ones too: they answer unknown hosts."""

@@ -50,6 +50,9 @@ TICKETS = "#session-tickets"
 NOBODY = "#nobody"
 """The secret asked for by a client without SNI where such clients are refused; there is none by that name."""
 
+NO_NAME = "nobody.invalid"
+"""Stands for the service's names where its certificate has none: without any, a filter chain matches all."""
+
 CONTROL_PLANE = "pointsman:xds"
 """The control plane's cluster in Envoy's bootstrap."""
 
@@ -91,7 +94,7 @@ def filter_chains(tls: Tls, filters: Callable[[str], list[Filter]]) -> list[Filt
     alone = not tls.on_demand and tls.unknown == "default"
     service = FilterChain(
         name=SERVICE,
-        filter_chain_match=None if alone else FilterChainMatch(server_names=list(tls.server_names)),
+        filter_chain_match=None if alone else FilterChainMatch(server_names=list(tls.server_names) or [NO_NAME]),
         filters=filters(SERVICE),
         transport_socket=_socket(_service(tls, ["h2", "http/1.1"])),
         transport_socket_connect_timeout=tls.handshake_timeout,

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import structlog
 
-from xds.certificates import read_authorities, read_pair
+from xds.certificates.pem import read_authorities, read_pair
 from xds.errors import CertificateError
 from xds.server.files import Files
 

@@ -16,7 +16,7 @@ import structlog
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from xds.certificates import read_authorities, read_pem
+from xds.certificates.pem import read_authorities, read_pem
 from xds.errors import CertificateError
 from xds.server.files import Files
 from xds.server.identity import UNREADABLE, Identity

@@ -20,6 +20,7 @@ from xds.server.access import Grant
 from xds.server.grants import GrantedSecrets
 from xds.server.identity import Identity
 from xds.server.limits import Limits, TokenBucket, exceeded
+from xds.server.on_demand import Handed, OnDemand
 from xds.server.turns import Turns
 
 log = structlog.get_logger()
@@ -83,6 +84,8 @@ class Rim:
     """For large requests: a fleet comes back at once."""
     responses: Turns = field(default_factory=Turns)
     """For making responses: a publish wakes every stream at once. Beside the others, so that neither waits for them."""
+    on_demand: OnDemand | None = None
+    """For streams of secrets alone."""
 
 
 class OpenStream:
@@ -91,16 +94,27 @@ class OpenStream:
     def __init__(self, peer: Peer, variant: str, only: ResourceType | None, rim: Rim) -> None:
         limits = rim.limits
         self.protocol = Stream(self._view, only, response_bytes=limits.response_bytes, max_names=limits.names)
+        self.only = only
         self.peer = peer
         self.variant = variant
         self._grant: Grant | None = None
         self._writing: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._rim = rim
+        self._handed: Handed | None = None
+        if rim.on_demand is not None and only is SECRET:
+            self._handed = rim.on_demand.opened(rim.view(SECRET), self.changed)
         self._wake = asyncio.Event()
         self._release_at: float | None = None
         self._since = rim.clock()
         self._bucket = TokenBucket(rim.limits.requests_per_second, rim.limits.request_burst, self._since)
+
+    def log(self, event: str, **fields: object) -> None:
+        """That it begins or ends; of those for a single name on demand there are very many."""
+        if self._handed is None:
+            log.info(event, **fields)
+        else:
+            log.debug(event, **fields)
 
     def changed(self, names: Changed) -> None:
         """The cache's watcher."""
@@ -145,6 +159,8 @@ class OpenStream:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._handed is not None:
+                self._handed.close()
 
     async def _read(self, requests: AsyncIterator[bytes], parse: Parse) -> None:
         limits, clock = self._rim.limits, self._rim.clock
@@ -161,14 +177,33 @@ class OpenStream:
         request = await self._parsed(first, parse)
         if request.node is not None:
             self._grant = self._rim.admit(self, request.node)
+        await self._hand(request)
         await self._take(request, len(first))
         del coming, first, request  # as long as the stream lives
         async for raw in requests:
-            if not await self._take(await self._parsed(raw, parse), len(raw)) and not self._bucket.take(clock()):
+            request = await self._parsed(raw, parse)
+            await self._hand(request)
+            if not await self._take(request, len(raw)) and not self._bucket.take(clock()):
                 raise exceeded("requests_per_second", "too many requests that answer nothing")
 
+    async def _hand(self, request: Request) -> None:
+        """What it asks for on demand is there when it is answered."""
+        if self._handed is None or self._grant is None:
+            return
+        held = self._handed.names
+        if isinstance(request, DeltaRequest):
+            asked, left = request.subscribe, request.unsubscribe
+        else:
+            asked = request.names
+            left = tuple(name for name in held if name not in asked)
+        self._handed.drop(left)
+        fresh = [name for name in asked if name not in held and self._grant.may_have_secret(name)]
+        if fresh:
+            node = self.protocol.node or request.node
+            await self._handed.want(f"{self.peer.key} {node.id if node else ''}", fresh)
+
     def _view(self, kind: ResourceType) -> Mapping[str, Resource]:
-        resources = self._rim.view(kind)
+        resources = self._rim.view(kind) if self._handed is None else self._handed
         if kind is not SECRET or self._grant is None:
             return resources
         return GrantedSecrets(resources, self._grant.may_have_secret, self._secret_refused)

@@ -31,6 +31,7 @@ from xds.server.descriptors import Method, reflect
 from xds.server.handshakes import Handshakes
 from xds.server.identity import Identity, identify
 from xds.server.limits import Limits, exceeded
+from xds.server.on_demand import OnDemand
 from xds.server.refusals import Kind, Refusals
 from xds.server.streams import Context, NodeState, OpenStream, Parse, Peer, Rim
 
@@ -77,6 +78,7 @@ class XdsServer:
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
         on_gone: Callable[[Stream], None] = lambda stream: None,
+        on_demand: OnDemand | None = None,
     ) -> None:
         self._cache = cache
         self._limits = limits or Limits()
@@ -89,7 +91,9 @@ class XdsServer:
         self._health = health.aio.HealthServicer()
         self._on_settled = on_settled
         self._on_gone = on_gone
-        self._rim = Rim(self._limits, time.monotonic, cache.view, self._admit, self._settled, on_returned)
+        self._rim = Rim(
+            self._limits, time.monotonic, cache.view, self._admit, self._settled, on_returned, on_demand=on_demand
+        )
 
     def open_gate(self) -> None:
         """The directory is complete; streams are answered from now on."""
@@ -181,15 +185,15 @@ class XdsServer:
     @contextmanager
     def _opened(self, stream: OpenStream) -> Iterator[None]:
         self._open[stream] = None
-        self._cache.watch(stream.changed)
+        self._cache.watch(stream.changed, stream.only)
         try:
             yield
         finally:
-            self._cache.unwatch(stream.changed)
+            self._cache.unwatch(stream.changed, stream.only)
             del self._open[stream]
             self._on_gone(stream.protocol)
             node = stream.protocol.node
-            log.info("xds.stream_ended", node=node.id if node else "", peer=stream.peer.address)
+            stream.log("xds.stream_ended", node=node.id if node else "", peer=stream.peer.address)
 
     async def _refuse_revoked(self, context: Context) -> None:
         """Before every call, of whatever service."""
@@ -214,7 +218,7 @@ class XdsServer:
         decided = self._access.decide(stream.peer.identity, node.id, node.cluster)
         if isinstance(decided, Refusal):
             raise AccessError(decided.reason)
-        log.info("xds.stream", node=node.id, cluster=node.cluster, envoy=node.user_agent, peer=stream.peer.address)
+        stream.log("xds.stream", node=node.id, cluster=node.cluster, envoy=node.user_agent, peer=stream.peer.address)
         return decided
 
     def _settled(self, stream: OpenStream, settled: Settled) -> None:

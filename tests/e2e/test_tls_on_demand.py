@@ -1,0 +1,205 @@
+"""Customers' own certificates, by SNI, at a real Envoy: who is shown which, changes, refusals, caps, idleness."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from edge_harness import Edge, running, until
+from tls_harness import refused, shown
+
+from demo.issuer import Issuer, write_certbot, write_flat, write_mounted
+from demo.system import envoy_binary
+
+CAP = 20
+IDLE = 4.0
+
+
+def _old() -> bool:
+    said = subprocess.run([envoy_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    return "/1.36" in said
+
+
+pytestmark = pytest.mark.skipif(_old(), reason="certificates on demand need Envoy 1.37 or newer")
+
+CA = Issuer()
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    on_demand = {"enabled": True, "names": CAP, "idle": IDLE, "handshake_timeout": 3.0}
+    settings = {"edge": {"tables": 16}, "edge.tls": {"unknown_sni": "refuse"}, "edge.tls.on_demand": on_demand}
+    with running(tmp_path_factory.mktemp("on-demand"), settings) as edge:
+        edge.load(*({"op": "put", "domain": f"c{number}.test", "pod": "pod1"} for number in range(60)))
+        edge.load({"op": "put", "domain": "*.wild.test", "pod": "pod2"})
+        yield edge
+
+
+def folder(edge: Edge) -> Path:
+    return edge.system.folder / "certs" / "certificates"
+
+
+def port(edge: Edge) -> int:
+    return edge.system.ports.edge_https
+
+
+def metric(edge: Edge, name: str) -> float:
+    text = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text
+    return float(next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)))
+
+
+def shows(edge: Edge, host: str, serial: int) -> bool:
+    try:
+        return shown(port(edge), host).serial_number == serial
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+def test_a_customers_name_is_shown_its_own_certificate_and_is_routed(edge: Edge) -> None:
+    made = CA.issue("c0.test")
+    write_flat(folder(edge), "c0.test", made)
+    until(lambda: shows(edge, "c0.test", made.certificate.serial_number), "its certificate")
+    with httpx.Client(verify=False, http2=True, trust_env=False) as client:
+        url = f"https://127.0.0.1:{port(edge)}/"
+        answer = client.get(url, headers={"host": "c0.test"}, extensions={"sni_hostname": "c0.test"})
+    assert (answer.status_code, answer.headers["x-pod"], answer.http_version) == (200, "pod1", "HTTP/2")
+
+
+def test_the_services_names_are_shown_its_own_certificate(edge: Edge) -> None:
+    names = shown(port(edge), "any.example.com").subject.rfc4514_string()
+    assert names == shown(port(edge), "localhost").subject.rfc4514_string()
+
+
+@pytest.mark.parametrize("write", [write_flat, write_certbot, write_mounted])
+def test_a_certificate_comes_is_renewed_and_goes_in_each_layout(edge: Edge, write: object) -> None:
+    host = f"c{10 + [write_flat, write_certbot, write_mounted].index(write)}.test"
+    first, second = CA.issue(host), CA.issue(host)
+    write(folder(edge), host, first)  # type: ignore[operator]
+    until(lambda: shows(edge, host, first.certificate.serial_number), "the first")
+    began = time.monotonic()
+    if write is write_flat:
+        write_flat(folder(edge), host, second)
+    else:
+        write(folder(edge), host, second, 2)  # type: ignore[operator]
+    until(lambda: shows(edge, host, second.certificate.serial_number), "the second")
+    assert time.monotonic() - began < 5
+    for path in (
+        folder(edge) / f"{host}.crt",
+        folder(edge) / "live" / host / "fullchain.pem",
+        folder(edge) / host / "tls.crt",
+    ):
+        path.unlink(missing_ok=True)
+    until(lambda: refused(port(edge), host), "gone")
+
+
+def test_a_wildcard_certificate_serves_each_of_its_names_that_the_directory_knows(edge: Edge) -> None:
+    made = CA.issue("*.wild.test")
+    write_flat(folder(edge), "anything", made)
+    for host in ("a.wild.test", "b.wild.test", "UPPER.wild.test"):
+        until(lambda host=host: shows(edge, host, made.certificate.serial_number), host)  # type: ignore[misc]
+    assert refused(port(edge), "a.b.wild.test")
+
+
+def test_a_name_outside_the_directory_is_refused_at_once_even_with_a_certificate(edge: Edge) -> None:
+    write_flat(folder(edge), "stranger.test", CA.issue("stranger.test"))
+    time.sleep(1)
+    began = time.monotonic()
+    assert refused(port(edge), "stranger.test")
+    assert refused(port(edge), "nobody.test")
+    assert refused(port(edge), "#session-tickets")
+    assert time.monotonic() - began < 2.5, "each of them was left waiting"
+
+
+def test_a_client_without_sni_is_refused(edge: Edge) -> None:
+    assert refused(port(edge), None)
+
+
+def test_a_name_that_leaves_the_directory_is_shown_no_certificate_any_more(edge: Edge) -> None:
+    made = CA.issue("c20.test")
+    write_flat(folder(edge), "c20.test", made)
+    until(lambda: shows(edge, "c20.test", made.certificate.serial_number), "its certificate")
+    edge.delete("c20.test")
+    until(lambda: refused(port(edge), "c20.test"), "refused")
+
+
+def test_what_replaces_a_certificate_in_use_and_is_bad_is_set_aside(edge: Edge) -> None:
+    made, other = CA.issue("c21.test"), CA.issue("c21.test")
+    write_flat(folder(edge), "c21.test", made)
+    until(lambda: shows(edge, "c21.test", made.certificate.serial_number), "its certificate")
+    (folder(edge) / "c21.test.key").write_bytes(other.private)
+
+    def aside() -> dict[str, object]:
+        url = f"{edge.system.api_url}/api/v1/certificates/set-aside"
+        records = httpx.get(url, trust_env=False).json()["records"]
+        return next((record for record in records if record["certificate"] == "c21.test"), {})
+
+    until(lambda: aside().get("kind") == "key", "set aside")
+    assert "does not belong" in str(aside()["reason"])
+    assert shows(edge, "c21.test", made.certificate.serial_number)
+    write_flat(folder(edge), "c21.test", other)
+    until(lambda: shows(edge, "c21.test", other.certificate.serial_number), "the next one")
+    assert aside() == {}
+
+
+def test_envoy_holds_no_more_names_than_the_cap_and_all_are_served(edge: Edge) -> None:
+    hosts = [f"c{number}.test" for number in range(22, 58)]
+    made = {host: CA.issue(host) for host in hosts}
+    for host in hosts:
+        write_flat(folder(edge), host, made[host])
+    for host in hosts:
+        until(lambda host=host: shows(edge, host, made[host].certificate.serial_number), host)  # type: ignore[misc]
+    until(lambda: held(edge) <= CAP, "no more than the cap")
+    assert shows(edge, hosts[0], made[hosts[0]].certificate.serial_number), "a withdrawn name comes again"
+
+
+def held(edge: Edge) -> int:
+    (count,) = edge.stats(r"on_demand_secret\.cert_active").values()
+    return count
+
+
+def test_what_is_idle_is_withdrawn(edge: Edge) -> None:
+    assert shown(port(edge), "c22.test")
+    until(lambda: held(edge) == 0, "none is held", patience=60)
+    assert metric(edge, "pointsman_on_demand_held") == 0
+    assert shown(port(edge), "c22.test")
+
+
+def test_with_the_control_plane_away_warm_names_go_on_and_cold_ones_fail_in_time(edge: Edge) -> None:
+    warm = shown(port(edge), "c23.test").serial_number
+    edge.system.kill("pointsman")
+    try:
+        for _ in range(5):
+            assert shown(port(edge), "c23.test").serial_number == warm
+        began = time.monotonic()
+        assert refused(port(edge), "c24.test")
+        assert time.monotonic() - began < 8
+    finally:
+        edge.system.start_control_plane()
+        edge.system.wait_control_plane()
+    until(lambda: not refused(port(edge), "c24.test"), "served again")
+
+
+def test_no_key_is_in_a_log_or_in_the_api(edge: Edge) -> None:
+    key = (folder(edge) / "c23.test.key").read_text().splitlines()[1]
+    url = f"{edge.system.api_url}/api/v1/certificates"
+    said = [
+        httpx.get(f"{url}{path}", trust_env=False).text for path in ("", "/set-aside", "/c23.test", "/hosts/c23.test")
+    ]
+    said += [(edge.system.folder / f"{part}.log").read_text() for part in ("pointsman", "envoy")]
+    assert "c23.test" in said[2]
+    for text in said:
+        assert key not in text
+
+
+def test_a_key_that_others_may_read_is_said(edge: Edge) -> None:
+    write_flat(folder(edge), "c58.test", CA.issue("c58.test"))
+    os.chmod(folder(edge) / "c58.test.key", 0o644)
+    url = f"{edge.system.api_url}/api/v1/certificates/c58.test"
+    until(lambda: httpx.get(url, trust_env=False).json().get("key_readable_by_others") is True, "it is said")
+    assert metric(edge, "pointsman_certificates_readable") >= 1

@@ -1,0 +1,69 @@
+"""How many names an Envoy holds, for how long, and which one it gives up."""
+
+from __future__ import annotations
+
+from xds.certificates.leases import LONGEST, Leases
+
+IDLE = 10.0
+
+
+def test_a_name_that_is_not_asked_for_again_is_over() -> None:
+    leases = Leases(5, IDLE)
+    assert leases.asked("e", "a", "a", 0.0) == []
+    assert list(leases.due(IDLE - 1)) == []
+    assert list(leases.due(IDLE)) == [("e", "a")]
+    assert len(leases) == 0
+    assert list(leases.due(1000.0)) == []
+
+
+def test_a_name_asked_for_again_soon_lasts_longer_each_time_up_to_a_bound() -> None:
+    leases, now, lasted = Leases(5, IDLE), 0.0, []
+    for _ in range(8):
+        leases.asked("e", "a", "a", now)
+        began = now
+        while not list(leases.due(now)):
+            now += IDLE
+        lasted.append((now - began) / IDLE)
+    assert lasted == [1, 2, 4, 8, 16, 32, 32, 32]
+    assert max(lasted) == LONGEST
+    leases.asked("e", "a", "a", now + 2 * IDLE)
+    assert list(leases.due(now + 3 * IDLE)) == [("e", "a")], "it came back late: it is no busy one any more"
+
+
+def test_over_the_cap_the_certificate_with_the_most_names_gives_one_up() -> None:
+    leases = Leases(4, IDLE)
+    for name in ("own", "w1", "w2", "w3"):
+        assert leases.asked("e", name, "own" if name == "own" else "wild", 0.0) == []
+    assert leases.asked("e", "w4", "wild", 1.0) == ["w1"]
+    assert leases.asked("e", "other", "other", 2.0) == ["w2"]
+    assert len(leases) == 4
+
+
+def test_each_envoy_has_a_cap_of_its_own() -> None:
+    leases = Leases(1, IDLE)
+    assert leases.asked("e", "a", "a", 0.0) == []
+    assert leases.asked("f", "b", "b", 0.0) == []
+    assert leases.asked("e", "c", "c", 0.0) == ["a"]
+
+
+def test_one_certificate_may_have_a_bound_of_its_own() -> None:
+    leases = Leases(100, IDLE)
+    given = [leases.asked("e", f"s{number}", "", 0.0, most=3) for number in range(5)]
+    assert given == [[], [], [], ["s0"], ["s1"]]
+
+
+def test_what_is_dropped_is_neither_due_nor_counted() -> None:
+    leases = Leases(2, IDLE)
+    leases.asked("e", "a", "a", 0.0)
+    leases.dropped("e", "a")
+    leases.dropped("e", "never")
+    assert (len(leases), list(leases.due(100.0))) == (0, [])
+
+
+def test_the_busiest_are_those_asked_for_again_and_again() -> None:
+    leases = Leases(10, IDLE)
+    for now in (0.0, 11.0, 32.0):
+        list(leases.due(now))
+        leases.asked("e", "busy", "busy", now)
+    leases.asked("e", "quiet", "quiet", 32.0)
+    assert leases.busiest(5) == ["busy"]

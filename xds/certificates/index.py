@@ -1,0 +1,132 @@
+"""Which certificates there are and whose names they cover, a few hundred bytes each; which can't be used, and why.
+
+Pure state: what was read goes in. Chains and keys aren't held here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from xds.certificates.checks import Facts
+from xds.certificates.layouts import Place
+
+SHOWN = 1_000
+"""Of what is set aside, in the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A certificate that can be used. ``stamp`` differs when a file of it does. ``readable``: others than its owner
+    may read the key's file. ``checked``: the key and the whole chain were, too."""
+
+    place: Place
+    facts: Facts
+    stamp: int = 0
+    readable: bool = False
+    checked: bool = False
+    staple: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Why a certificate isn't used as it is now; ``kind`` is one word."""
+
+    kind: str
+    reason: str
+    stamp: int = 0
+
+
+class Index:
+    """``complete`` since every certificate of the folder was looked at once."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._entries: dict[str, Entry] = {}
+        self._hosts: dict[str, tuple[str, ...]] = {}
+        self._aside: dict[str, Aside] = {}
+        self._by_expiry: list[tuple[float, str]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def get(self, name: str) -> Entry | None:
+        return self._entries.get(name)
+
+    @property
+    def aside(self) -> Mapping[str, Aside]:
+        return self._aside
+
+    def put(self, entry: Entry) -> None:
+        """It is used from now on, and no more set aside."""
+        name = entry.place.name
+        before = self._entries.get(name)
+        self._aside.pop(name, None)
+        self._entries[name] = entry
+        if before is None or before.facts.names != entry.facts.names:
+            if before is not None:
+                self._forget_hosts(name, before)
+            for host in entry.facts.names:
+                self._hosts[host] = (*self._hosts.get(host, ()), name)
+        if before is None or before.facts.not_after != entry.facts.not_after:
+            self._by_expiry = None
+
+    def put_aside(self, name: str, aside: Aside, *, keep: bool) -> None:
+        """``keep``: the one from before is in use and stays so."""
+        if not keep:
+            self._remove_entry(name)
+        self._aside[name] = aside
+
+    def remove(self, name: str) -> None:
+        self._aside.pop(name, None)
+        self._remove_entry(name)
+
+    def covering(self, host: str) -> Entry | None:
+        """The certificate for a host: one with the very name before one with a wildcard, then that which lasts
+        longest."""
+        names = self._hosts.get(host) or self._hosts.get("*." + host.partition(".")[2]) or ()
+        return max((self._entries[name] for name in names), key=lambda entry: entry.facts.not_after, default=None)
+
+    def soonest(self, count: int) -> list[Entry]:
+        """Those that expire first."""
+        return [self._entries[name] for _, name in self._expiries()[:count]]
+
+    def expiring(self, before: Iterable[float]) -> list[int]:
+        """How many expire before each of these times."""
+        expiries = self._expiries()
+        return [bisect_left(expiries, (time, "")) for time in before]
+
+    def readable(self) -> list[str]:
+        """Whose key others may read."""
+        return [name for name, entry in self._entries.items() if entry.readable]
+
+    def reasons(self) -> Mapping[str, int]:
+        """How many are set aside, by kind."""
+        return Counter(aside.kind for aside in self._aside.values())
+
+    def _expiries(self) -> list[tuple[float, str]]:
+        if self._by_expiry is None:
+            self._by_expiry = sorted((entry.facts.not_after, name) for name, entry in self._entries.items())
+        return self._by_expiry
+
+    def _remove_entry(self, name: str) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            self._forget_hosts(name, entry)
+            self._by_expiry = None
+
+    def _forget_hosts(self, name: str, entry: Entry) -> None:
+        for host in entry.facts.names:
+            others = tuple(other for other in self._hosts.get(host, ()) if other != name)
+            if others:
+                self._hosts[host] = others
+            else:
+                self._hosts.pop(host, None)

@@ -1,0 +1,176 @@
+"""The edge's TLS put together: the folder's certificates, who is shown which, and the keys of session tickets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets as random
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from xds.certificates.customers import Customers
+from xds.certificates.folder import Folder
+from xds.certificates.index import Index
+from xds.certificates.leases import Leases
+from xds.certificates.pem import read_pem
+from xds.certificates.reading import Clock
+from xds.certificates.tickets import SECRET_BYTES, ticket_keys, until_next
+from xds.errors import CertificateError
+from xds.resources.secrets import CertificatePair, secret, ticket_secret
+from xds.resources.tls import TICKETS, Tls
+from xds.resources.types import SECRET, Update, resource
+from xds.server.files import Files
+from xds.server.on_demand import OnDemand
+
+log = structlog.get_logger()
+
+_LOOK = 60.0
+"""Seconds between two looks at the tickets' secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The settings `edge.certificates`, `edge.certificate` and `edge.tls.*`. Times are seconds."""
+
+    folder: Path
+    certificate: str = "edge"
+    unknown: Literal["default", "refuse"] = "default"
+    on_demand: bool = False
+    names: int = 2_000
+    idle: float = 3_600.0
+    prefetch: tuple[str, ...] = ()
+    handshake_timeout: float = 5.0
+    ticket_secret: Path | None = None
+    ticket_rotation: int = 28_800
+
+
+class EdgeTls:
+    """``publish`` takes the secrets that all Envoys ask for; ``changed`` is told when the listener's part is another;
+    ``known`` says whether the directory knows a host. ``clock``: seconds since 1970."""
+
+    def __init__(
+        self,
+        options: Options,
+        publish: Callable[[Update], object],
+        changed: Callable[[Tls], None],
+        known: Callable[[str], bool],
+        *,
+        clock: Clock = time.time,
+    ) -> None:
+        self.folder = Folder(options.folder, self._certificates_changed, self._used, clock=clock)
+        stranger = options.certificate if options.unknown == "default" else ""
+        self.customers = Customers(self.folder, known, stranger)
+        self.on_demand: OnDemand | None = None
+        if options.on_demand:
+            self.on_demand = OnDemand(self.customers, Leases(options.names, options.idle), time.monotonic)
+        self._options = options
+        self._publish = publish
+        self._changed = changed
+        self._clock = clock
+        self._names: tuple[str, ...] = ()
+        self._ticket_file = Files(*([options.ticket_secret] if options.ticket_secret else []))
+        self._ticket_secret = random.token_bytes(SECRET_BYTES)
+
+    @property
+    def index(self) -> Index:
+        return self.folder.index
+
+    @property
+    def certificate(self) -> str:
+        """The name of the service's own."""
+        return self._options.certificate
+
+    @property
+    def tls(self) -> Tls:
+        """The listener's part."""
+        options = self._options
+        made = Tls(options.certificate, self._names, options.unknown, tickets=True)
+        made = replace(made, session=timedelta(seconds=options.ticket_rotation))
+        if options.on_demand:
+            timeout = timedelta(seconds=options.handshake_timeout)
+            made = replace(made, on_demand=True, prefetch=options.prefetch, handshake_timeout=timeout)
+        return made
+
+    def start(self) -> None:
+        """Reads and publishes what every Envoy needs. Raises CertificateError when that can't be used."""
+        pair, entry = self.folder.first(self._options.certificate)
+        self._names = entry.facts.names
+        self._show(pair)
+        if self._options.ticket_secret is not None:
+            self._ticket_file.changed()
+            self._ticket_secret = _ticket_secret(self._options.ticket_secret)
+        self._publish_tickets()
+
+    async def run(self) -> None:
+        """For ever."""
+        _advise(self._options.ticket_secret)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.folder.run(), name="certificates")
+            tasks.create_task(self._rotate_tickets(), name="tickets")
+            if self.on_demand is not None:
+                tasks.create_task(self.on_demand.sweep(), name="certificates on demand")
+
+    async def _certificates_changed(self, names: Collection[str]) -> None:
+        if self._options.certificate in names:
+            await self._service_changed()
+        if self.on_demand is not None:
+            await self.on_demand.renew(names)
+
+    async def _service_changed(self) -> None:
+        pair = await self.folder.load(self._options.certificate)
+        entry = self.index.get(self._options.certificate)
+        if pair is None or entry is None:
+            log.error("certificate", certificate=self._options.certificate, reason="it is gone", kept="the pair before")
+            return
+        self._show(pair)
+        if entry.facts.names != self._names:
+            self._names = entry.facts.names
+            self._changed(self.tls)
+
+    def _used(self, name: str) -> bool:
+        return name == self._options.certificate or (self.on_demand is not None and self.on_demand.uses(name))
+
+    def _show(self, pair: CertificatePair) -> None:
+        self._publish({SECRET: {pair.name: resource(SECRET, pair.name, bytes(secret(pair)))}})
+
+    async def _rotate_tickets(self) -> None:
+        while True:
+            await asyncio.sleep(min(_LOOK, until_next(self._clock(), self._options.ticket_rotation) + 0.01))
+            if self._options.ticket_secret is not None and self._ticket_file.changed():
+                try:
+                    self._ticket_secret = _ticket_secret(self._options.ticket_secret)
+                except CertificateError as error:
+                    log.error("tickets", reason=str(error), kept="the secret before")
+            self._publish_tickets()
+
+    def _publish_tickets(self) -> None:
+        keys = ticket_keys(self._ticket_secret, self._clock(), self._options.ticket_rotation)
+        self._publish({SECRET: {TICKETS: resource(SECRET, TICKETS, bytes(ticket_secret(TICKETS, keys)))}})
+
+
+def _ticket_secret(path: Path) -> bytes:
+    content = read_pem(path)
+    if len(content) < SECRET_BYTES:
+        raise CertificateError(
+            f"secret of session tickets {path}: {len(content)} bytes; at least {SECRET_BYTES} random ones are needed "
+            "(settings edge.tls.tickets.secret)"
+        )
+    return content
+
+
+def _advise(secret: Path | None) -> None:
+    if secret is None:
+        log.warning(
+            "tickets",
+            reason="their secret is this process's own: no session is resumed after its restart, or at the Envoys of "
+            "another control plane",
+            advice="set edge.tls.tickets.secret to a file of 32 random bytes, the same for all control planes",
+        )
+    elif os.stat(secret).st_mode & 0o077:
+        log.warning("tickets", reason=f"{secret} may be read by others than its owner", advice="chmod 600")

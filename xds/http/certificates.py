@@ -1,0 +1,129 @@
+"""The edge's certificates in the API and the metrics: a bounded part of them, however many there are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.exceptions import HTTPException
+
+from xds.certificates.checks import shown
+from xds.certificates.index import SHOWN, Entry
+from xds.edge_tls import EdgeTls
+from xds.gds.model import normalise_host
+
+SOONEST = 20
+"""Certificates with a metric of their own: those that expire first."""
+WITHIN = (0, 1, 3, 7, 14, 30, 60, 90)
+"""Days within which certificates are counted that expire."""
+_DAY = 86_400.0
+_NAMES = 100
+
+
+def certificates_api(tls: EdgeTls) -> APIRouter:
+    api = APIRouter(prefix="/api/v1/certificates")
+
+    @api.get("")
+    async def certificates(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
+        """How many there are, those that expire first, those whose keys others may read, and what Envoys hold on
+        demand. ``complete``: all of the folder was read."""
+        index, on_demand = tls.index, tls.on_demand
+        readable = index.readable()
+        return {
+            "total": len(index),
+            "complete": index.complete,
+            "set_aside_total": len(index.aside),
+            "readable_total": len(readable),
+            "readable": readable[:limit],
+            "on_demand": on_demand and {"held": on_demand.held, "busiest": on_demand.busiest(limit)},
+            "certificates": [_shown(tls, entry) for entry in index.soonest(limit)],
+        }
+
+    @api.get("/set-aside")
+    async def set_aside(limit: Annotated[int, Query(ge=1, le=SHOWN)] = 100) -> dict[str, Any]:
+        """Certificates that can't be used as they are now, and why. ``in_use``: an older one is used instead."""
+        aside = tls.index.aside
+        records = [
+            {"certificate": name, "kind": each.kind, "reason": each.reason, "in_use": name in tls.index}
+            for name, each in list(aside.items())[:limit]
+        ]
+        return {"total": len(aside), "records": records}
+
+    @api.get("/hosts/{host}", responses={404: {}})
+    async def of_host(host: str) -> dict[str, Any]:
+        """The certificate that covers a host."""
+        name = normalise_host(host)
+        entry = tls.index.covering(name)
+        if entry is None:
+            raise HTTPException(404, f"no certificate is for {name}")
+        return {"host": name, **_shown(tls, entry)}
+
+    @api.get("/{name}", responses={404: {}})
+    async def certificate(name: str) -> dict[str, Any]:
+        """One by its name in the folder."""
+        entry, aside = tls.index.get(name), tls.index.aside.get(name)
+        if entry is None and aside is None:
+            raise HTTPException(404, f"the folder holds no certificate {name}")
+        said = {"set_aside": aside.reason if aside else ""}
+        return {**_shown(tls, entry), **said} if entry else {"name": name, **said}
+
+    return api
+
+
+def certificate_metrics(tls: EdgeTls) -> Iterator[Metric]:
+    index, now = tls.index, time.time()
+    yield GaugeMetricFamily("pointsman_certificates", "Certificates that can be used.", value=len(index))
+    aside = GaugeMetricFamily("pointsman_certificates_set_aside", "Certificates set aside, by kind.", labels=["kind"])
+    for kind, count in sorted(index.reasons().items()):
+        aside.add_metric([kind], count)
+    yield aside
+    readable = len(index.readable())
+    yield GaugeMetricFamily("pointsman_certificates_readable", "Keys that others may read.", value=readable)
+    within = GaugeMetricFamily(
+        "pointsman_certificates_expiring", "Certificates that expire within so many days.", labels=["days"]
+    )
+    for days, count in zip(WITHIN, index.expiring(now + days * _DAY for days in WITHIN), strict=True):
+        within.add_metric([str(days)], count)
+    yield within
+    soonest = GaugeMetricFamily(
+        "pointsman_certificate_expiry_days", "Days that the certificates have which expire first.", labels=["name"]
+    )
+    first = {entry.place.name: entry for entry in index.soonest(SOONEST)}
+    service = index.get(tls.certificate)
+    if service is not None:
+        first[tls.certificate] = service
+    for entry in first.values():
+        soonest.add_metric([entry.place.name], (entry.facts.not_after - now) / _DAY)
+    yield soonest
+    if tls.on_demand is not None:
+        on_demand = tls.on_demand
+        yield GaugeMetricFamily("pointsman_on_demand_held", "Names held by Envoys on demand.", value=on_demand.held)
+        yield CounterMetricFamily("pointsman_on_demand_asked", "Names asked for on demand.", value=on_demand.asked)
+        yield CounterMetricFamily(
+            "pointsman_on_demand_withdrawn", "Names withdrawn from Envoys.", value=on_demand.withdrawn
+        )
+        refused = CounterMetricFamily(
+            "pointsman_on_demand_refused", "Names asked for that have no certificate, by reason.", labels=["reason"]
+        )
+        for reason, count in tls.customers.refused.items():
+            refused.add_metric([reason], count)
+        yield refused
+
+
+def _shown(tls: EdgeTls, entry: Entry) -> dict[str, Any]:
+    facts = entry.facts
+    return {
+        "name": entry.place.name,
+        "hosts": facts.names[:_NAMES],
+        "key": facts.key,
+        "not_before": shown(facts.not_before),
+        "not_after": shown(facts.not_after),
+        "days": round((facts.not_after - time.time()) / _DAY, 2),
+        "checked": entry.checked,
+        "key_readable_by_others": entry.readable,
+        "staple": entry.staple,
+        "held": tls.on_demand is not None and tls.on_demand.uses(entry.place.name),
+    }
