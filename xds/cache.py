@@ -22,7 +22,8 @@ class Cache:
         self._resources: dict[ResourceType, dict[str, Resource]] = {kind: {} for kind in TYPES}
         self._views = {kind: MappingProxyType(held) for kind, held in self._resources.items()}
         self._owners: dict[ResourceType, dict[bytes, str]] = {kind: {} for kind in TYPES if kind.unique}
-        self._watchers: dict[ResourceType | None, dict[Watcher, None]] = {None: {}}
+        self._watchers: dict[Watcher, None] = {}
+        self._watchers_of: dict[ResourceType, dict[Watcher, None]] = {kind: {} for kind in TYPES}
 
     def view(self, kind: ResourceType) -> Mapping[str, Resource]:
         """The resources of a type by name: live, read-only."""
@@ -49,9 +50,8 @@ class Cache:
             if names:
                 changed[kind] = names
         if changed:
-            for told in (None, *changed):
-                for watcher in list(self._watchers.get(told, ())):
-                    watcher(changed)
+            for watcher in [*self._watchers, *(one for kind in changed for one in self._watchers_of[kind])]:
+                watcher(changed)
         return changed
 
     def _checked(self, kind: ResourceType, resources: Mapping[str, Resource | None]) -> dict[bytes, str]:
@@ -74,11 +74,14 @@ class Cache:
     def watch(self, watcher: Watcher, only: ResourceType | None = None) -> None:
         """``watcher`` is called with the changed names after each publish, until `unwatch`; with ``only``, after those
         that change something of that type."""
-        self._watchers.setdefault(only, {})[watcher] = None
+        self._watching(only)[watcher] = None
 
     def unwatch(self, watcher: Watcher, only: ResourceType | None = None) -> None:
         """As it was watched."""
-        del self._watchers[only][watcher]
+        del self._watching(only)[watcher]
+
+    def _watching(self, only: ResourceType | None) -> dict[Watcher, None]:
+        return self._watchers if only is None else self._watchers_of[only]
 
 
 def _differs(old: Resource | None, new: Resource | None) -> bool:

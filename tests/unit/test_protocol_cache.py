@@ -38,6 +38,15 @@ def test_who_stopped_watching_is_told_nothing(cache: Cache, told: list[Changed])
     assert told == []
 
 
+def test_who_watches_one_type_is_told_of_publishes_that_change_it(cache: Cache) -> None:
+    heard: list[Changed] = []
+    cache.watch(heard.append, ROUTE)
+    publish(cache, CLUSTER, a="2")
+    assert heard == []
+    publish(cache, ROUTE, r="1")
+    assert heard == [{ROUTE: ["r"]}]
+
+
 def test_a_resource_under_another_name_or_of_another_type_is_refused(cache: Cache, told: list[Changed]) -> None:
     for wrong in (made(CLUSTER, "b", "2"), made(ROUTE, "a", "2")):
         with pytest.raises(PublishError, match="cluster 'a'"):

@@ -19,7 +19,7 @@ from xds.resources.types import SECRET, Resource
 
 log = structlog.get_logger()
 
-SWEEP = 1.0
+SWEEP = 2.0
 """Seconds between two looks for leases that are over and names that left the directory."""
 STRANGERS = 64
 """Names outside the directory for which one Envoy holds the default certificate at a time."""
@@ -151,7 +151,8 @@ class OnDemand:
             names = list(self._holders)
             for start in range(0, len(names), _SLICE):
                 for name in names[start : start + _SLICE]:
-                    if not self._source.allowed(name) and not self._source.stranger:
+                    holders = self._holders.get(name)
+                    if holders and next(iter(holders)).names[name].certificate != self._source.certificate(name):
                         await self._replace(name)
                 await asyncio.sleep(0)
 

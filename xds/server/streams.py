@@ -109,12 +109,14 @@ class OpenStream:
         self._since = rim.clock()
         self._bucket = TokenBucket(rim.limits.requests_per_second, rim.limits.request_burst, self._since)
 
+    @property
+    def on_demand(self) -> bool:
+        """It is for names on demand: there are very many such streams, and each is of little interest."""
+        return self._handed is not None
+
     def log(self, event: str, **fields: object) -> None:
-        """That it begins or ends; of those for a single name on demand there are very many."""
-        if self._handed is None:
-            log.info(event, **fields)
-        else:
-            log.debug(event, **fields)
+        """That it begins or ends."""
+        (log.debug if self.on_demand else log.info)(event, **fields)
 
     def changed(self, names: Changed) -> None:
         """The cache's watcher."""

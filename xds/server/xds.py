@@ -100,12 +100,12 @@ class XdsServer:
         self._gate.set()
 
     def streams(self) -> list[Stream]:
-        """The open ones."""
-        return [stream.protocol for stream in self._open]
+        """The open ones, but for those of names on demand."""
+        return [stream.protocol for stream in self._open if not stream.on_demand]
 
     def nodes(self) -> list[NodeState]:
-        """The streams that have said who they are."""
-        return [state for stream in self._open if (state := stream.state()) is not None]
+        """The streams that have said who they are, but for those of names on demand."""
+        return [state for stream in self._open if not stream.on_demand and (state := stream.state()) is not None]
 
     @asynccontextmanager
     async def listening(

@@ -1,0 +1,64 @@
+"""What others' scanners find at the running edge: sslscan and testssl.sh, where they are installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edge_harness import Edge, running
+
+HOST = "t0.example.com"
+TESTSSL = shutil.which("testssl") or shutil.which("testssl.sh")
+
+ABOUT_THE_TEST: dict[str, str] = {
+    "cert_chain_of_trust": "the tests' CA is nobody's: no client trusts it",
+    "cert_revocation": "the tests' CA has no revocation list and no OCSP responder",
+    "overall_grade": "follows from the trust of the tests' CA",
+    "grade_cap_reasons": "follows from the trust of the tests' CA",
+    "grade_cap_reason_1": "follows from the trust of the tests' CA",
+    "final_score": "follows from the trust of the tests' CA",
+}
+"""Findings above LOW that aren't about the edge, and why."""
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with running(tmp_path_factory.mktemp("scanned"), {"edge": {"tables": 16}}, domains=10) as edge:
+        yield edge
+
+
+@pytest.mark.skipif(shutil.which("sslscan") is None, reason="sslscan is not installed (Debian package sslscan)")
+def test_sslscan_finds_only_strong_protocols_and_suites(edge: Edge) -> None:
+    where = f"127.0.0.1:{edge.system.ports.edge_https}"
+    command = ["sslscan", "--xml=-", f"--sni-name={HOST}", where]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    (test,) = ElementTree.fromstring(said).iter("ssltest")
+    enabled = [each for each in test.iter("protocol") if each.get("enabled") == "1"]
+    spoken = {f"{each.get('type')} {each.get('version')}" for each in enabled}
+    assert spoken == {"tls 1.2", "tls 1.3"}
+    suites = [(each.get("sslversion"), each.get("cipher") or "", each.get("strength")) for each in test.iter("cipher")]
+    assert len(suites) >= 5
+    for version, suite, strength in suites:
+        assert "GCM" in suite or "CHACHA20" in suite, (version, suite)
+        assert version == "TLSv1.3" or suite.startswith("ECDHE-"), suite
+        assert strength == "strong", suite
+    assert all(each.get("vulnerable") == "0" for each in test.iter("heartbleed"))
+    (compression,) = test.iter("compression")
+    assert compression.get("supported") == "0"
+
+
+@pytest.mark.skipif(TESTSSL is None, reason="testssl.sh is not installed (Debian package testssl.sh)")
+def test_testssl_finds_nothing_above_low(edge: Edge, tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    command = [str(TESTSSL), "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1", "--fast"]
+    command += ["--jsonfile", str(found), f"{HOST}:{edge.system.ports.edge_https}"]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=280, check=False)
+    findings = json.loads(found.read_text())
+    assert any(each["id"] == "TLS1_3" and each["severity"] == "OK" for each in findings), "it scanned nothing"
+    bad = [each for each in findings if each["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")]
+    assert [f"{each['id']}: {each['finding']}" for each in bad if each["id"].split(" <")[0] not in ABOUT_THE_TEST] == []
