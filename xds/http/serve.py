@@ -30,6 +30,8 @@ async def serving(app: FastAPI, address: str, port: int) -> AsyncIterator[int]:
         raise SettingsError(
             f"http: can't listen on {address}:{port}: {error.strerror} (settings http.address, http.port)"
         ) from None
+    # Connections inherit it; asyncio sets it only on sockets that say they are TCP, which create_server's don't.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock:
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
         server = _Server(config)
