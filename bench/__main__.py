@@ -18,6 +18,10 @@ PARTS = {
     "bulk": ["--domains", "20000", "--moves", "10000", "--runs", "1"],
     "steady": ["--domains", "10000", "--rate", "200", "--seconds", "5"],
     "fleet": ["--domains", "10000", "--envoys", "1", "10", "50", "--changes", "5", "--return", "50"],
+    "dataplane": [
+        *("--domains", "2000", "--rounds", "1", "--seconds", "1", "--connections", "100"),
+        *("--hold", "3", "--held", "500"),
+    ],
 }
 """And their options when it is to be quick."""
 

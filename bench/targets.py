@@ -40,6 +40,16 @@ def _worst(figure: str) -> Callable[[Rows], float | None]:
     return lambda rows: max((float(row[figure]) for row in rows if figure in row), default=None)
 
 
+def _least(figure: str, **of: object) -> Callable[[Rows], float | None]:
+    """The smallest among the rows that are ``of`` this."""
+
+    def found(rows: Rows) -> float | None:
+        those = (row for row in rows if figure in row and of.items() <= row.items())
+        return min((float(row[figure]) for row in those), default=None)
+
+    return found
+
+
 def _growth(figure: str) -> Callable[[Rows], float | None]:
     def found(rows: Rows) -> float | None:
         small, large = _at("domains", figure, 1_000)(rows), _at("domains", figure, 1_000_000)(rows)
@@ -75,6 +85,11 @@ TARGETS = (
     Target("1,000 Envoys: commit → last ACK, p50", "fleet", _at("envoys", "last_ack_p50_ms", 1_000), 500, "ms"),
     Target("1,000 Envoys: memory of each", "fleet", _at("envoys", "kb_each", 1_000), 200, "kB"),
     Target("1,000 come back: all current", "return", _worst("all_current_s"), 15, "s"),
+    Target(
+        "our Envoy / HAProxy as published, any load", "dataplane", _least("envoy_is_x", side="published"), 4, "x", True
+    ),
+    Target("our Envoy / HAProxy map first, any load", "dataplane", _least("envoy_is_x", side="map"), 0.4, "x", True),
+    Target("9,000 connections held for a minute: errors", "held", _worst("errors"), 0),
     *(
         Target(f"longest stall: {part}", part, _worst("stall_ms"), 100, "ms")
         for part in ("moves", "bulk", "steady", "fleet", "return")

@@ -1,0 +1,65 @@
+/* Loaded into h2load: gives each of its requests the next host of a list, where h2load itself only knows one.
+ *
+ * HOSTS names a file of hosts, one a line, all of one length, that of the host in h2load's URI. Over HTTP/2 the
+ * request's :authority is replaced as it is submitted, over HTTP/1.1 the Host field as it is written.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+  uint8_t *name, *value;
+  size_t namelen, valuelen;
+  uint8_t flags;
+} field; /* nghttp2_nv */
+
+enum { LONGEST = 256, MOST = 100000, FIELDS = 64 };
+static char (*hosts)[LONGEST];
+static size_t count, length, turn;
+static int32_t (*submit)(void *, const void *, const field *, size_t, const void *, void *);
+static int (*tls_write)(void *, const void *, int);
+
+__attribute__((constructor)) static void load(void) {
+  FILE *file = getenv("HOSTS") ? fopen(getenv("HOSTS"), "r") : NULL;
+  hosts = calloc(MOST, LONGEST);
+  while (file && count < MOST && fgets(hosts[count], LONGEST, file)) {
+    hosts[count][strcspn(hosts[count], "\n")] = 0;
+    size_t size = strlen(hosts[count++]);
+    if (!size || (length && size != length)) count = MOST + 1;
+    length = size;
+  }
+  if (!count || count > MOST) {
+    fprintf(stderr, "hosts_in_turn: HOSTS names no file of hosts of one length\n");
+    exit(2);
+  }
+  submit = dlsym(RTLD_NEXT, "nghttp2_submit_request");
+  tls_write = dlsym(RTLD_NEXT, "SSL_write");
+}
+
+static char *next(void) { return hosts[__atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED) % count]; }
+
+int32_t nghttp2_submit_request(void *session, const void *priority, const field *fields, size_t held,
+                               const void *body, void *user) {
+  field changed[FIELDS];
+  if (held > FIELDS) abort();
+  memcpy(changed, fields, held * sizeof *fields);
+  for (size_t at = 0; at < held; at++)
+    if (changed[at].namelen == 10 && !memcmp(changed[at].name, ":authority", 10)) {
+      changed[at].value = (uint8_t *)next();
+      changed[at].valuelen = length;
+    }
+  return submit(session, priority, changed, held, body, user);
+}
+
+int SSL_write(void *tls, const void *bytes, int size) {
+  /* What isn't written is given again, perhaps with another host. */
+  char *at = (char *)bytes, *end = at + size;
+  while (size > 4 && end - at > 10 && (at = memmem(at, end - at, "\nHost: ", 7)) && end - at >= 7 + (long)length) {
+    memcpy(at + 7, next(), length);
+    at += 7;
+  }
+  return tls_write(tls, bytes, size);
+}

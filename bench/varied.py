@@ -1,0 +1,191 @@
+"""The generated configuration, changed in one place: what each of its settings costs per request.
+
+``python -m bench.varied VARIANT PROBE …`` is the control plane of `bench.probed` with that change; `bench.knobs`
+measures them. A variant that names something in Envoy's bootstrap has a text to replace there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptionsHeadersWithUnderscoresAction
+from envoy_data_plane.envoy.config.listener.v3 import Listener, ListenerConnectionBalanceConfig
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+)
+
+_ROUTER = "envoy.filters.http.router"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """``what`` is changed, and how: the https listener, its connection manager, its router, or the bootstrap's text."""
+
+    what: str
+    listener: Callable[[Listener], None] | None = None
+    manager: Callable[[HttpConnectionManager], None] | None = None
+    router: Callable[[Router], None] | None = None
+    cluster: Callable[[Cluster], None] | None = None
+    bootstrap: Callable[[str], str] = lambda text: text
+    concurrency: int = 2
+
+
+def _setting(**values: object) -> Callable[[object], None]:
+    def change(message: object) -> None:
+        for name, value in values.items():
+            setattr(message, name, value)
+
+    return change
+
+
+def _h2(**values: object) -> Callable[[HttpConnectionManager], None]:
+    return lambda manager: _setting(**values)(manager.http2_protocol_options)
+
+
+def _paths_as_they_are(manager: HttpConnectionManager) -> None:
+    manager.normalize_path = manager.merge_slashes = False
+    manager.path_with_escaped_slashes_action = HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED
+
+
+def _underscores(manager: HttpConnectionManager) -> None:
+    assert manager.common_http_protocol_options is not None
+    allow = HttpProtocolOptionsHeadersWithUnderscoresAction.ALLOW
+    manager.common_http_protocol_options.headers_with_underscores_action = allow
+
+
+def _without_lua(manager: HttpConnectionManager) -> None:
+    manager.http_filters = [held for held in manager.http_filters if held.name == _ROUTER]
+
+
+def _without(start: str, end: str) -> Callable[[str], str]:
+    """The bootstrap without what stands from ``start`` up to ``end``."""
+
+    def change(text: str) -> str:
+        before, found, rest = text.partition(start)
+        if not found:
+            raise SystemExit(f"the bootstrap has no {start!r}")
+        return before + end + rest.partition(end)[2]
+
+    return change
+
+
+def _io_cycle(requests: int) -> Callable[[str], str]:
+    return lambda text: text.replace("max_requests_per_io_cycle: 1\n", f"max_requests_per_io_cycle: {requests}\n")
+
+
+def _adding(text: str) -> Callable[[str], str]:
+    return lambda bootstrap: bootstrap + text
+
+
+_NO_TIMES = """
+stats_config:
+  stats_matcher:
+    exclusion_list:
+      patterns:
+        - suffix: _ms
+        - suffix: downstream_rq_time
+        - suffix: upstream_rq_time
+"""
+_EXACT = ListenerConnectionBalanceConfig(exact_balance={})  # type: ignore[arg-type]
+
+VARIANTS = {
+    "same": Variant("nothing: the noise of the measurement"),
+    "io-cycle-off": Variant("no http.max_requests_per_io_cycle", bootstrap=_io_cycle(0)),
+    "io-cycle-4": Variant("http.max_requests_per_io_cycle: 4", bootstrap=_io_cycle(4)),
+    "io-cycle-10": Variant("http.max_requests_per_io_cycle: 10", bootstrap=_io_cycle(10)),
+    "no-request-id": Variant("generate_request_id: false", manager=_setting(generate_request_id=False)),
+    "no-envoy-headers": Variant("router: suppress_envoy_headers", router=_setting(suppress_envoy_headers=True)),
+    "no-dynamic-stats": Variant("router: dynamic_stats: false", router=_setting(dynamic_stats=False)),
+    "no-stats": Variant(
+        "stats_matcher: reject_all", bootstrap=_adding("\nstats_config: { stats_matcher: { reject_all: true } }\n")
+    ),
+    "lean": Variant(
+        "no request id, no x-envoy-* headers, no dynamic statistics",
+        manager=_setting(generate_request_id=False),
+        router=_setting(suppress_envoy_headers=True, dynamic_stats=False),
+    ),
+    "server-header": Variant(
+        "the pod's server header goes through",
+        manager=_setting(server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH),
+    ),
+    "raw-paths": Variant("no normalize_path, merge_slashes, escaped slashes", manager=_paths_as_they_are),
+    "underscores": Variant("headers with underscores allowed", manager=_underscores),
+    "no-lua": Variant("no Lua filter in the list (it is disabled there)", manager=_without_lua),
+    "no-timers": Variant(
+        "no stream idle and no request header time-out",
+        manager=_setting(stream_idle_timeout=timedelta(0), request_headers_timeout=timedelta(0)),
+    ),
+    "no-forwarded-for": Variant("skip_xff_append", manager=_setting(skip_xff_append=True)),
+    "no-upgrades": Variant("no websocket upgrades", manager=_setting(upgrade_configs=[])),
+    "host-as-it-is": Variant(
+        "no strip_any_host_port, no strip_trailing_host_dot",
+        manager=_setting(strip_any_host_port=False, strip_trailing_host_dot=False),
+    ),
+    "buffers-1m": Variant(
+        "connection buffers of 1 MiB, not 32 KiB",
+        listener=_setting(per_connection_buffer_limit_bytes=1 << 20),
+        cluster=_setting(per_connection_buffer_limit_bytes=1 << 20),
+    ),
+    "no-overload": Variant("no overload manager", bootstrap=_without("overload_manager:\n", "layered_runtime:\n")),
+    "no-times": Variant("no histograms of time", bootstrap=_adding(_NO_TIMES)),
+    "hpack-0": Variant("HPACK without a dynamic table", manager=_h2(hpack_table_size=0)),
+    "oghttp2": Variant("HTTP/2 by oghttp2", manager=_h2(use_oghttp2_codec=True)),
+    "nghttp2": Variant("HTTP/2 by nghttp2", manager=_h2(use_oghttp2_codec=False)),
+    "exact-balance": Variant("connections balanced exactly", listener=_setting(connection_balance_config=_EXACT)),
+    "one-thread": Variant("--concurrency 1", concurrency=1),
+}
+
+
+def changed(variant: Variant, listener: Listener) -> Listener:
+    """The https listener with the variant's change in each of its filter chains."""
+    if variant.listener is not None:
+        variant.listener(listener)
+    for chain in listener.filter_chains:
+        wrapped = chain.filters[-1].typed_config
+        assert wrapped is not None
+        manager = HttpConnectionManager.parse(wrapped.value)
+        if variant.manager is not None:
+            variant.manager(manager)
+        held = next(held for held in manager.http_filters if held.name == _ROUTER).typed_config
+        assert held is not None
+        router = Router.parse(held.value)
+        if variant.router is not None:
+            variant.router(router)
+        held.value = bytes(router)
+        wrapped.value = bytes(manager)
+    return listener
+
+
+def main() -> None:
+    from bench import probed
+    from xds.resources import edge
+    from xds.resources.clusters import cluster
+    from xds.resources.listeners import listeners
+
+    name, path, *arguments = sys.argv[1:]
+    variant = VARIANTS[name]
+
+    def varied_listeners(*args: object, **kwargs: object) -> list[Listener]:
+        first, *rest = listeners(*args, **kwargs)  # type: ignore[arg-type]
+        return [changed(variant, first), *rest]
+
+    def varied_cluster(*args: object, **kwargs: object) -> Cluster:
+        made = cluster(*args, **kwargs)  # type: ignore[arg-type]
+        if variant.cluster is not None:
+            variant.cluster(made)
+        return made
+
+    setattr(edge, "listeners", varied_listeners)  # noqa: B010
+    setattr(edge, "cluster", varied_cluster)  # noqa: B010
+    probed.pointsman(probed.Probe(path), arguments)
+
+
+if __name__ == "__main__":
+    main()
