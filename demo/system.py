@@ -76,7 +76,7 @@ class System:
         """Writes the folder: certificates, the control plane's settings, Envoy's bootstrap."""
         (self.folder / "certs").mkdir(parents=True, exist_ok=True)
         write_all(self.folder / "certs")
-        (self.folder / "pointsman.toml").write_text(_toml(self._settings()))
+        (self.folder / "pointsman.toml").write_text(toml(self.merged_settings()))
         bootstrap = (ROOT / "envoy" / "envoy.yaml").read_text()
         defaults = Ports()
         for old, new in ((defaults.xds, self.ports.xds), (defaults.admin, self.ports.admin)):
@@ -139,14 +139,15 @@ class System:
 
     def stop(self) -> None:
         """Ends every part: Envoy first, so that it never sees the others go."""
-        for name in sorted(self.parts, key=lambda part: (part != "envoy", part != "pointsman")):
+        for name in sorted(self.parts, key=lambda part: (part != "envoy", not part.startswith("pointsman"))):
             self.parts.pop(name).stop()
 
     def _start(self, name: str, command: list[str | Path]) -> Process:
         self.parts[name] = Process(name, command, self.folder / f"{name}.log", self.folder)
         return self.parts[name]
 
-    def _settings(self) -> dict[str, dict[str, object]]:
+    def merged_settings(self) -> dict[str, dict[str, object]]:
+        """The control plane's: the demo's own, and over them those that were given."""
         ports = self.ports
         settings: dict[str, dict[str, object]] = {
             "gds": {"url": self.gds_url},
@@ -230,7 +231,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _toml(settings: Mapping[str, Mapping[str, object]]) -> str:
+def toml(settings: Mapping[str, Mapping[str, object]]) -> str:
     """JSON's strings, numbers and booleans are TOML's."""
     sections = (
         f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
