@@ -17,6 +17,7 @@ PARTS = {
     "sovereign": ["--domains", "1000", "--moves", "3"],
     "bulk": ["--domains", "20000", "--moves", "10000", "--runs", "1"],
     "steady": ["--domains", "10000", "--rate", "200", "--seconds", "5"],
+    "certificates": ["--certificates", "2000", "--names", "200"],
     "fleet": ["--domains", "10000", "--envoys", "1", "10", "50", "--changes", "5", "--return", "50"],
     "dataplane": [
         *("--domains", "2000", "--rounds", "1", "--seconds", "1", "--connections", "100"),

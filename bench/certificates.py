@@ -8,6 +8,7 @@ certificate), then a second one; both in turn, with all the rest alike.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import socket
 import ssl
@@ -57,7 +58,7 @@ class Health:
 
 
 def make(folder: Path, count: int) -> None:
-    """Flat, all with one key: what is measured doesn't depend on it, and making keys takes long."""
+    """Flat; each run's with one key: what is measured doesn't depend on it. Those that are there are left."""
     folder.mkdir(parents=True, exist_ok=True)
     authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark CA")])
@@ -65,6 +66,8 @@ def make(folder: Path, count: int) -> None:
     now = datetime.datetime.now(datetime.UTC)
     for number in range(count):
         host = name(number)
+        if (folder / f"{host}.crt").exists():
+            continue
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         builder = x509.CertificateBuilder(issuer, subject, key.public_key(), number + 1)
         builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=90))
@@ -166,10 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.certificates", description=__doc__)
     parser.add_argument("--certificates", type=int, default=100_000)
     parser.add_argument("--names", type=int, default=1_500)
+    parser.add_argument("--folder", type=Path, help="where the certificates are kept, to be used again")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="certificates-") as folder:
-        measure(Path(folder), options.certificates, options.names).show(options.json)
+    with contextlib.ExitStack() as stack:
+        if options.folder is None:
+            options.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certificates-")))
+        measure(options.folder, options.certificates, options.names).show(options.json)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from edge_harness import Edge, running, until
 from tls_harness import connected, openssl, refused, resumed, shown
 
 from demo.issuer import Issuer, Made, write_flat
-from demo.processes import Process, free_ports
-from demo.system import envoy_binary
+from demo.processes import Process
+from demo.system import envoy_binary, free_ports
 
 CA = Issuer()
 NAMES = ("*.example.com", "example.com", "localhost")
