@@ -36,9 +36,9 @@ def certificates(folder: Path) -> None:
 
 
 def seed(folder: Path) -> None:
-    from gds_mock.store import Store
+    from gds_mock.opening import open_store
 
-    with Store(str(folder / "gds.sqlite")) as store:
+    with open_store(str(folder / "gds.sqlite")) as store:
         known = len(store.pods())
     if known:
         print(f"seed: GDS knows {known} pods, nothing to do")

@@ -89,14 +89,14 @@ class System:
         """Imports a map file into GDS's store, before GDS runs; returns what the import said."""
         from gds_mock.errors import GdsError
         from gds_mock.importing import import_map
-        from gds_mock.store import KEEP_CHANGES, Store
+        from gds_mock.opening import open_store
         from gds_mock.values import decode_pods
 
         backend = self.folder / "backend.map"
         with backend.open("w") as lines:
             lines.writelines(f"{domain} {pod}\n" for domain, pod in domains)
         try:
-            with Store(str(self.folder / "gds.sqlite"), keep_changes=KEEP_CHANGES) as store, backend.open("rb") as read:
+            with open_store(str(self.folder / "gds.sqlite")) as store, backend.open("rb") as read:
                 done = import_map(store, read, decode_pods(json.dumps(list(pods)).encode()))
         except GdsError as error:
             raise DemoError(f"GDS can't load {backend}: {error}") from None

@@ -1,4 +1,4 @@
-"""A reference Global Directory Service: the whole GDS contract over SQLite, for development, CI and as a model.
+"""A reference Global Directory Service: the whole contract over SQLite or PostgreSQL, for development, CI, as a model.
 
 It never imports ``xds``: the contract between the two is HTTP alone.
 """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from gds_mock.errors import BadLines, BadPod, GdsError
 from gds_mock.importing import Imported, import_map
+from gds_mock.opening import is_postgres, open_store, require_extra
 from gds_mock.store import KEEP_CHANGES, Store
 from gds_mock.values import decode_pods
 
@@ -16,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; the exit code is 0, or 1 after one clear line on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        with Store(options.db, keep_changes=options.keep_changes) as store:
+        if arguments is None:
+            _hide_password(options.db)
+        with open_store(options.db, keep_changes=options.keep_changes) as store:
             if options.command == "import":
                 _import(store, options)
             else:
@@ -33,6 +37,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gds_mock: can't read {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def _hide_password(db: str) -> None:
+    """Starts this process anew when its command line, which everybody can read, has a password in it."""
+    if not is_postgres(db):
+        return
+    require_extra()
+    from gds_mock.postgres.address import out_of_sight
+
+    hidden = out_of_sight(sys.orig_argv[1:], db)
+    if hidden is not None:
+        command, password = hidden
+        os.execve(sys.executable, [sys.executable, *command], os.environ | {"PGPASSWORD": password})
 
 
 def _serve(store: Store, options: argparse.Namespace) -> None:
@@ -76,7 +93,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_store_options(parser: argparse.ArgumentParser, db: str, keep_changes: int | str) -> None:
-    parser.add_argument("--db", default=db, metavar="FILE", help="the SQLite file (default: gds.sqlite)")
+    parser.add_argument(
+        "--db",
+        default=db,
+        metavar="STORE",
+        help="a SQLite file, or postgresql://user@host/database (default: gds.sqlite)",
+    )
     parser.add_argument(
         "--keep-changes",
         type=_count,

@@ -15,14 +15,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gds_mock import problems
-from gds_mock.bulk import Stage
 from gds_mock.errors import BadPod, BadRequest, TooLarge
 from gds_mock.names import normalise
 from gds_mock.ndjson import NdjsonReader
 from gds_mock.preconditions import etag, parse_if_match
 from gds_mock.service import Service, Settings
-from gds_mock.snapshot import Snapshot
-from gds_mock.store import Store
+from gds_mock.store import Snapshot, Store
 from gds_mock.values import decode_pod, encode
 from gds_mock.watch import parse_position, watch
 
@@ -102,13 +100,13 @@ async def delete_backend(host: str, service: Asked, if_match: IfMatch = None) ->
 @router.get("/backends")
 async def get_backends(service: Asked) -> Response:
     """Everything at one revision, as NDJSON."""
-    return _SnapshotResponse(service, await service.read(Snapshot, service.store))
+    return _SnapshotResponse(service, await service.read(service.store.snapshot))
 
 
 @router.post("/backends")
 async def post_backends(request: Request, service: Asked) -> Response:
     """Puts and deletes as one revision, or none of them."""
-    stage = await service.read(Stage, service.store)
+    stage = await service.read(service.store.stage)
     try:
         reader, block = NdjsonReader(stage), bytearray()
         async for chunk in request.stream():
@@ -118,7 +116,7 @@ async def post_backends(request: Request, service: Asked) -> Response:
                 block.clear()
         await service.read(reader.feed, bytes(block))
         await service.read(reader.finish)
-        return _json(await service.write(stage.apply))
+        return _json(await service.load(stage.apply))
     except ClientDisconnect:
         return problems.problem(400, "the body ended early: nothing was applied")
     finally:

@@ -50,7 +50,7 @@ class HistoryGone(GdsError):
 
 
 class StoreUnavailable(GdsError):
-    """SQLite can't open, read or write the file now."""
+    """What keeps the store can't be opened, read or written now."""
 
 
 @dataclass(frozen=True, slots=True)

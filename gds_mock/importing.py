@@ -29,7 +29,7 @@ def import_map(store: Store, lines: Iterable[bytes], pods: Sequence[Pod] = ()) -
     known = {pod.name for pod in store.pods()} | {pod.name for pod in pods}
     named: set[str] = set()
     domains = 0
-    with Stage(store) as stage:
+    with store.stage() as stage:
         rows = []
         for number, raw in enumerate(lines, 1):
             pair = _pair(stage, number, raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
@@ -26,8 +26,12 @@ class Settings:
     heartbeat: float = 5.0
     look_for_others: float = 0.5
     """How often to look for commits of other processes, such as an import."""
+    answer_limit: float = 20.0
+    """What the store has not answered by then is answered with an error; a write may still come to be."""
+    load_limit: float = 900.0
+    """The same for applying a load."""
     snapshot_limit: float = 600.0
-    """A reader of a snapshot that takes longer is cut off: it would keep the write-ahead log from shrinking."""
+    """A reader of a snapshot that takes longer is cut off: it would keep the store from clearing away what is old."""
     send_limit: float = 60.0
     """A watcher that takes nothing for so long is cut off."""
 
@@ -39,15 +43,24 @@ class Service:
         self.store = store
         self.settings = settings
         self.pulse = Pulse(store.committed)
+        self.store_answers = True
+        """Whether it did when last looked at: watchers are sent no heartbeats while it does not."""
         self._writer = ThreadPoolExecutor(1, "gds-writer")
         self._readers = ThreadPoolExecutor(_READERS, "gds-reader")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks for other processes' commits until the block ends, then ends the watches and the threads."""
+        loop = asyncio.get_running_loop()
+
+        def wake(revision: int) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self.pulse.advance, revision)
+
         looking = asyncio.create_task(self._look_for_others())
         try:
-            yield
+            with self.store.following(wake):
+                yield
         finally:
             looking.cancel()
             await asyncio.wait([looking])
@@ -56,11 +69,22 @@ class Service:
             self._writer.shutdown()
 
     async def read(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """Runs a blocking function that writes nothing to the store."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *args)
+        """Runs a blocking function that writes nothing to the store. Raises StoreUnavailable when it takes too long."""
+        running = asyncio.get_running_loop().run_in_executor(self._readers, function, *args)
+        return await self._in_time(running, self.settings.answer_limit)
 
     async def write(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """Runs a blocking function that writes, after all writes before it; its commit wakes the watchers at once."""
+        """Runs a blocking function that writes, after all writes before it; its commit wakes the watchers at once.
+
+        Raises StoreUnavailable when it takes too long; what has not begun by then is not written.
+        """
+        return await self._write(function, *args, limit=self.settings.answer_limit)
+
+    async def load(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """A write that may take as long as a load."""
+        return await self._write(function, *args, limit=self.settings.load_limit)
+
+    async def _write(self, function: Callable[[*_Ts], _T], *args: *_Ts, limit: float) -> _T:
         loop = asyncio.get_running_loop()
 
         def work() -> _T:
@@ -69,7 +93,14 @@ class Service:
             finally:
                 loop.call_soon_threadsafe(self.pulse.advance, self.store.committed)
 
-        return await loop.run_in_executor(self._writer, work)
+        return await self._in_time(loop.run_in_executor(self._writer, work), limit)
+
+    async def _in_time(self, running: asyncio.Future[_T], limit: float) -> _T:
+        try:
+            async with asyncio.timeout(limit):
+                return await running
+        except TimeoutError:
+            raise StoreUnavailable(f"the store {self.store.name} has not answered within {limit:g} seconds") from None
 
     async def _look_for_others(self) -> None:
         while True:
@@ -77,4 +108,6 @@ class Service:
             try:
                 self.pulse.advance(await self.read(self.store.revision))
             except StoreUnavailable:
-                continue  # healthz says so; the next look may do better
+                self.store_answers = False  # healthz says so too; the next look may do better
+            else:
+                self.store_answers = True

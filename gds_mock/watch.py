@@ -11,7 +11,7 @@ from operator import attrgetter
 import msgspec
 from sse_starlette import ServerSentEvent
 
-from gds_mock.errors import BadRequest, HistoryGone
+from gds_mock.errors import BadRequest, HistoryGone, StoreUnavailable
 from gds_mock.service import Service
 from gds_mock.store import Logged, Store
 from gds_mock.values import Change, encode
@@ -70,7 +70,8 @@ async def watch(service: Service, seq: int, revision: int) -> AsyncIterator[byte
     whole = True  # all of `revision` has been sent
     while not service.pulse.closed:
         if whole and clock() >= beat_at:
-            yield _heartbeat(store.epoch, max(revision, service.pulse.revision))
+            if service.store_answers:
+                yield _heartbeat(store.epoch, max(revision, service.pulse.revision))
             beat_at = clock() + service.settings.heartbeat
         if whole and not await service.pulse.newer_than(revision, patience=max(0.0, beat_at - clock())):
             continue
@@ -78,6 +79,9 @@ async def watch(service: Service, seq: int, revision: int) -> AsyncIterator[byte
             position, events = await service.read(_next_events, store, seq)
         except HistoryGone:
             return
+        except StoreUnavailable:  # goes on where it is when the store answers again; without heartbeats until then
+            await asyncio.sleep(service.settings.look_for_others)
+            continue
         for event in events:
             yield event
         if position is not None:

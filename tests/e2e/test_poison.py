@@ -9,7 +9,7 @@ import httpx
 from edge_harness import Edge, until
 
 from demo.system import LOOPBACK
-from gds_mock.store import KEEP_CHANGES, Store
+from gds_mock.opening import open_store
 from gds_mock.values import decode_pod
 
 STAND_IN = "192.0.2.66"
@@ -21,7 +21,7 @@ def test_a_pod_that_envoy_rejects_is_set_aside_and_what_came_with_it_goes_throug
     edge.system.kill("gds")
     good = [f"good{n}" for n in range(6)]
     path = edge.system.folder / "gds.sqlite"
-    with Store(str(path), keep_changes=KEEP_CHANGES) as store:
+    with open_store(str(path)) as store:
         for name in [*good[:3], "poisoned", *good[3:]]:
             address, port = (STAND_IN, 80) if name == "poisoned" else (LOOPBACK, edge.pods["pod2"])
             body = {"name": name, "endpoints": [{"address": address, "port": port}]}

@@ -100,7 +100,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def serving(db: Path, *arguments: object) -> Iterator[Gds]:
+def serving(db: str | Path, *arguments: object) -> Iterator[Gds]:
     command = [sys.executable, "-m", "gds_mock", "--db", str(db), "--port", "0", *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

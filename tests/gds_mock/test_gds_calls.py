@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
 from gds_harness import Gds
 
-from gds_mock.bulk import Stage
 from gds_mock.errors import BadLines, StoreUnavailable
 from gds_mock.ndjson import NdjsonReader
-from gds_mock.snapshot import Snapshot
+from gds_mock.sqlite.store import SqliteStore
 from gds_mock.store import Store
 
 PUT = {"op": "put", "domain": "a.example.com", "pod": "pod1"}
@@ -179,8 +179,11 @@ def test_a_pod_no_proxy_could_use_is_400(gds: Gds, pod: object) -> None:
 
 
 def test_a_pods_name_must_be_one(gds: Gds) -> None:
-    for name in ("-pod", "p" * 64, "a%20b", "%22"):
+    for name in ("-pod", "p" * 64, "a%20b", "%22", "%00"):
         assert_problem(gds.client.put(f"/pods/{name}", json={}), 400)
+        assert_problem(gds.client.get(f"/pods/{name}"), 404)
+        assert_problem(gds.client.delete(f"/pods/{name}"), 404)
+        assert_problem(gds.client.put("/backend/a.example.com", json={"pod": unquote(name)}), 409)
 
 
 # POST /backends
@@ -255,7 +258,7 @@ def test_a_snapshot_has_a_head_and_then_the_domains_in_order(gds: Gds) -> None:
 
 def test_a_write_in_the_middle_of_a_snapshot_is_not_in_it(store: Store, gds: Gds) -> None:
     gds.load(*(PUT | {"domain": f"d{number:04}.example.com"} for number in range(2_500)))
-    snapshot = Snapshot(store)
+    snapshot = store.snapshot()
     revision = snapshot.revision
     first = snapshot.block()
     gds.put("d2499.example.com", "pod2")
@@ -284,7 +287,9 @@ def test_health_is_200_while_the_store_answers_and_503_when_not(
     assert_problem(gds.client.get("/healthz"), 503)
 
 
+@pytest.mark.parametrize("db", ["sqlite"], indirect=True)
 def test_a_write_that_another_process_keeps_out_is_503_and_not_applied(gds: Gds, store: Store) -> None:
+    assert isinstance(store, SqliteStore)
     other = store.connection()
     other.execute("BEGIN IMMEDIATE")
     store._db.execute("PRAGMA busy_timeout = 50")
@@ -319,7 +324,7 @@ def test_many_writers_at_once_each_get_a_revision_of_their_own(gds: Gds) -> None
 
 
 def test_a_pod_that_goes_while_a_load_is_on_its_way_makes_its_lines_bad(gds: Gds, store: Store) -> None:
-    with Stage(store) as stage:
+    with store.stage() as stage:
         reader = NdjsonReader(stage)
         reader.feed(b'\n{"op":"put","domain":"a.example.com","pod":"pod1"}\n')
         reader.finish()

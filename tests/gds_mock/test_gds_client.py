@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 from gds_harness import Gds, serving
@@ -19,8 +18,8 @@ def url(gds: Gds) -> str:
     return str(gds.client.base_url)
 
 
-async def test_a_snapshot_and_what_follows_it(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite", "--heartbeat", "0.2") as gds:
+async def test_a_snapshot_and_what_follows_it(db: str) -> None:
+    with serving(db, "--heartbeat", "0.2") as gds:
         gds.pod("pod1")
         gds.load(*({"op": "put", "domain": f"t{n}.test", "pod": "pod1"} for n in range(3_000)))
         async with GdsClient(url(gds)) as client:
@@ -35,8 +34,8 @@ async def test_a_snapshot_and_what_follows_it(tmp_path: Path) -> None:
             assert value == Transaction(snapshot.epoch, changed, (PutDomain("new.test", "pod1"),))
 
 
-async def test_another_epoch_is_history_gone(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite") as gds:
+async def test_another_epoch_is_history_gone(db: str) -> None:
+    with serving(db) as gds:
         async with GdsClient(url(gds)) as client:
             with pytest.raises(HistoryGone):
                 await anext(client.watch("another", 0))
@@ -57,8 +56,8 @@ async def test_a_gds_that_says_nothing_is_given_up_after_the_read_timeout() -> N
                 await asyncio.wait_for(client.snapshot(), 20)
 
 
-async def test_another_path_of_the_service_is_refused_with_its_answer(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite") as gds:
+async def test_another_path_of_the_service_is_refused_with_its_answer(db: str) -> None:
+    with serving(db) as gds:
         async with GdsClient(url(gds) + "/nowhere") as client:
             with pytest.raises(GdsError, match="404"):
                 await client.snapshot()

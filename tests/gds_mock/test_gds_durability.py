@@ -14,8 +14,7 @@ from gds_harness import Gds, serving
 MANY = 600_000
 
 
-def test_kill_9_after_an_answered_write_loses_nothing(tmp_path: Path) -> None:
-    db = tmp_path / "gds.sqlite"
+def test_kill_9_after_an_answered_write_loses_nothing(db: str) -> None:
     with serving(db) as gds:
         gds.pod("pod1")
         for number in range(50):
@@ -31,8 +30,7 @@ def test_kill_9_after_an_answered_write_loses_nothing(tmp_path: Path) -> None:
             assert watch.change().data["changes"][0]["domain"] == "loaded.example.com"
 
 
-def test_kill_9_in_the_middle_of_a_load_applies_all_or_nothing(tmp_path: Path) -> None:
-    db = tmp_path / "gds.sqlite"
+def test_kill_9_in_the_middle_of_a_load_applies_all_or_nothing(db: str) -> None:
     with serving(db) as gds:
         gds.pod("pod1")
         before = gds.position()
@@ -56,15 +54,15 @@ def test_a_new_file_is_a_new_epoch(tmp_path: Path) -> None:
         assert one.position()[1] == two.position()[1] == 0
 
 
-def test_memory_stays_small_however_much_goes_through(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite", "--keep-changes", MANY) as gds:
+def test_memory_stays_small_however_much_goes_through(db: str) -> None:
+    with serving(db, "--keep-changes", MANY) as gds:
         gds.pod("pod1")
         before = peak_memory(gds)
         lines = (b'{"op":"put","domain":"tenant-%d.example.com","pod":"pod1"}\n' % n for n in range(MANY))
         blocks = (b"".join(block) for block in zip(*[lines] * 1_000, strict=True))
         assert gds.client.post("/backends", content=blocks).json()["puts"] == MANY
         assert peak_memory(gds) - before < 120
-    with serving(tmp_path / "gds.sqlite", "--keep-changes", MANY) as gds:
+    with serving(db, "--keep-changes", MANY) as gds:
         before = peak_memory(gds)
         with gds.client.stream("GET", "/backends") as answer:
             sizes = [(len(chunk), chunk.count(b"\n")) for chunk in answer.iter_bytes()]

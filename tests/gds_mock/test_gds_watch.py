@@ -10,7 +10,8 @@ import pytest
 from gds_harness import Gds, run, serving
 
 from gds_mock.errors import HistoryGone
-from gds_mock.store import Store
+from gds_mock.opening import open_store
+from gds_mock.sqlite.store import SqliteStore
 from gds_mock.values import Pod
 
 
@@ -48,8 +49,8 @@ def test_every_kind_of_change_comes_as_the_contract_says(live: Gds) -> None:
     assert {event.name for event in events} == {"change"}
 
 
-def test_a_put_is_on_the_watch_before_the_next_heartbeat(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite", "--heartbeat", "600") as gds:
+def test_a_put_is_on_the_watch_before_the_next_heartbeat(db: str) -> None:
+    with serving(db, "--heartbeat", "600") as gds:
         gds.pod("pod1")
         with gds.watch(*gds.position()) as watch:
             assert watch.event().name == "heartbeat"
@@ -126,8 +127,8 @@ def test_another_epoch_or_a_revision_yet_to_come_is_410(live: Gds) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (410, "application/problem+json")
 
 
-def test_history_that_is_gone_is_410_and_what_is_kept_can_be_resumed(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite", "--keep-changes", "3") as gds:
+def test_history_that_is_gone_is_410_and_what_is_kept_can_be_resumed(db: str) -> None:
+    with serving(db, "--keep-changes", "3") as gds:
         for number in range(1, 11):
             gds.pod(f"pod{number}")
         epoch, revision = gds.position()
@@ -138,8 +139,8 @@ def test_history_that_is_gone_is_410_and_what_is_kept_can_be_resumed(tmp_path: P
             assert [watch.change().data["revision"] for _ in range(3)] == [8, 9, 10]
 
 
-def test_the_last_revision_is_kept_whole_however_large(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite", "--keep-changes", "3") as gds:
+def test_the_last_revision_is_kept_whole_however_large(db: str) -> None:
+    with serving(db, "--keep-changes", "3") as gds:
         gds.pod("pod1")
         gds.load(*({"op": "put", "domain": f"d{n}.example.com", "pod": "pod1"} for n in range(50)))
         epoch, _ = gds.position()
@@ -149,7 +150,7 @@ def test_the_last_revision_is_kept_whole_however_large(tmp_path: Path) -> None:
 
 
 def test_the_log_on_disk_stays_bounded(tmp_path: Path) -> None:
-    with Store(str(tmp_path / "gds.sqlite"), keep_changes=10) as store:
+    with SqliteStore(str(tmp_path / "gds.sqlite"), keep_changes=10) as store:
         for number in range(100):
             store.put_pod(Pod("pod1", max_connections=number + 1))
         db = store.connection(read_only=True)
@@ -158,8 +159,8 @@ def test_the_log_on_disk_stays_bounded(tmp_path: Path) -> None:
         db.close()
 
 
-def test_a_reader_under_whom_the_log_is_cut_is_told(tmp_path: Path) -> None:
-    with Store(str(tmp_path / "gds.sqlite"), keep_changes=2) as store:
+def test_a_reader_under_whom_the_log_is_cut_is_told(db: str) -> None:
+    with open_store(db, keep_changes=2) as store:
         for number in range(4):
             store.put_pod(Pod(f"pod{number}"))
         assert [entry.revision for entry in store.changes_after(2, 10)] == [3, 4]
@@ -198,8 +199,8 @@ def test_many_watchers_see_the_same_in_the_same_order(live: Gds) -> None:
     assert seen == [list(range(start + 1, start + 31))] * 8
 
 
-def test_what_another_process_imports_is_on_the_watch(tmp_path: Path) -> None:
-    db, source = tmp_path / "gds.sqlite", tmp_path / "backend.map"
+def test_what_another_process_imports_is_on_the_watch(db: str, tmp_path: Path) -> None:
+    source = tmp_path / "backend.map"
     source.write_text("a.example.com pod7\n")
     with serving(db, "--heartbeat", "600") as gds, gds.watch(*gds.position()) as watch:
         assert run("import", source, "--db", db).returncode == 0
@@ -207,8 +208,8 @@ def test_what_another_process_imports_is_on_the_watch(tmp_path: Path) -> None:
     assert [change["kind"] for change in changes] == ["pod", "domain"]
 
 
-def test_sigterm_ends_open_watches_and_the_process_with_code_0(tmp_path: Path) -> None:
-    with serving(tmp_path / "gds.sqlite") as gds, gds.watch(*gds.position()) as watch:
+def test_sigterm_ends_open_watches_and_the_process_with_code_0(db: str) -> None:
+    with serving(db) as gds, gds.watch(*gds.position()) as watch:
         watch.event()
         begun = time.monotonic()
         assert gds.end() == 0

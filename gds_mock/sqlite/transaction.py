@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from gds_mock.store import Written
+from gds_mock.values import Pod, check_pod, encode
+
 # Rows of forgotten history that each write clears away at least: history may end at once, its rows go in small
 # steps, so that no single write pays for the end of a large import.
 _SWEEP = 2_000
@@ -66,3 +69,15 @@ class Transaction:
             "DELETE FROM revisions WHERE revision < min(?, (SELECT min(revision) FROM revisions) + ?)",
             (self._floor, rows),
         )
+
+
+def write_pod(tx: Transaction, pod: Pod) -> Written:
+    """Creates or replaces a pod within a transaction; the same pod again changes nothing. Raises BadPod."""
+    check_pod(pod)
+    body = encode(pod).decode()
+    row = tx.db.execute("SELECT body, revision FROM pods WHERE name = ?", (pod.name,)).fetchone()
+    if row is not None and row[0] == body:
+        return Written(tx.before, row[1])
+    tx.db.execute("INSERT OR REPLACE INTO pods VALUES (?, ?, ?)", (pod.name, body, tx.revision))
+    tx.record("put", "pod", pod.name, body)
+    return Written(tx.revision, tx.revision, created=row is None)

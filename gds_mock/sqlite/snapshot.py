@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from gds_mock.schema import sqlite_errors
-from gds_mock.store import Store
-from gds_mock.values import encode, encode_lines
+from gds_mock.sqlite.schema import sqlite_errors
+from gds_mock.store import Head
+from gds_mock.values import encode_lines
+
+if TYPE_CHECKING:
+    from gds_mock.sqlite.store import SqliteStore
 
 _ROWS = 1_000  # about 64 kB of NDJSON
 
 
-class _Head(msgspec.Struct):
-    epoch: str
-    revision: int
-    domains: int
-    pods: list[msgspec.Raw]
+class SqliteSnapshot:
+    """While it is open, SQLite can't shorten its write-ahead log."""
 
-
-class Snapshot:
-    """Any thread may use it, and must close it: while it is open, SQLite can't shorten its write-ahead log."""
-
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SqliteStore) -> None:
         self._path = store.path
         self._using = threading.Lock()  # so that closing waits for a statement that still runs
         with sqlite_errors(store.path):
@@ -43,7 +40,7 @@ class Snapshot:
         with self._using, sqlite_errors(self._path):
             (count,) = self._db.execute("SELECT count(*) FROM domains").fetchone()
             pods = [msgspec.Raw(body.encode()) for (body,) in self._db.execute("SELECT body FROM pods ORDER BY name")]
-        return encode(_Head(self._epoch, self.revision, count, pods)) + b"\n"
+        return Head(self._epoch, self.revision, count, pods).line()
 
     def block(self) -> bytes:
         """The next lines, ordered by domain; empty after the last."""
