@@ -50,6 +50,32 @@ def serve(
         raise typer.Exit(1) from None
 
 
+@app.command("edge-lint")
+def edge_lint(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Envoy's admin interface (http://127.0.0.1:9901), or a file of its /config_dump."),
+    ] = None,
+    bootstrap: Annotated[
+        Path | None, typer.Option("--bootstrap", "-b", help="Without SOURCE: the bootstrap file of an Envoy to be.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Without SOURCE: the settings that it would be told by.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Says of each row of the edge's checklist whether an Envoy holds it: 0 all, 1 not all, 2 it can't be read."""
+    from xds.lint import report
+
+    try:
+        verdicts = report.verdicts_of(source, bootstrap, config)
+    except PointsmanError as error:
+        print(f"pointsman: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    print(report.as_json(verdicts) if as_json else report.as_text(verdicts))
+    raise typer.Exit(int(any(verdict.status == "broken" for verdict in verdicts)))
+
+
 @app.command()
 def version() -> None:
     """Says which version this is."""

@@ -11,6 +11,8 @@ import grpc
 import structlog
 
 from xds.cache import Cache
+from xds.edge_options import edge_of
+from xds.edge_settings import host_and_port
 from xds.edge_tls import EdgeTls, Options
 from xds.gds.client import Credentials, GdsClient, Timeouts
 from xds.gds.mirror import Mirror
@@ -19,8 +21,6 @@ from xds.http.serve import serving
 from xds.http.view import Counts, View
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
-from xds.resources.listeners import Edge
-from xds.resources.tls import Tls
 from xds.server.access import Access
 from xds.server.credentials import mtls
 from xds.server.handshakes import Handshakes
@@ -28,6 +28,7 @@ from xds.server.refusals import Refusals
 from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
 from xds.settings import Gds, Settings, Xds
+from xds.unknown_hosts import UnknownHosts
 
 log = structlog.get_logger()
 
@@ -39,23 +40,31 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     edge = settings.edge
-    resources = EdgeResources(edge.tables, timedelta(seconds=edge.connect_timeout), edge.crowded)
+    resources = EdgeResources(
+        edge.tables,
+        timedelta(seconds=edge.connect_timeout),
+        edge.crowded,
+        pods_http2=edge.pods_http2,
+        acme=host_and_port(edge.acme) if edge.acme else None,
+    )
     cache = Cache()
     tls = EdgeTls(
         _tls(settings),
         cache.publish,
-        lambda tls: pipeline.listen(_edge(settings, tls)),
+        lambda tls: pipeline.listen(edge_of(settings, tls)),
         lambda host: pipeline.directory.lookup(host) is not None,
     )
     tls.start()
     refusals = Refusals()
     handshakes = Handshakes(refusals)
+    unknown_hosts = UnknownHosts(edge.unknown_host.remember) if edge.unknown_host.count else None
     server = XdsServer(
         cache,
         settings.xds.limits,
         _access(settings.xds),
         refusals=refusals,
         handshakes=handshakes,
+        unknown_hosts=unknown_hosts,
         on_settled=lambda *answer: pipeline.settled(*answer),
         on_returned=lambda *held: pipeline.isolator.returned(*held),
         on_gone=lambda stream: pipeline.isolator.gone(stream),
@@ -64,7 +73,7 @@ async def run(settings: Settings) -> None:
     pipeline = Pipeline(
         resources,
         cache,
-        _edge(settings, tls.tls),
+        edge_of(settings, tls.tls),
         Pace(settings.xds.coalesce_ms / 1000, edge.removal_grace),
         later=loop.call_later,
         clock=loop.time,
@@ -88,6 +97,7 @@ async def run(settings: Settings) -> None:
                 refused=refusals.counts,
             ),
             tls,
+            unknown_hosts,
         )
         http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
@@ -106,11 +116,6 @@ async def run(settings: Settings) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             log.info("stopped")
-
-
-def _edge(settings: Settings, tls: Tls) -> Edge:
-    edge = settings.edge
-    return Edge(edge.address, edge.https_port, edge.http_port, edge.redirect_port or edge.https_port, tls)
 
 
 def _tls(settings: Settings) -> Options:

@@ -11,6 +11,10 @@ class SettingsError(PointsmanError):
     """A setting, or the file that holds the settings, can't be used."""
 
 
+class LintError(PointsmanError):
+    """What is to be checked can't be read, or isn't an Envoy's configuration."""
+
+
 class CertificateError(PointsmanError):
     """A certificate or its key can't be read or doesn't fit. ``kind`` is one word for metrics."""
 

@@ -93,6 +93,7 @@ class Pipeline:
             self._take(delta)
             return
         update = dict(self._resources.update(delta))
+        update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
         update |= self._resources.fixed(self._edge)
         update |= self._resources.every_table()
         self._cache.publish(update)

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from xds.edge_settings import HostPort, Hsts, Timeouts, UnknownHost
 from xds.errors import SettingsError
 from xds.server import access
 from xds.server.limits import Limits
@@ -182,6 +183,14 @@ class Edge(_Part):
     ``removal_grace``: seconds that a removed pod's cluster stays after the routes to it are gone.
     ``certificates``: a folder of certificates, in the layout of certbot (``live/NAME/fullchain.pem``), of cert-manager
     (``NAME/tls.crt``), or ``NAME.crt`` and ``NAME.key``; ``certificate``: the name of the service's own.
+
+    ``proxy_protocol``: a load balancer in front says by it who the client is; other connections are then refused.
+    ``http3``: HTTP/3 on the UDP port of the https port's number, and an ``alt-svc`` header that says so; unset, it is
+    on, unless ``proxy_protocol`` is: such a balancer doesn't carry it. ``hsts``: the value of the header
+    ``strict-transport-security``, such as ``max-age=31536000``; a pod's own goes before it. ``misdirected``: a request
+    for a host that the connection's certificate isn't for is answered 421, and a browser asks again on another
+    connection. ``acme``: host:port of an ACME client to which the challenges on the http port go (HTTP-01).
+    ``pods_http2``: pods are spoken to in HTTP/2 without TLS, not in HTTP/1.1.
     """
 
     address: Address = "127.0.0.1"
@@ -195,6 +204,22 @@ class Edge(_Part):
     removal_grace: Annotated[float, Field(ge=0, le=3600)] = 2.0
     connect_timeout: Seconds = 1.0
     tls: Tls = Tls()
+    proxy_protocol: bool = False
+    http3: bool | None = None
+    hsts: Hsts | None = None
+    misdirected: bool = True
+    acme: HostPort | None = None
+    pods_http2: bool = False
+    timeouts: Timeouts = Timeouts()
+    unknown_host: UnknownHost = UnknownHost()
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> Self:
+        if self.unknown_host.page and self.unknown_host.redirect:
+            raise ValueError("unknown_host has a page or a redirect, not both")
+        if self.http3 and self.proxy_protocol:
+            raise ValueError("http3 and proxy_protocol don't go together: Envoy reads none on UDP")
+        return self
 
 
 class Log(_Part):
@@ -286,6 +311,9 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     if settings.edge.tls.tickets.secret:
         tickets = settings.edge.tls.tickets.model_copy(update={"secret": base / settings.edge.tls.tickets.secret})
         edge["tls"] = settings.edge.tls.model_copy(update={"tickets": tickets})
+    if settings.edge.unknown_host.page:
+        page = {"page": base / settings.edge.unknown_host.page}
+        edge["unknown_host"] = settings.edge.unknown_host.model_copy(update=page)
     return settings.model_copy(
         update={
             "gds": settings.gds.model_copy(update=gds),

@@ -111,12 +111,22 @@ def until(ready: Callable[[], bool], what: str, patience: float = PATIENCE) -> N
 
 @contextlib.contextmanager
 def running(
-    folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None, domains: int = 200
+    folder: Path,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+    domains: int = 200,
+    *,
+    bootstrap: Mapping[str, str] | None = None,
+    answers: Callable[[Edge], bool] = lambda edge: edge.ask("t0.example.com").status == 200,
 ) -> Iterator[Edge]:
-    """An edge with ``domains`` customers on three pods; all parts are ended when the block ends."""
+    """An edge with ``domains`` customers on three pods; all parts are ended when the block ends. ``bootstrap``: what is
+    replaced in Envoy's; ``answers``: says when it is ready."""
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
     system = System(folder, Ports.free(), settings or {}, heartbeat=1.0, sotw=VARIANT == "sotw")
     system.prepare()
+    for old, new in (bootstrap or {}).items():
+        text = (folder / "envoy.yaml").read_text()
+        assert text.count(old) == 1, f"in Envoy's bootstrap, {old!r} stands {text.count(old)} times"
+        (folder / "envoy.yaml").write_text(text.replace(old, new))
     system.load(
         customers(domains),
         [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()],
@@ -133,7 +143,7 @@ def running(
         system.wait_control_plane()
         system.wait_envoy()
         edge = Edge(system, pods)
-        until(lambda: edge.ask("t0.example.com").status == 200, "the first answer")
+        until(lambda: answers(edge), "the first answer")
         with contextlib.closing(edge):
             yield edge
     finally:

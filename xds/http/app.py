@@ -6,9 +6,9 @@ Its handlers run in the event loop, never in a thread: what they read changes th
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -93,6 +93,13 @@ def create_app(view: View) -> FastAPI:
 
     if view.tls is not None:
         app.include_router(certificates_api(view.tls))
+
+    @app.get("/api/v1/unknown-hosts")
+    async def unknown_hosts(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
+        """The hosts asked for most that GDS doesn't know, since the start: each count at most `error` too high."""
+        counted = view.unknown_hosts
+        top = [dataclasses.asdict(asked) for asked in counted.top(limit)] if counted else []
+        return {"counting": counted is not None, "requests": counted.requests if counted else 0, "hosts": top}
 
     @app.exception_handler(HTTPException)
     async def problem(_: Request, error: HTTPException) -> Response:

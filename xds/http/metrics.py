@@ -37,6 +37,14 @@ class _State(Collector):
         yield refused
         if self._view.tls is not None:
             yield from certificate_metrics(self._view.tls)
+        if (hosts := self._view.unknown_hosts) is not None:
+            yield _counter("unknown_host_requests", "Requests to unknown hosts that Envoys told of.", hosts.requests)
+            most = GaugeMetricFamily(
+                "pointsman_unknown_host", "Unknown hosts that surely had 1 % of these requests.", labels=["host"]
+            )
+            for asked in hosts.frequent(10, 0.01):  # few and lasting: a client must not choose our labels
+                most.add_metric([asked.host], asked.count)
+            yield most
         nodes = self._view.nodes()
         yield _gauge("streams", "Open xDS streams.", len(nodes))
         for what in ("sent", "acked", "nacked"):

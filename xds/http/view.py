@@ -11,6 +11,7 @@ from xds.gds.mirror import MirrorStatus
 from xds.resources.routes import RouteTables
 from xds.server.refusals import Kind
 from xds.server.streams import NodeState
+from xds.unknown_hosts import UnknownHosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,4 @@ class View:
     nodes: Callable[[], list[NodeState]]
     counts: Callable[[], Counts]
     tls: EdgeTls | None = None
+    unknown_hosts: UnknownHosts | None = None

@@ -26,22 +26,34 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
     LocalityLbEndpoints,
 )
 from envoy_data_plane.envoy.config.endpoint.v3 import Endpoint as LoadEndpoint
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
 
 from xds.gds.model import Endpoint, Pod
+from xds.resources.manager import http2_limits
+from xds.resources.packed import packed
+
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HTTP2 = HttpProtocolOptions(
+    explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2_limits())
+)
 
 BUFFER_BYTES = 32 * 1024
 """Envoy's edge guide: 32 KiB buffers on clusters that face the internet's requests."""
 
 
-def cluster(pod: Pod, connect_timeout: timedelta) -> Cluster:
-    """The pod's cluster, named after it; its circuit breaker is the pod's ``max_connections``."""
+def cluster(pod: Pod, connect_timeout: timedelta, http2: bool = False) -> Cluster:
+    """The pod's cluster, named after it; its circuit breaker is the pod's ``max_connections``. ``http2``: the pod
+    speaks it without TLS; else it is spoken to in HTTP/1.1."""
     limit = CircuitBreakersThresholds(
         priority=RoutingPriority.DEFAULT,
         max_connections=pod.max_connections,
         max_requests=pod.max_connections,
         max_pending_requests=pod.max_connections,
     )
-    return Cluster(
+    made = Cluster(
         name=pod.name,
         type=ClusterDiscoveryType.EDS,
         eds_cluster_config=ClusterEdsClusterConfig(
@@ -51,6 +63,9 @@ def cluster(pod: Pod, connect_timeout: timedelta) -> Cluster:
         per_connection_buffer_limit_bytes=BUFFER_BYTES,
         circuit_breakers=CircuitBreakers(thresholds=[limit]),
     )
+    if http2:
+        made.typed_extension_protocol_options = {_OPTIONS: packed(_OPTIONS, _HTTP2)}
+    return made
 
 
 def load_assignment(pod: Pod) -> ClusterLoadAssignment:

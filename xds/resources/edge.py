@@ -8,6 +8,7 @@ from datetime import timedelta
 from xds.directory import Content, Delta, Key
 from xds.resources.clusters import cluster, load_assignment
 from xds.resources.listeners import Edge, listeners
+from xds.resources.port80 import acme_cluster
 from xds.resources.rescope import RESCOPE, rescoping_table
 from xds.resources.routes import CROWDED, RouteTables, table_name, table_number
 from xds.resources.scopes import encoded_scope, every_scope, keys_of, scope_name, table_for
@@ -29,9 +30,19 @@ from xds.resources.types import (
 class EdgeResources:
     """Holds the route tables; what comes out of it is not kept."""
 
-    def __init__(self, tables: int, connect_timeout: timedelta, crowded: int = CROWDED) -> None:
+    def __init__(
+        self,
+        tables: int,
+        connect_timeout: timedelta,
+        crowded: int = CROWDED,
+        *,
+        pods_http2: bool = False,
+        acme: tuple[str, int] | None = None,
+    ) -> None:
         self.tables = RouteTables(tables, crowded)
         self._connect_timeout = connect_timeout
+        self._pods_http2 = pods_http2
+        self._acme = acme
 
     def fixed(self, edge: Edge) -> Update:
         """Listeners and scopes: of the directory they know at most which pairs are split."""
@@ -40,6 +51,13 @@ class EdgeResources:
     def listeners(self, edge: Edge) -> Update:
         made = listeners(edge, len(self.tables))
         return {LISTENER: {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made}}
+
+    def own_clusters(self) -> dict[str, Resource]:
+        """Those that aren't pods; GDS knows nothing of them."""
+        if self._acme is None:
+            return {}
+        made = acme_cluster(*self._acme, self._connect_timeout)
+        return {made.name: resource(CLUSTER, made.name, bytes(made))}
 
     def every_table(self) -> Update:
         """All route tables, the empty ones too: they answer unknown hosts."""
@@ -67,7 +85,7 @@ class EdgeResources:
         for name, (_, pod) in delta.pods.items():
             clusters[name] = endpoints[name] = None
             if pod is not None:
-                clusters[name] = resource(CLUSTER, name, bytes(cluster(pod, self._connect_timeout)))
+                clusters[name] = resource(CLUSTER, name, bytes(cluster(pod, self._connect_timeout, self._pods_http2)))
                 endpoints[name] = resource(ENDPOINT, name, bytes(load_assignment(pod)))
         return {CLUSTER: clusters, ENDPOINT: endpoints, ROUTE: self._encoded(sorted(touched))}
 
@@ -88,7 +106,7 @@ class EdgeResources:
         if kind is ROUTE and name != RESCOPE:
             for domains in self.tables.shares(table_number(name)).values():
                 yield from (("domain", domain) for domain in domains)
-        elif kind in (CLUSTER, ENDPOINT):
+        elif kind in (CLUSTER, ENDPOINT) and ":" not in name:  # else a cluster of ours
             yield "pod", name
 
     def _encoded(self, numbers: Iterable[int]) -> dict[str, Resource]:

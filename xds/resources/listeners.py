@@ -1,177 +1,131 @@
-"""The two listeners: https, which routes by scope, and http, which only redirects to it.
+"""The listeners: https and its HTTP/3 twin, which route by scope, and http, which only redirects to it.
 
-Nothing of a tenant stands in a listener: a listener update drains connections. The limits are those of Envoy's
-"Configuring Envoy as an edge proxy".
+Nothing of a tenant stands in a listener: a listener update drains connections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
-from envoy_data_plane.envoy.config.core.v3 import (
-    Address,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
-    Http2ProtocolOptions,
-    HttpProtocolOptions,
-    HttpProtocolOptionsHeadersWithUnderscoresAction,
-    SocketAddress,
-    TypedExtensionConfig,
+from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, SocketAddressProtocol
+from envoy_data_plane.envoy.config.listener.v3 import (
+    Filter,
+    FilterChain,
+    Listener,
+    ListenerFilter,
+    QuicProtocolOptions,
+    UdpListenerConfig,
 )
-from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener, ListenerFilter
-from envoy_data_plane.envoy.config.route.v3 import (
-    RedirectAction,
-    RedirectActionRedirectResponseCode,
-    Route,
-    RouteConfiguration,
-    RouteMatch,
-    VirtualHost,
-)
-from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
-    HttpConnectionManager,
-    HttpConnectionManagerPathWithEscapedSlashesAction,
-    HttpConnectionManagerUpgradeConfig,
-    HttpFilter,
-    ScopedRds,
-    ScopedRoutes,
-    ScopedRoutesScopeKeyBuilder,
-    ScopedRoutesScopeKeyBuilderFragmentBuilder,
-    ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor,
-)
-from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
-    HeaderMutation as EarlyHeaderMutation,
-)
+from envoy_data_plane.envoy.extensions.filters.listener.proxy_protocol.v3 import ProxyProtocol
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from xds.resources.packed import ads, packed
+from xds.resources.clusters import BUFFER_BYTES
+from xds.resources.hosts import host_filters, same_host_filters
+from xds.resources.local_replies import UnknownHost, access_logs, local_replies
+from xds.resources.manager import Timeouts, manager, response_headers, scoped
+from xds.resources.packed import packed
+from xds.resources.port80 import plain_routes
 from xds.resources.rescope import FILTER, rescoping_filter
-from xds.resources.routes import SCOPE_HEADER
-from xds.resources.tls import Tls, filter_chains, listener_filters
+from xds.resources.tls import CUSTOMERS, SERVICE, Tls, filter_chains, listener_filters, quic
 
 HTTPS = "https"
 HTTP = "http"
+HTTP3 = "http3"
 
-_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _LUA = "envoy.extensions.filters.http.lua.v3.Lua"
-_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
-_EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+_PROXY_PROTOCOL = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 
-_BUFFER_BYTES = 32 * 1024
+ALT_SVC_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Where Envoy listens. ``redirect_port`` is the https port as clients see it."""
+    """Where Envoy listens, and how it meets clients. ``redirect_port`` is the https port as clients see it.
+
+    ``hsts``: the value of that header, or none. ``acme``: the cluster of the ACME client is there. ``misdirected``: a
+    request for a host that the connection's certificate isn't for is answered 421.
+    """
 
     address: str = "127.0.0.1"
     https_port: int = 10443
     http_port: int = 10080
     redirect_port: int = 10443
     tls: Tls = field(default_factory=Tls)
+    http3: bool = False
+    proxy_protocol: bool = False
+    hsts: str = ""
+    acme: bool = False
+    misdirected: bool = True
+    unknown: UnknownHost = field(default_factory=lambda: UnknownHost(count=False))
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
     """``tables``: how many route tables there are."""
+    plain = manager(
+        HTTP,
+        edge.timeouts,
+        *host_filters(None),
+        route_config=plain_routes(edge.redirect_port, edge.acme),
+        local_reply_config=local_replies(UnknownHost()),
+    )
+    https = filter_chains(edge.tls, lambda chain: [_https(edge, chain, tables)])
     return [
-        _listener(
-            HTTPS,
-            edge.address,
-            edge.https_port,
-            *filter_chains(edge.tls, lambda chain: [_https(chain, tables)]),
-            listener_filters=listener_filters(),
-        ),
-        _listener(
-            HTTP,
-            edge.address,
-            edge.http_port,
-            FilterChain(
-                filters=[_manager(HTTP, route_config=_redirects(edge.redirect_port))],
-            ),
-        ),
+        _tcp(edge, HTTPS, edge.https_port, https, listener_filters()),
+        _tcp(edge, HTTP, edge.http_port, [FilterChain(filters=[plain])]),
+        *([_udp(edge, tables)] if edge.http3 else []),
     ]
 
 
-def _https(chain: str, tables: int) -> Filter:
-    """``chain``: the name of the filter chain that it is for."""
-    return _manager(
-        HTTPS,
-        # Only the re-scoping table enables it.
-        HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
-        scoped_routes=_scoped_routes(),
-        early_header_mutation_extensions=[_scope_key()],
-    )
-
-
-def _listener(
-    name: str, address: str, port: int, *chains: FilterChain, listener_filters: Sequence[ListenerFilter] = ()
-) -> Listener:
+def _tcp(edge: Edge, name: str, port: int, chains: list[FilterChain], more: Sequence[ListenerFilter] = ()) -> Listener:
+    filters = list(more)
+    if edge.proxy_protocol:
+        # Before whatever looks at the first bytes of TLS.
+        config = packed(_PROXY_PROTOCOL, ProxyProtocol())
+        filters.insert(0, ListenerFilter(name="envoy.filters.listener.proxy_protocol", typed_config=config))
     return Listener(
         name=name,
-        address=Address(socket_address=SocketAddress(address=address, port_value=port)),
-        listener_filters=list(listener_filters),
-        filter_chains=list(chains),
-        per_connection_buffer_limit_bytes=_BUFFER_BYTES,
+        address=Address(socket_address=SocketAddress(address=edge.address, port_value=port)),
+        listener_filters=filters,
+        filter_chains=chains,
+        per_connection_buffer_limit_bytes=BUFFER_BYTES,
     )
 
 
-def _manager(prefix: str, *filters: HttpFilter, **routes: object) -> Filter:
-    manager = HttpConnectionManager(
-        stat_prefix=prefix,
-        http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=packed(_ROUTER, Router()))],
-        common_http_protocol_options=HttpProtocolOptions(
-            idle_timeout=timedelta(hours=1),
-            headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
-        ),
-        http2_protocol_options=Http2ProtocolOptions(
-            max_concurrent_streams=100,
-            initial_stream_window_size=64 * 1024,
-            initial_connection_window_size=1024 * 1024,
-        ),
-        stream_idle_timeout=timedelta(minutes=5),
-        request_headers_timeout=timedelta(seconds=10),
-        use_remote_address=True,
-        normalize_path=True,
-        merge_slashes=True,
-        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
-        # Both run before the scope key is made: a port or a trailing dot must not change where a host is looked up.
-        strip_any_host_port=True,
-        strip_trailing_host_dot=True,
-        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
-        **routes,  # type: ignore[arg-type]
-    )
-    return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(_HCM, manager))
-
-
-def _scoped_routes() -> ScopedRoutes:
-    header = ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor(name=SCOPE_HEADER, index=0)
-    fragment = ScopedRoutesScopeKeyBuilderFragmentBuilder(header_value_extractor=header)
-    return ScopedRoutes(
-        name="edge",
-        scope_key_builder=ScopedRoutesScopeKeyBuilder(fragments=[fragment]),
-        rds_config_source=ads(),
-        scoped_rds=ScopedRds(scoped_rds_config_source=ads()),
+def _udp(edge: Edge, tables: int) -> Listener:
+    """HTTP/3, with the service's certificate: on the same port as https."""
+    address = SocketAddress(address=edge.address, port_value=edge.https_port, protocol=SocketAddressProtocol.UDP)
+    chain = FilterChain(filters=[_https(edge, SERVICE, tables, http3=True)], transport_socket=quic(edge.tls))
+    return Listener(
+        name=HTTP3,
+        address=Address(socket_address=address),
+        filter_chains=[chain],
+        udp_listener_config=UdpListenerConfig(quic_options=QuicProtocolOptions()),
+        per_connection_buffer_limit_bytes=BUFFER_BYTES,
     )
 
 
-def _scope_key() -> TypedExtensionConfig:
-    """Writes the host's first two characters into the scope header, over whatever a client put there."""
-    option = HeaderValueOption(
-        header=HeaderValue(key=SCOPE_HEADER, value="%REQ(:AUTHORITY):2%"),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filter:
+    """``chain``: the name of the filter chain that it is for."""
+    headers = {"strict-transport-security": edge.hsts} if edge.hsts else {}
+    if edge.http3 and chain == SERVICE:
+        headers["alt-svc"] = f'h3=":{edge.redirect_port}"; ma={ALT_SVC_SECONDS}'
+    return manager(
+        HTTPS,
+        edge.timeouts,
+        *response_headers(headers, ours=["alt-svc"]),
+        *_host_filters(edge, chain),
+        # Only the re-scoping table enables it.
+        HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
+        http3=http3,
+        local_reply_config=local_replies(edge.unknown),
+        access_log=access_logs(edge.unknown),
+        **scoped(),
     )
-    mutation = EarlyHeaderMutation(mutations=[HeaderMutation(append=option)])
-    return TypedExtensionConfig(name="pointsman.scope-key", typed_config=packed(_EARLY, mutation))
 
 
-def _redirects(port: int) -> RouteConfiguration:
-    action = RedirectAction(
-        https_redirect=True,
-        port_redirect=0 if port == 443 else port,
-        response_code=RedirectActionRedirectResponseCode.PERMANENT_REDIRECT,
-    )
-    host = VirtualHost(name="redirect", domains=["*"], routes=[Route(match=RouteMatch(prefix="/"), redirect=action)])
-    return RouteConfiguration(name="redirect", virtual_hosts=[host])
+def _host_filters(edge: Edge, chain: str) -> list[HttpFilter]:
+    if edge.misdirected and chain == CUSTOMERS:
+        return same_host_filters()
+    return host_filters(edge.tls.server_names if edge.misdirected and edge.tls.server_names else None)

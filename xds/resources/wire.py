@@ -36,6 +36,29 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
+def delimited(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The number and body of each length-delimited field of any message. Raises ValueError when it isn't one."""
+    at = 0
+    try:
+        while at < len(message):
+            tag, at = _read(message, at)
+            kind = tag & 7
+            if kind == LENGTH_DELIMITED:
+                size, at = _read(message, at)
+                if at + size > len(message):
+                    raise ValueError(f"field {tag >> 3} is longer than the message")
+                yield tag >> 3, message[at : at + size]
+                at += size
+            elif kind == 0:
+                _, at = _read(message, at)
+            elif kind in (1, 5):
+                at += 8 if kind == 1 else 4
+            else:
+                raise ValueError(f"wire type {kind} of field {tag >> 3}")
+    except IndexError:
+        raise ValueError("it ends within a number") from None
+
+
 def _read(message: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:

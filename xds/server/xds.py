@@ -26,6 +26,7 @@ from xds.protocol.stream import Settled, Stream
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, ResourceType
 from xds.server import csds
 from xds.server.access import Access, Grant, Refusal
+from xds.server.access_log import AccessLogs
 from xds.server.calls import BeforeEachCall
 from xds.server.descriptors import Method, reflect
 from xds.server.handshakes import Handshakes
@@ -34,6 +35,7 @@ from xds.server.limits import Limits, exceeded
 from xds.server.on_demand import OnDemand
 from xds.server.refusals import Kind, Refusals
 from xds.server.streams import Context, NodeState, OpenStream, Parse, Peer, Rim
+from xds.unknown_hosts import UnknownHosts
 
 log = structlog.get_logger()
 
@@ -75,6 +77,7 @@ class XdsServer:
         *,
         refusals: Refusals | None = None,
         handshakes: Handshakes | None = None,
+        unknown_hosts: UnknownHosts | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
         on_gone: Callable[[Stream], None] = lambda stream: None,
@@ -85,6 +88,7 @@ class XdsServer:
         self._access = access or Access.open()
         self.refusals = refusals or Refusals()
         self._handshakes = handshakes or Handshakes(self.refusals)
+        self._unknown_hosts = unknown_hosts
         self._gate = asyncio.Event()
         self._open: dict[OpenStream, None] = {}
         self._peers: Counter[str] = Counter()
@@ -118,9 +122,11 @@ class XdsServer:
         status = csds.ClientStatus(
             self._cache,
             self.streams,
-            lambda context: self._access.knows(identify(context.auth_context())),
+            self._knows,
         )
         server.add_generic_rpc_handlers((status,))
+        if self._unknown_hosts is not None:
+            server.add_generic_rpc_handlers((AccessLogs(self._unknown_hosts, self._knows),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect({**_METHODS, csds.SERVICE: csds.METHODS}, [health.SERVICE_NAME], server)
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -213,6 +219,9 @@ class XdsServer:
         if stream is not None:
             await stream.written()
         await context.abort(status, str(error))
+
+    def _knows(self, context: Context) -> bool:
+        return self._access.knows(identify(context.auth_context()))
 
     def _admit(self, stream: OpenStream, node: Node) -> Grant:
         decided = self._access.decide(stream.peer.identity, node.id, node.cluster)

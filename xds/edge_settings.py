@@ -1,0 +1,114 @@
+"""The settings ``edge.timeouts``, ``edge.unknown_host`` and those of ``edge`` that say how clients are met."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from xds.errors import SettingsError
+from xds.resources.local_replies import UnknownHost as UnknownHostOptions
+from xds.resources.manager import Timeouts as TimeoutOptions
+
+PAGE_BYTES = 64 * 1024
+
+_DAY = 86_400
+
+
+class Timeouts(BaseModel):
+    """How long a client may take. ``connection_idle``: a connection without a request. ``stream_idle``: a request on
+    which nothing moves in either direction, a websocket too. ``request_headers``: for the headers to arrive.
+
+    ``request``: for the whole request to arrive, 0 for no limit. An upload is a request: one of 10 GB over 20 Mbit/s
+    takes more than an hour, so the default leaves it to ``stream_idle``, and a client that sends a byte now and then
+    can hold a request open. Where uploads are short, set 300. Downloads and websockets aren't concerned.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connection_idle: Annotated[float, Field(ge=1, le=_DAY)] = 3_600.0
+    stream_idle: Annotated[float, Field(ge=1, le=_DAY)] = 300.0
+    request_headers: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    request: Annotated[float, Field(ge=0, le=_DAY)] = 0.0
+
+    def made(self) -> TimeoutOptions:
+        return TimeoutOptions(
+            connection_idle=timedelta(seconds=self.connection_idle),
+            stream_idle=timedelta(seconds=self.stream_idle),
+            request_headers=timedelta(seconds=self.request_headers),
+            request=timedelta(seconds=self.request),
+        )
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value.replace("{host}", "host"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
+        raise ValueError("must be an http or https URL; {host} stands for the host that was asked for")
+    if "{host}" in urlsplit(value).netloc:
+        raise ValueError("{host} may stand in the path or the query only: a client chooses it")
+    return value
+
+
+class UnknownHost(BaseModel):
+    """What a request for a host is answered that GDS doesn't know.
+
+    ``page``: a file of HTML, at most 64 KiB, as the body of the 404; read at the start. ``redirect``: a URL to which
+    such requests are sent instead (302); ``{host}`` in its path or query stands for the host that was asked for.
+    ``count``: Envoy reports these requests, and ``/api/v1/unknown-hosts`` shows the hosts asked for most;
+    ``remember``: how many hosts are counted at a time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    page: Path | None = None
+    redirect: Annotated[str, AfterValidator(_url)] | None = None
+    count: bool = True
+    remember: Annotated[int, Field(ge=10, le=100_000)] = 1_000
+
+    def made(self) -> UnknownHostOptions:
+        """Raises SettingsError when the page can't be used."""
+        return UnknownHostOptions(_page(self.page) if self.page else "", self.redirect or "", self.count)
+
+
+def _page(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            body = file.read(PAGE_BYTES + 1)
+        if len(body) > PAGE_BYTES:
+            raise SettingsError(f"page {path} is larger than {PAGE_BYTES:,} bytes (settings edge.unknown_host.page)")
+        return body.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise SettingsError(f"page {path}: {why} (settings edge.unknown_host.page)") from None
+
+
+_HOST_PORT = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
+
+
+def _host_port(value: str) -> str:
+    found = _HOST_PORT.fullmatch(value)
+    if not found or not 0 < int(found["port"]) < 65_536:
+        raise ValueError("must be host:port, such as 127.0.0.1:8402")
+    return value
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+
+
+def host_and_port(value: str) -> tuple[str, int]:
+    """Of a `HostPort`; an IPv6 address without its brackets."""
+    host, _, port = value.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _hsts(value: str) -> str:
+    if not re.fullmatch(r"max-age=\d+(; includeSubDomains)?(; preload)?", value):
+        raise ValueError('must be like "max-age=31536000; includeSubDomains"')
+    return value
+
+
+Hsts = Annotated[str, AfterValidator(_hsts)]

@@ -1,0 +1,1 @@
+"""``pointsman edge-lint``: whether an Envoy's configuration holds the edge's checklist, row by row."""

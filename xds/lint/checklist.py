@@ -1,0 +1,13 @@
+"""The whole checklist: every rule, in the order in which the document has them."""
+
+from __future__ import annotations
+
+from xds.lint import process, requests, tls
+from xds.lint.config import Config
+from xds.lint.rule import Rule, Verdict, judged
+
+RULES: tuple[Rule, ...] = (*process.RULES, *requests.RULES, *tls.RULES)
+
+
+def verdicts(config: Config) -> list[Verdict]:
+    return [judged(rule, config) for rule in RULES]

@@ -1,0 +1,116 @@
+"""What Envoy answers by itself: a host that nobody knows, one that is none, one that the connection isn't for.
+
+Only this dresses the answer to a host whose scope doesn't exist: no route table is asked for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    HeaderFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    DataSource,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
+    CommonGrpcAccessLogConfig,
+    HttpGrpcAccessLogConfig,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+
+from xds.resources.hosts import is_host
+from xds.resources.packed import packed
+from xds.resources.tls import CONTROL_PLANE
+
+UNKNOWN_HOSTS = "unknown-hosts"
+"""The name of the log in which the requests to unknown hosts come."""
+
+_GRPC_LOG = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
+_NOT_A_HOST = "The request must name one host.\n"
+_MISDIRECTED = "The connection is for another host.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownHost:
+    """``page``: the body of the 404, HTML. ``redirect``: instead of it, where such a request is sent; ``{host}`` in it
+    stands for the host that was asked for. ``count``: Envoy tells the control plane of each."""
+
+    page: str = ""
+    redirect: str = ""
+    count: bool = True
+
+
+def local_replies(unknown: UnknownHost) -> LocalReplyConfig:
+    not_a_host = _all(_status(403), AccessLogFilter(header_filter=HeaderFilter(header=is_host(invert=True))))
+    return LocalReplyConfig(
+        mappers=[
+            ResponseMapper(filter=not_a_host, status_code=400, body=DataSource(inline_string=_NOT_A_HOST)),
+            ResponseMapper(filter=_status(403), status_code=421, body=DataSource(inline_string=_MISDIRECTED)),
+            *_unknown(unknown),
+        ]
+    )
+
+
+def access_logs(unknown: UnknownHost) -> list[AccessLog]:
+    """Requests to unknown hosts alone, to the control plane. What it doesn't read in time, Envoy drops."""
+    if not unknown.count:
+        return []
+    common = CommonGrpcAccessLogConfig(
+        log_name=UNKNOWN_HOSTS,
+        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CONTROL_PLANE)),
+        transport_api_version=ApiVersion.V3,
+    )
+    log = packed(_GRPC_LOG, HttpGrpcAccessLogConfig(common_config=common))
+    return [AccessLog(name="pointsman.unknown-hosts", filter=_no_route(), typed_config=log)]
+
+
+def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:
+    if unknown.redirect:
+        # What passed as a host has no character that means anything in a URL.
+        to = unknown.redirect.replace("%", "%%").replace("{host}", "%REQ(:AUTHORITY)%")
+        location = HeaderValueOption(
+            header=HeaderValue(key="location", value=to),
+            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        empty = DataSource(inline_string="Nobody is here.\n")
+        return [ResponseMapper(filter=_no_route(), status_code=302, headers_to_add=[location], body=empty)]
+    if unknown.page:
+        # The page is the body, not the format: a per cent sign means nothing in it.
+        shown = SubstitutionFormatString(
+            text_format_source=DataSource(inline_string="%LOCAL_REPLY_BODY%"), content_type="text/html; charset=utf-8"
+        )
+        page = DataSource(inline_string=unknown.page)
+        return [ResponseMapper(filter=_no_route(), body=page, body_format_override=shown)]
+    return []
+
+
+def _no_route() -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"]))
+
+
+def _status(code: int) -> AccessLogFilter:
+    # The key is needed, though nobody sets it.
+    value = RuntimeUInt32(default_value=code, runtime_key="pointsman.unused")
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(value=value)))
+
+
+def _all(*filters: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=list(filters)))
