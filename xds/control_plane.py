@@ -126,6 +126,7 @@ def _tls(settings: Settings) -> Options:
         unknown=tls.unknown_sni,
         on_demand=tls.on_demand.enabled,
         names=tls.on_demand.names,
+        names_together=tls.on_demand.names_together,
         idle=tls.on_demand.idle,
         prefetch=tls.on_demand.prefetch,
         handshake_timeout=tls.on_demand.handshake_timeout,

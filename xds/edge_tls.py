@@ -43,6 +43,7 @@ class Options:
     unknown: Literal["default", "refuse"] = "default"
     on_demand: bool = False
     names: int = 2_000
+    names_together: int = 20_000
     idle: float = 3_600.0
     prefetch: tuple[str, ...] = ()
     handshake_timeout: float = 5.0
@@ -68,7 +69,8 @@ class EdgeTls:
         self.customers = Customers(self.folder, known, stranger)
         self.on_demand: OnDemand | None = None
         if options.on_demand:
-            self.on_demand = OnDemand(self.customers, Leases(options.names, options.idle), time.monotonic)
+            leases = Leases(options.names, options.idle, options.names_together)
+            self.on_demand = OnDemand(self.customers, leases, time.monotonic)
         self._options = options
         self._publish = publish
         self._changed = changed

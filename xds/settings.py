@@ -141,13 +141,15 @@ class OnDemand(_Part):
 
     ``enabled``: else all clients are shown the service's certificate. ``names``: that one Envoy holds at a time, about
     60 kB of its memory each; with its other streams they must be fewer than ``xds.limits.streams_per_peer``.
-    ``idle``: seconds after which a name is withdrawn that isn't asked for again; a busy one stays up to 32 times as
-    long. ``prefetch``: names that every Envoy asks for at its start; as they stand in the listener, a change of them
-    drains connections. ``handshake_timeout``: how long a client waits for its certificate, at most.
+    ``names_together``: that all Envoys hold, about 40 kB of the control plane's memory each. ``idle``: seconds after
+    which a name is withdrawn that isn't asked for again; a busy one stays up to 32 times as long. ``prefetch``: names
+    that every Envoy asks for at its start; as they stand in the listener, a change of them drains connections.
+    ``handshake_timeout``: how long a client waits for its certificate, at most.
     """
 
     enabled: bool = False
     names: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    names_together: Annotated[int, Field(ge=1)] = 20_000
     idle: Annotated[float, Field(ge=1, le=604_800)] = 3_600.0
     prefetch: Annotated[tuple[str, ...], Field(max_length=100)] = ()
     handshake_timeout: Annotated[float, Field(ge=0.1, le=60)] = 5.0

@@ -16,6 +16,7 @@ from tls_harness import refused, shown
 
 from demo.issuer import Issuer, write_certbot, write_flat, write_mounted
 from demo.system import envoy_binary
+from xds.server.on_demand import STRANGERS
 
 CAP = 20
 IDLE = 4.0
@@ -33,7 +34,7 @@ CA = Issuer()
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    on_demand = {"enabled": True, "names": CAP, "idle": IDLE, "handshake_timeout": 3.0}
+    on_demand = {"enabled": True, "names": CAP, "idle": IDLE, "handshake_timeout": 3.0, "prefetch": ["c59.test"]}
     settings = {"edge": {"tables": 16}, "edge.tls": {"unknown_sni": "refuse"}, "edge.tls.on_demand": on_demand}
     with running(tmp_path_factory.mktemp("on-demand"), settings) as edge:
         edge.load(*({"op": "put", "domain": f"c{number}.test", "pod": "pod1"} for number in range(60)))
@@ -203,3 +204,29 @@ def test_a_key_that_others_may_read_is_said(edge: Edge) -> None:
     url = f"{edge.system.api_url}/api/v1/certificates/c58.test"
     until(lambda: httpx.get(url, trust_env=False).json().get("key_readable_by_others") is True, "it is said")
     assert metric(edge, "pointsman_certificates_readable") >= 1
+
+
+def test_names_to_prefetch_are_there_before_a_client_comes(edge: Edge) -> None:
+    made = CA.issue("c59.test")
+    write_flat(folder(edge), "c59.test", made)
+    until(lambda: shows(edge, "c59.test", made.certificate.serial_number), "its certificate")
+    edge.system.kill("envoy")
+    edge.system.start_envoy()
+    edge.system.wait_envoy()
+    until(lambda: held(edge) == 1, "it is held")
+    assert edge.stats("downstream_cx_total").get("http.https.downstream_cx_total", 0) == 0
+    assert shows(edge, "c59.test", made.certificate.serial_number)
+
+
+def test_where_it_is_set_unknown_names_are_shown_the_services_certificate_and_fill_no_memory(tmp_path: Path) -> None:
+    settings = {"edge": {"tables": 16}, "edge.tls.on_demand": {"enabled": True}}
+    with running(tmp_path, settings, domains=10) as edge:
+        service = shown(port(edge), "t0.example.com").serial_number
+        for name in (None, *(f"stranger-{number}.test" for number in range(100))):
+            assert shown(port(edge), name).serial_number == service
+        until(lambda: held(edge) <= STRANGERS + 1, "most of them are withdrawn")
+        made = CA.issue("late.test")
+        edge.load({"op": "put", "domain": "late.test", "pod": "pod1"})
+        assert shown(port(edge), "late.test").serial_number == service
+        write_flat(folder(edge), "late.test", made)
+        until(lambda: shows(edge, "late.test", made.certificate.serial_number), "its own, as soon as there is one")

@@ -16,7 +16,7 @@ from cryptography.x509 import ocsp
 from edge_harness import Edge, running, until
 from tls_harness import connected, openssl, refused, resumed, shown
 
-from demo.issuer import Issuer, Made, write_flat
+from demo.issuer import Issuer, Made, other_key, write_flat
 from demo.processes import Process
 from demo.system import envoy_binary, free_ports
 
@@ -102,6 +102,11 @@ def test_fifty_renewals_under_load_fail_no_request(edge: Edge) -> None:
         until(lambda: load.answers > 20 * RENEWALS, "more load")
     assert load.failures == []
     assert sorted(live)[len(live) // 2] < 1, f"live after {sorted(live)[len(live) // 2]:.2f} s"
+
+
+@pytest.mark.parametrize("kind", ["RSA 2048", "RSA 4096", "EC P-384", "EC P-521"])
+def test_every_kind_of_key_that_is_taken_is_taken_by_envoy(edge: Edge, kind: str) -> None:
+    put(edge, CA.issue(*NAMES, key=other_key(kind)))
 
 
 def test_other_names_in_a_renewed_certificate_change_the_listener_without_a_failure(edge: Edge) -> None:

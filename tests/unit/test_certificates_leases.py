@@ -34,8 +34,8 @@ def test_over_the_cap_the_certificate_with_the_most_names_gives_one_up() -> None
     leases = Leases(4, IDLE)
     for name in ("own", "w1", "w2", "w3"):
         assert leases.asked("e", name, "own" if name == "own" else "wild", 0.0) == []
-    assert leases.asked("e", "w4", "wild", 1.0) == ["w1"]
-    assert leases.asked("e", "other", "other", 2.0) == ["w2"]
+    assert leases.asked("e", "w4", "wild", 1.0) == [("e", "w1")]
+    assert leases.asked("e", "other", "other", 2.0) == [("e", "w2")]
     assert len(leases) == 4
 
 
@@ -43,13 +43,21 @@ def test_each_envoy_has_a_cap_of_its_own() -> None:
     leases = Leases(1, IDLE)
     assert leases.asked("e", "a", "a", 0.0) == []
     assert leases.asked("f", "b", "b", 0.0) == []
-    assert leases.asked("e", "c", "c", 0.0) == ["a"]
+    assert leases.asked("e", "c", "c", 0.0) == [("e", "a")]
+
+
+def test_over_the_cap_of_all_together_the_envoy_with_the_most_names_gives_one_up() -> None:
+    leases = Leases(10, IDLE, together=3)
+    for holder, name in (("e", "a"), ("e", "b"), ("f", "c")):
+        assert leases.asked(holder, name, name, 0.0) == []
+    assert leases.asked("f", "d", "d", 0.0) == [("e", "a")]
+    assert len(leases) == 3
 
 
 def test_one_certificate_may_have_a_bound_of_its_own() -> None:
     leases = Leases(100, IDLE)
     given = [leases.asked("e", f"s{number}", "", 0.0, most=3) for number in range(5)]
-    assert given == [[], [], [], ["s0"], ["s1"]]
+    assert given == [[], [], [], [("e", "s0")], [("e", "s1")]]
 
 
 def test_what_is_dropped_is_neither_due_nor_counted() -> None:

@@ -239,6 +239,8 @@ class Folder:
         self._pairs[name] = checked.pair
         while len(self._pairs) > _KEPT:
             self._pairs.popitem(last=False)
+        if read.readable and self.index.complete and not (held and held.readable):
+            log.warning("certificates.readable", certificate=name, advice="let nobody but the owner read the key")
         if unused and (held is None or held.staple != unused):
             log.warning("certificate", certificate=name, reason=unused, kept="the certificate, without it")
         return before_pair != checked.pair

@@ -3,7 +3,8 @@
 Envoy keeps what it was given until that is withdrawn, and never says whether it still needs it. So every name is a
 lease: it is withdrawn when it is over, and an Envoy that needs the name again asks again, which costs one handshake a
 few milliseconds. A name that is asked for again soon is a busy one, and its lease lasts twice as long as before. Over
-the cap, the certificate with the most names gives one up: a wildcard's thousand names don't drive others out.
+the cap, the certificate with the most names gives one up: a wildcard's thousand names don't drive others out. Over
+the cap of all together, it is the holder with the most.
 
 Pure: the clock is handed in. A holder is whoever holds names: an Envoy, by its peer and node.
 """
@@ -29,10 +30,13 @@ class Lease:
 
 
 class Leases:
-    """``each``: names that one holder may have. ``idle``: seconds that a first lease lasts."""
+    """``each``: names that one holder may have. ``idle``: seconds that a first lease lasts. ``together``: names of all
+    holders, each counted for each of them."""
 
-    def __init__(self, each: int, idle: float) -> None:
+    def __init__(self, each: int, idle: float, together: int | None = None) -> None:
         self._each = each
+        self._together = together
+        self._count = 0
         self._idle = idle
         self._held: dict[str, dict[str, Lease]] = {}
         self._groups: dict[str, dict[str, OrderedDict[str, None]]] = {}
@@ -40,11 +44,13 @@ class Leases:
         self._over: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        return sum(len(held) for held in self._held.values())
+        return self._count
 
-    def asked(self, holder: str, name: str, certificate: str, now: float, *, most: int | None = None) -> list[str]:
-        """``holder`` is given ``name``; returns the names that it must give up for that. ``most``: names of this
-        certificate that it may have."""
+    def asked(
+        self, holder: str, name: str, certificate: str, now: float, *, most: int | None = None
+    ) -> list[tuple[str, str]]:
+        """``holder`` is given ``name``; returns the holders and names that must be given up for that. ``most``: names
+        of this certificate that it may have."""
         held = self._held.setdefault(holder, {})
         before = held.get(name)
         if before is not None:
@@ -55,15 +61,18 @@ class Leases:
             times = min(2 * times, LONGEST) if now < ended + self._idle else 1
         lease = Lease(certificate, times, now + times * self._idle)
         self._held.setdefault(holder, {})[name] = lease
+        self._count += 1
         group = self._groups.setdefault(holder, {}).setdefault(certificate, OrderedDict())
         group[name] = None
         heapq.heappush(self._ends, (lease.until, holder, name))
-        victims: list[str] = []
+        victims: list[tuple[str, str]] = []
         if most is not None and len(group) > most:
             victims.append(self._give_up(holder, group, now))
         if len(self._held[holder]) > self._each:
-            largest = max(self._groups[holder].values(), key=len)
-            victims.append(self._give_up(holder, largest, now))
+            victims.append(self._give_up(holder, self._largest(holder), now))
+        if self._together is not None and self._count > self._together:
+            richest = max(self._held, key=lambda one: len(self._held[one]))
+            victims.append(self._give_up(richest, self._largest(richest), now))
         return victims
 
     def dropped(self, holder: str, name: str) -> None:
@@ -87,10 +96,13 @@ class Leases:
                 times[name] = max(times.get(name, 0), lease.times)
         return heapq.nsmallest(count, (name for name in times if times[name] > 1), key=lambda n: (-times[n], n))
 
-    def _give_up(self, holder: str, group: OrderedDict[str, None], now: float) -> str:
+    def _largest(self, holder: str) -> OrderedDict[str, None]:
+        return max(self._groups[holder].values(), key=len)
+
+    def _give_up(self, holder: str, group: OrderedDict[str, None], now: float) -> tuple[str, str]:
         name = next(iter(group))
         self._end(holder, name, now)
-        return name
+        return holder, name
 
     def _end(self, holder: str, name: str, now: float) -> None:
         times = self._held[holder][name].times
@@ -103,6 +115,7 @@ class Leases:
         lease = self._held.get(holder, {}).pop(name, None)
         if lease is None:
             return
+        self._count -= 1
         groups = self._groups[holder]
         del groups[lease.certificate][name]
         if not groups[lease.certificate]:

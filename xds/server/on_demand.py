@@ -122,8 +122,8 @@ class OnDemand:
         stranger = shown.certificate == self._source.stranger and not self._source.allowed(name)
         most = STRANGERS if stranger else None
         group = "" if stranger else shown.certificate
-        for victim in self._leases.asked(handed.holder, name, group, self._clock(), most=most):
-            self._withdraw(handed.holder, victim)
+        for holder, victim in self._leases.asked(handed.holder, name, group, self._clock(), most=most):
+            self._withdraw(holder, victim)
 
     def take_back(self, handed: Handed, name: str) -> None:
         if name in handed.names:
