@@ -35,6 +35,10 @@ class RecordError(PointsmanError):
     """One record of the directory isn't valid; it is set aside and never stops the rest."""
 
 
+class StateError(PointsmanError):
+    """What is on disk can't be read or written; the directory in memory goes on."""
+
+
 class PublishError(PointsmanError):
     """What was to be published can't be right: nothing of it was."""
 
