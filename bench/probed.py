@@ -45,7 +45,7 @@ def gds(probe: Probe, arguments: list[str]) -> None:
     from gds_mock import __main__, api, service
 
     class Service(service.Service):
-        async def write(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        async def write(self, function: Callable[[*Ts], T], *args: *Ts, limit: float | None = None) -> T:
             def work() -> T:
                 before = self.store.committed
                 done = function(*args)
@@ -53,7 +53,7 @@ def gds(probe: Probe, arguments: list[str]) -> None:
                     probe.note("commit", revision=self.store.committed)
                 return done
 
-            return await super().write(work)
+            return await super().write(work, limit=limit)
 
     setattr(api, "Service", Service)  # noqa: B010
     sys.exit(__main__.main(arguments))

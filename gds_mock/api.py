@@ -116,7 +116,7 @@ async def post_backends(request: Request, service: Asked) -> Response:
                 block.clear()
         await service.read(reader.feed, bytes(block))
         await service.read(reader.finish)
-        return _json(await service.load(stage.apply))
+        return _json(await service.write(stage.apply, limit=service.settings.load_limit))
     except ClientDisconnect:
         return problems.problem(400, "the body ended early: nothing was applied")
     finally:

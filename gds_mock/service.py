@@ -73,18 +73,12 @@ class Service:
         running = asyncio.get_running_loop().run_in_executor(self._readers, function, *args)
         return await self._in_time(running, self.settings.answer_limit)
 
-    async def write(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+    async def write(self, function: Callable[[*_Ts], _T], *args: *_Ts, limit: float | None = None) -> _T:
         """Runs a blocking function that writes, after all writes before it; its commit wakes the watchers at once.
 
-        Raises StoreUnavailable when it takes too long; what has not begun by then is not written.
+        Raises StoreUnavailable when it takes longer than ``limit`` seconds, or the settings' ``answer_limit``; what
+        has not begun by then is not written.
         """
-        return await self._write(function, *args, limit=self.settings.answer_limit)
-
-    async def load(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """A write that may take as long as a load."""
-        return await self._write(function, *args, limit=self.settings.load_limit)
-
-    async def _write(self, function: Callable[[*_Ts], _T], *args: *_Ts, limit: float) -> _T:
         loop = asyncio.get_running_loop()
 
         def work() -> _T:
@@ -93,7 +87,7 @@ class Service:
             finally:
                 loop.call_soon_threadsafe(self.pulse.advance, self.store.committed)
 
-        return await self._in_time(loop.run_in_executor(self._writer, work), limit)
+        return await self._in_time(loop.run_in_executor(self._writer, work), limit or self.settings.answer_limit)
 
     async def _in_time(self, running: asyncio.Future[_T], limit: float) -> _T:
         try:

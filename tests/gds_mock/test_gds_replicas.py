@@ -17,6 +17,8 @@ from postgres_cluster import Cluster, cluster, programs
 
 from gds_mock.errors import StoreUnavailable
 from gds_mock.opening import open_store
+from gds_mock.postgres.engine import Limits
+from gds_mock.postgres.store import PostgresStore
 from gds_mock.values import Pod
 
 
@@ -220,3 +222,35 @@ def test_the_log_in_the_database_stays_bounded(pg: str) -> None:
         log = db.execute("SELECT count(*), min(revision), max(revision) FROM gds_changes").fetchone()
         assert log == (10, 91, 100)
         assert db.execute("SELECT min(revision), max(revision) FROM gds_revisions").fetchone() == (90, 100)
+
+
+def test_a_store_that_was_replaced_is_503_until_the_instance_is_started_anew(two: tuple[Gds, Gds], pg: str) -> None:
+    one, _ = two
+    with psycopg.connect(pg, autocommit=True) as db:
+        db.execute("UPDATE gds_meta SET epoch = 'restored'")
+        for answer in (
+            one.client.get("/healthz"),
+            one.client.get("/backends"),
+            one.client.put("/backend/a.example.com", json={"pod": "pod1"}),
+        ):
+            assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        with serving(pg) as fresh:
+            assert fresh.position()[0] == "restored"
+            assert fresh.put("a.example.com", "pod1")
+        assert one.client.get("/watch", params={"epoch": "restored", "after": 0}).status_code == 503
+
+
+def test_more_snapshots_than_connections_are_503_and_quick_calls_go_on(pg: str) -> None:
+    limits = Limits(long_connections=2, free_connection=0.2)
+    with PostgresStore(pg, limits=limits) as store:
+        store.put_pod(Pod("pod1"))
+        snapshots = [store.snapshot() for _ in range(2)]
+        with pytest.raises(StoreUnavailable, match="in use"):
+            store.snapshot()
+        assert store.put_domain("a.example.com", "pod1").revision == 2
+        for snapshot in snapshots:
+            assert b"a.example.com" not in snapshot.block()  # it began before
+            snapshot.close()
+        again = store.snapshot()
+        assert b"a.example.com" in again.block()
+        again.close()
