@@ -102,7 +102,8 @@ class Edge(System):
         _wait(envoy, lambda: asker.all_right(some), patience)
         serving = time.monotonic()
         asker.close()
-        connected = next(event["t"] for event in self.probe.read() if event["e"] == "connected")
+        _wait(envoy, lambda: any(event["e"] == "connected" for event in self.probe.read()), patience)
+        connected = next(event["t"] for event in self.probe.events if event["e"] == "connected")
         return {"connected_to_serving": serving - connected, "envoy_to_serving": serving - began}
 
     def lags(self, since: float = 0.0) -> dict[int, Lag]:

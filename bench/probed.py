@@ -6,7 +6,8 @@ plane with the layout of `bench.single_table`. PROBE becomes a file of JSON line
 
 ``commit``     GDS: a write is on disk. Up to which revision.
 ``asked``      the control plane asks for a snapshot;  ``ready``: it is read, laid out and published.
-``publish``    changes are published: up to which revision, and the version of each route table that changed.
+``publish``    changes are published: up to which revision, the version of each route table that changed, and the
+               tables that changed and are published later.
 ``connected``  a stream opens.  ``ack``: an ACK or NACK is read, of which node and type, and of which route tables.
 ``stall``      the event loop came late by more than STALL: how late, and the CPU that its thread used meanwhile.
 """
@@ -20,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar, TypeVarTuple
 
 STALL = 0.01
@@ -62,13 +63,14 @@ def gds(probe: Probe, arguments: list[str]) -> None:
 def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> None:
     from xds import cli, control_plane, pipeline
     from xds.cache import Cache, Watcher
-    from xds.directory import Delta
     from xds.gds.client import GdsClient
     from xds.gds.model import Snapshot
     from xds.protocol.state import Settled
     from xds.protocol.stream import Stream
-    from xds.resources.types import ROUTE, ResourceId, ResourceType
+    from xds.resources.edge import Causes
+    from xds.resources.types import ROUTE, Resource, ResourceType, Update
     from xds.server.xds import XdsServer
+    from xds.slices import Work
 
     class ProbedClient(GdsClient):
         async def snapshot(self) -> Snapshot:
@@ -81,15 +83,24 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
             super().watch(watcher, only)
 
     class ProbedPipeline(pipeline.Pipeline):
-        def replace(self, snapshot: Snapshot) -> None:
-            super().replace(snapshot)
+        left: frozenset[str] = frozenset()
+
+        def replacing(self, snapshot: Snapshot) -> Work[None]:
+            yield from super().replacing(snapshot)
             probe.note("ready", revision=snapshot.revision)
 
-        def publish_now(self, delta: Delta | None = None) -> Collection[ResourceId]:
-            changed = super().publish_now(delta)
-            tables = {name: self.version((kind, name)) for kind, name in changed if kind is ROUTE}
-            probe.note("publish", revision=self.directory.revision, tables=tables)
-            return changed
+        def _publish(
+            self,
+            pods: Update,
+            causes: Causes,
+            tables: Mapping[str, Resource | None] | None = None,
+            at_once: Collection[str] = (),
+        ) -> None:
+            left = frozenset(name for _, name in self._backlog)
+            revision, new, self.left = self.directory.revision, left - self.left, left
+            super()._publish(pods, causes, tables, at_once)
+            sent = {name: self.version((kind, name)) for kind, name in causes if kind is ROUTE}
+            probe.note("publish", revision=revision, tables=sent, later=[*new])
 
     def server(*args: Any, on_settled: Callable[[Stream, str, Settled], None], **kwargs: Any) -> XdsServer:
         def settled(stream: Stream, node: str, answer: Settled) -> None:

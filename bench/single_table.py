@@ -13,12 +13,13 @@ from envoy_data_plane.envoy.config.core.v3 import AggregatedConfigSource, ApiVer
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager, Rds
 
-from xds.directory import Content, Delta, Key
-from xds.resources.edge import EdgeResources
+from xds.delta import Delta, Key
+from xds.resources.edge import Causes, EdgeResources
 from xds.resources.listeners import HTTPS, Edge
 from xds.resources.routes import route_table, table_name, virtual_host
 from xds.resources.types import LISTENER, ROUTE, SCOPE, Resource, ResourceId, Update, resource
 from xds.resources.wire import field
+from xds.slices import Work
 
 _TABLE = table_name(0)
 _NAME, _DOMAINS = 1, 2  # of VirtualHost
@@ -37,23 +38,22 @@ class SingleTable(EdgeResources):
         made = [_unscoped(listener) for listener in scoped]
         return {LISTENER: {one.name: resource(LISTENER, one.name, bytes(one)) for one in made}, SCOPE: {}}
 
-    def every_table(self) -> Update:
+    def encoding_all(self) -> Work[Update]:
+        yield
         return {ROUTE: {_TABLE: self._table()}}
 
-    def update(self, delta: Delta) -> Update:
+    def laying(self, delta: Delta, causes: Causes | None) -> Work[Update]:
         for domain, (_, pod) in delta.domains.items():
             if pod is None:
                 del self._hosts[domain]
             else:
                 self._hosts[domain] = self._host(domain, pod)
-        pods = super().update(Delta({}, delta.pods))
-        return {**pods, ROUTE: {_TABLE: self._table()} if delta.domains else {}}
+        if causes is not None and delta.domains:
+            causes[ROUTE, _TABLE] = {("domain", domain): old for domain, (old, _) in delta.domains.items()}
+        return (yield from super().laying(Delta({}, delta.pods), causes))
 
-    def causes(self, delta: Delta) -> dict[ResourceId, dict[Key, Content]]:
-        found = super().causes(Delta({}, delta.pods))
-        if delta.domains:
-            found[ROUTE, _TABLE] = {("domain", domain): old for domain, (old, _) in delta.domains.items()}
-        return found
+    def encoded(self, resources: Iterable[ResourceId]) -> Update:
+        return {ROUTE: {_TABLE: self._table()} if any(kind is ROUTE for kind, _ in resources) else {}}
 
     def records(self, resource: ResourceId) -> Iterable[Key]:
         return (("domain", domain) for domain in self._hosts)

@@ -33,7 +33,7 @@ from bench.edge import Edge, Gds, cpu_seconds, pod_name, rss_mb, sample
 from bench.edge import names as even
 from bench.report import RESULTS, Report, quantile
 from demo.system import LOOPBACK, Ports
-from xds.directory import Delta
+from xds.delta import Delta
 from xds.resources.edge import EdgeResources
 from xds.resources.types import ROUTE
 

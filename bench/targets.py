@@ -92,7 +92,7 @@ TARGETS = (
     Target("9,000 connections held for a minute: errors", "held", _worst("errors"), 0),
     *(
         Target(f"longest stall: {part}", part, _worst("stall_ms"), 100, "ms")
-        for part in ("moves", "bulk", "steady", "fleet", "return")
+        for part in ("moves", "bulk", "stalls", "steady", "fleet", "return")
     ),
 )
 

@@ -61,36 +61,38 @@ def lags(commits: list[Event], events: list[Event], *, every_node: bool = False)
     committed = {event["revision"]: event["t"] for event in commits if event["e"] == "commit"}
     found: dict[int, Lag] = {}
     history: dict[str, list[tuple[int, str]]] = {}
-    open_: dict[str, dict[int, set[str]]] = {}
-    waiting: dict[int, set[str]] = {}
-    publishes: list[list[int]] = []
+    owed: dict[str, list[tuple[int, int]]] = {}
+    needed: dict[int, set[str]] = {}
+    ahead: dict[tuple[str, str], int] = {}
+    open_: dict[tuple[str, int], set[str]] = {}
     before = 0
-    for event in events:
+    for number, event in enumerate(events):
         match event["e"]:
             case "ready":
-                before = event["revision"]
-            case "publish":
-                number = len(publishes)
-                revisions = range(before + 1, event["revision"] + 1)
                 before = max(before, event["revision"])
-                publishes.append([revision for revision in revisions if revision in committed])
-                for revision in publishes[-1]:
-                    found[revision] = Lag(revision, committed[revision], event["t"])
-                waiting[number] = set(event["tables"])
+            case "publish":
                 for table, version in event["tables"].items():
                     history.setdefault(table, []).append((number, version))
+                for revision in range(before + 1, event["revision"] + 1):
+                    if revision in committed:
+                        found[revision] = Lag(revision, committed[revision], event["t"])
+                        needed[revision] = {*event["tables"], *event["later"]}
+                        for table in needed[revision]:
+                            owed.setdefault(table, []).append((number, revision))
+                before = max(before, event["revision"])
             case "ack" if event["error"] is None and (every_node or event["node"] == "edge-1"):
                 node = event["node"]
-                mine = open_.setdefault(node, {})
                 for table, version in event["tables"].items():
-                    upto = max((number for number, held in history.get(table, ()) if held == version), default=-1)
-                    for number, _ in history.get(table, ()):
-                        if number <= upto and publishes[number]:
-                            left = mine.setdefault(number, set(waiting[number]))
-                            left.discard(table)
-                            if not left:
-                                for revision in publishes[number]:
-                                    found[revision].acked.setdefault(node, event["t"])
+                    upto = max((at for at, held in history.get(table, ()) if held == version), default=-1)
+                    waiting = owed.get(table, [])
+                    while (at := ahead.get((node, table), 0)) < len(waiting) and waiting[at][0] <= upto:
+                        ahead[node, table] = at + 1
+                        revision = waiting[at][1]
+                        left = open_.setdefault((node, revision), set(needed[revision]))
+                        left.discard(table)
+                        if not left:
+                            del open_[node, revision]
+                            found[revision].acked.setdefault(node, event["t"])
     return found
 
 

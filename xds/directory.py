@@ -8,11 +8,11 @@ refused (`withhold`) is set aside likewise, until it comes with other content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
-from typing import TypeVar
 
+from xds.delta import Content, Delta, Key, apply_moves, differences, extend
 from xds.errors import HistoryGone, RecordError
 from xds.gds.model import (
     BadRecord,
@@ -30,43 +30,10 @@ from xds.gds.model import (
     normalise_host,
 )
 from xds.set_aside import SHOWN, SetAside, Unusable
+from xds.slices import Work, cut, drained, emptied
 
 _TOGETHER = 256  # domains of a snapshot checked in one go; one bad name among them costs a look at each
-
-V = TypeVar("V")
-Moves = dict[str, tuple[V | None, V | None]]
-
-Key = tuple[str, str]
-"""A record: its kind, "domain" or "pod", and its name."""
-Content = str | Pod | None
-"""What a record says: a domain's pod, or the pod itself; None when there is no such record."""
-
-
-def _extend(total: Moves[V], step: Moves[V]) -> None:
-    for name, (old, new) in step.items():
-        first = total[name][0] if name in total else old
-        if first == new:
-            total.pop(name, None)
-        else:
-            total[name] = (first, new)
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What differs between two states, as name -> (old, new); None stands for absent."""
-
-    domains: Moves[str]
-    pods: Moves[Pod]
-
-    def __bool__(self) -> bool:
-        return bool(self.domains or self.pods)
-
-    def merged(self, later: Delta) -> Delta:
-        """This delta followed by ``later``; what came back to where it was is dropped."""
-        both = Delta(dict(self.domains), dict(self.pods))
-        _extend(both.domains, later.domains)
-        _extend(both.pods, later.pods)
-        return both
+_AT_ONCE = 5_000  # changes of a transaction that are made in place; more on a draft, slice by slice
 
 
 class Directory:
@@ -115,34 +82,71 @@ class Directory:
 
     def replace(self, snapshot: Snapshot) -> Delta:
         """Takes a whole snapshot, of any epoch and revision; returns only what differs from what was held."""
-        fresh = Directory()
-        fresh._load(snapshot, self)
-        fresh._withhold_again(self)
-        delta = Delta(_differences(self._domains, fresh._domains), _differences(self._pods, fresh._pods))
-        self.__dict__.update(fresh.__dict__)
+        fresh, delta = drained(self.loading(snapshot))
+        self.become(fresh)
         return delta
+
+    def loading(self, snapshot: Snapshot) -> Work[tuple[Directory, Delta]]:
+        """The directory that a snapshot makes of this one, and what differs, in slices; this one must stay as it is
+        meanwhile. `become` takes it."""
+        fresh = Directory()
+        yield from fresh._load(snapshot, self)
+        fresh._withhold_again(self)
+        moves = yield from differences(self._domains, fresh._domains)
+        pods = yield from differences(self._pods, fresh._pods)
+        if 2 * len(moves) < len(self._domains):
+            # The names that are held are in the tables, too: each is kept once.
+            twice, fresh._domains = fresh._domains, dict(self._domains)
+            yield from apply_moves(fresh._domains, moves)
+            yield from emptied(twice)
+        return fresh, Delta(moves, pods)
+
+    def become(self, draft: Directory) -> None:
+        """Takes the draft's state, at once."""
+        self.__dict__.update(draft.__dict__)
 
     def apply(self, transaction: Transaction) -> Delta:
         """Takes the next revision, whole. One already held is ignored.
 
         Raises HistoryGone when a revision is missing or the epoch is another: a new snapshot is needed.
         """
+        return drained(self.applying(transaction))
+
+    def applying(self, transaction: Transaction) -> Work[Delta]:
+        """`apply` in slices, of which nothing is to be seen before the last; it must not be changed meanwhile."""
         if not self.complete or transaction.epoch != self.epoch:
             raise HistoryGone(f"GDS epoch {transaction.epoch!r} is not the one held, {self.epoch!r}: resync")
+        delta = Delta({}, {})
         if transaction.revision <= self.revision:
-            return Delta({}, {})
+            return delta
         if transaction.revision != self.revision + 1:
             raise HistoryGone(f"GDS revision {transaction.revision} does not follow {self.revision}: resync")
-        self.revision = transaction.revision
-        delta = Delta({}, {})
-        for change in transaction.changes:
+        if len(transaction.changes) <= _AT_ONCE:
+            self._apply(transaction.revision, transaction.changes, delta)
+            return delta
+        draft = self._draft()
+        for some in cut(transaction.changes):
+            draft._apply(transaction.revision, some, delta)
+            yield
+        self.become(draft)
+        return delta
+
+    def _draft(self) -> Directory:
+        draft = Directory()
+        for name, value in self.__dict__.items():
+            draft.__dict__[name] = value.copy() if isinstance(value, dict | Unusable) else value
+        draft._homeless = {pod: dict(waiting) for pod, waiting in self._homeless.items()}
+        return draft
+
+    def _apply(self, revision: int, changes: Iterable[Change], delta: Delta) -> None:
+        self.revision = revision
+        for change in changes:
             if type(change) is PutDomain and self._plain_move(change.domain, change.pod, delta):
                 continue
             step = Delta({}, {})
             self._apply_one(change, step)
-            _extend(delta.domains, step.domains)
-            _extend(delta.pods, step.pods)
-        return delta
+            extend(delta.domains, step.domains)
+            extend(delta.pods, step.pods)
 
     def content(self, key: Key) -> Content:
         """What the record ``key`` says, as it is used now."""
@@ -170,8 +174,8 @@ class Directory:
             else:
                 self._delete_pod(name, step)
             self._withheld[key] = now, SetAside(kind, name, reason, self.revision)
-            _extend(delta.domains, step.domains)
-            _extend(delta.pods, step.pods)
+            extend(delta.domains, step.domains)
+            extend(delta.pods, step.pods)
         return delta
 
     def blame(self, records: Iterable[Key], reason: str) -> None:
@@ -191,8 +195,8 @@ class Directory:
                 self._put_pod(now, step)
             elif now is not None:
                 self._put_domain(key[1], now, step)
-            _extend(delta.domains, step.domains)
-            _extend(delta.pods, step.pods)
+            extend(delta.domains, step.domains)
+            extend(delta.pods, step.pods)
         return delta
 
     def lookup(self, host: str) -> tuple[str, str] | None:
@@ -207,7 +211,7 @@ class Directory:
                 return wildcard, self._domains[wildcard]
         return None
 
-    def _load(self, snapshot: Snapshot, before: Directory) -> None:
+    def _load(self, snapshot: Snapshot, before: Directory) -> Work[None]:
         """Fills an empty directory. A name whose record is bad keeps what ``before`` held under it."""
         self.epoch, self.revision, self.complete = snapshot.epoch, snapshot.revision, True
         none = Delta({}, {})
@@ -221,20 +225,24 @@ class Directory:
         for record in snapshot.bad:
             if record.kind == "pod" and record.name in before._pods:
                 self._pods.setdefault(record.name, before._pods[record.name])
-        self._load_domains(snapshot.domains)
-        for record in snapshot.bad:
-            name = record.name
-            home = before._domains.get(name) or before._wanted.get(name)
-            if record.kind == "domain" and home and name not in self._domains and name not in self._wanted:
-                self._put_domain(name, home, none)
-            self._put_aside(record.kind, name, record.reason)
+        yield from self._load_domains(snapshot.domains)
+        for some in cut(snapshot.bad):
+            for record in some:
+                name = record.name
+                home = before._domains.get(name) or before._wanted.get(name)
+                if record.kind == "domain" and home and name not in self._domains and name not in self._wanted:
+                    self._put_domain(name, home, none)
+                self._put_aside(record.kind, name, record.reason)
+            yield
         self._base = snapshot.revision
         self._changed.clear()
 
-    def _load_domains(self, pairs: list[tuple[str, str]]) -> None:
+    def _load_domains(self, pairs: list[tuple[str, str]]) -> Work[None]:
         homes = {name: pod.name for name, pod in self._pods.items()}
         none = Delta({}, {})
         for start in range(0, len(pairs), _TOGETHER):
+            if start:
+                yield
             some = pairs[start : start + _TOGETHER]
             try:
                 part = {domain: homes[pod] for domain, pod in some}
@@ -373,11 +381,3 @@ class Directory:
 
     def _put_aside(self, kind: str, name: str, reason: str) -> None:
         self._unusable.add(SetAside(kind, name, reason, self.revision))
-
-
-def _differences(old: dict[str, V], new: dict[str, V]) -> Moves[V]:
-    if old == new:
-        return {}
-    changed: Moves[V] = {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
-    changed.update({name: (value, None) for name, value in old.items() if name not in new})
-    return changed

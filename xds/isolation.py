@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xds.directory import Content, Key
+from xds.delta import Content, Key
 from xds.resources.types import ResourceId, ResourceType
 
 MANY = 20_000

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import structlog
 
-from xds.directory import Content, Delta, Directory, Key
+from xds.delta import Content, Delta, Key
+from xds.directory import Directory
 from xds.isolation import Isolation, Ledger, Trial
 from xds.protocol.state import Client, Settled
 from xds.resources.types import ResourceId, ResourceType

@@ -5,30 +5,43 @@ that time to pass and go together. While a record that Envoy rejected is searche
 (`xds.isolator`). Pairs of first characters that became crowded are split in steps (`xds.rollout`), between which the
 changes go on. A removed pod's cluster stays for ``removal_grace`` seconds after the routes to it
 are gone: requests under way must end somewhere.
+
+What takes long is done in slices, and whoever runs them lets others have their turn between. First the directory and
+the tables take a large change: until they have, nothing of it is seen, nothing is published, and a search or a split
+waits. Then its tables are published in portions, each as it should be; what changes meanwhile goes before the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from xds.cache import Cache
-from xds.directory import Content, Delta, Directory, Key
+from xds.delta import Content, Delta, Key
+from xds.directory import Directory
 from xds.gds.model import Snapshot, Transaction
 from xds.isolator import Isolator
 from xds.protocol.state import Client, Settled
-from xds.resources.edge import EdgeResources
+from xds.resources.edge import Causes, EdgeResources
 from xds.resources.listeners import Edge
 from xds.resources.secrets import CertificatePair
-from xds.resources.types import CLUSTER, ENDPOINT, Resource, ResourceId, ResourceType, Update
+from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, Resource, ResourceId, ResourceType, Update
 from xds.rollout import Rollout
+from xds.slices import Work, drained, emptied
 
 log = structlog.get_logger()
 
 SEARCHING = 0.005
-"""Seconds until it is looked again whether a search has ended."""
+"""Seconds until it is looked again whether a search, or the work on a large change, has ended."""
+MANY = 1_000
+"""Changes that the tables take at once; more are taken in slices."""
+TOGETHER = 32
+"""Tables of one portion, at most."""
+PORTION = 0.008
+"""Seconds after which no further table is encoded for a portion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +69,22 @@ class Pipeline:
         takers: Callable[[], Iterable[Client]] = tuple,
     ) -> None:
         self.directory = Directory()
+        self.published = 0
+        """The newest revision of which everything is published; the directory may hold a newer one."""
         self.publishes = 0
         self.changes = 0
-        self.isolator = Isolator(self, later=later, clock=clock, streams=takers)
+        self.isolator = Isolator(
+            self,
+            later=lambda seconds, call: later(seconds, lambda: self._when_quiet(call)),
+            clock=clock,
+            streams=takers,
+        )
         self.rollout = Rollout(
             resources.step,
             self._publish_step,
             self.version,
             takers,
-            lambda: self.isolator.busy,
+            lambda: self.isolator.busy or not self._quiet,
             later=later,
             clock=clock,
         )
@@ -79,6 +99,18 @@ class Pipeline:
         self._scheduled = False
         self._published_at = float("-inf")
         self._leaving: dict[str, object] = {}
+        self._working = False
+        self._backlog: Causes = {}
+        """The tables that a large change changed and that aren't published yet."""
+        self._parting: dict[str, None] = {}
+        """The removed pods whose last routes are in the backlog."""
+        self._waiting: list[Callable[[], None]] = []
+        """What a search would have done meanwhile."""
+
+    @property
+    def _quiet(self) -> bool:
+        """No large change is being taken or published."""
+        return not self._working and not self._backlog
 
     @property
     def position(self) -> tuple[str, int] | None:
@@ -86,32 +118,61 @@ class Pipeline:
         return (self.directory.epoch, self.directory.revision) if self.directory.complete else None
 
     def replace(self, snapshot: Snapshot) -> None:
-        first = not self.directory.complete
-        delta = self.directory.replace(snapshot)
-        self._said_aside()
-        if not first:
-            self._take(delta)
-            return
-        update = dict(self._resources.update(delta))
+        """`replacing` at once."""
+        drained(self.replacing(snapshot))
+
+    def replacing(self, snapshot: Snapshot) -> Work[None]:
+        """Takes a whole snapshot in slices; nothing else may be taken meanwhile."""
+        with self._work():
+            yield from self._finishing()
+            fresh, delta = yield from self.directory.loading(snapshot)
+            if self.directory.complete:
+                self.directory.become(fresh)
+                self._said_aside()
+                yield from self._taking(delta)
+            else:
+                yield from self._beginning(fresh, delta)
+
+    def _beginning(self, fresh: Directory, delta: Delta) -> Work[None]:
+        """The directory is complete when everything is published, and not before."""
+        update = dict((yield from self._resources.laying(delta, None)))
+        update |= yield from self._resources.encoding_all()
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
         update |= self._resources.fixed(self._edge)
-        update |= self._resources.every_table()
+        yield from emptied(delta.domains)
+        self.directory.become(fresh)
+        self._said_aside()
         self._cache.publish(update)
         self._published_at = self._clock()
         self.publishes += 1
         self._on_complete()
 
     def apply(self, transaction: Transaction) -> None:
-        """Raises HistoryGone when the transaction doesn't follow what is held."""
-        before = self.directory.set_aside_total
-        self._take(self.directory.apply(transaction))
-        if self.directory.set_aside_total > before:
-            self._said_aside()
+        """`applying` at once. Raises HistoryGone when the transaction doesn't follow what is held."""
+        drained(self.applying(transaction))
+
+    def applying(self, transaction: Transaction) -> Work[None]:
+        """Takes a transaction in slices; nothing else may be taken meanwhile. Raises HistoryGone as `apply`."""
+        with self._work():
+            if len(transaction.changes) > MANY:
+                yield from self._finishing()
+            before = self.directory.set_aside_total
+            delta = yield from self.directory.applying(transaction)
+            if self.directory.set_aside_total > before:
+                self._said_aside()
+            yield from self._taking(delta)
 
     def settled(self, witness: Client, node: str, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
-        self.isolator.settled(witness, node, settled)
+        if self.isolator.busy:
+            self._when_quiet(lambda: self.isolator.settled(witness, node, settled))
+        else:
+            self.isolator.settled(witness, node, settled)
         self.rollout.settled(witness, settled)
+
+    def gone(self, witness: Client) -> None:
+        """A stream ended."""
+        self._when_quiet(lambda: self.isolator.gone(witness))
 
     def listen(self, edge: Edge) -> None:
         """The listeners are to be so from now on."""
@@ -139,43 +200,130 @@ class Pipeline:
         """Everything that a resource holds."""
         return self._resources.records(resource)
 
-    def _take(self, delta: Delta) -> None:
-        if not delta:
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        self._working = True
+        try:
+            yield
+        finally:
+            self._working = False
+            if self._pending or self._backlog:
+                self._publish_soon()
+            if self._quiet:  # what a search waits for may be pending: it must go on first
+                self._calm()
+
+    def _finishing(self) -> Work[None]:
+        """Publishes what is left of the large change before: no two are under way at once."""
+        while self._backlog:
+            self._publish_portion({}, {})
+            yield
+
+    def _taking(self, delta: Delta) -> Work[None]:
+        self.changes += len(delta)
+        if len(delta) <= MANY or self.isolator.busy:
+            self._pending = self._pending.merged(delta)
             return
-        self.changes += len(delta.domains) + len(delta.pods)
-        self._pending = self._pending.merged(delta)
+        pending, self._pending = self._pending, Delta({}, {})
+        pods: dict[ResourceType, dict[str, Resource | None]] = {CLUSTER: {}, ENDPOINT: {}}
+        for part in (pending, delta):
+            made = yield from self._resources.laying(part, self._backlog)
+            for kind, resources in made.items():
+                pods[kind].update(resources)
+        self._publish_portion(pods, {one: self._backlog.pop(one) for one in _pods_of(self._backlog)})
+        yield from emptied(delta.domains)
+
+    def _publish_soon(self) -> None:
         if self._scheduled:
             return
         wait = self._published_at + self._pace.coalesce - self._clock()
-        if wait <= 0 and not self.isolator.busy:
-            self.publish_now()
+        if wait <= 0 and not self.isolator.busy and not self._backlog:
+            self._publish_some()
         else:
             self._scheduled = True
-            self._later(max(wait, 0.0) or SEARCHING, self._due)
+            self._later(0.0 if self._backlog else max(wait, 0.0) or SEARCHING, self._due)
 
     def _due(self) -> None:
-        if self.isolator.busy:
+        if self.isolator.busy or self._working:
             self._later(SEARCHING, self._due)
         else:
             self._scheduled = False
-            if self._pending:
-                self.publish_now()
+            if self._pending or self._backlog:
+                self._publish_some()
 
-    def publish_now(self, delta: Delta | None = None) -> Collection[ResourceId]:
-        """Publishes what is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
-        at_once = delta.pods if delta else ()
-        delta, self._pending = self._pending.merged(delta) if delta else self._pending, Delta({}, {})
-        update = self._resources.update(delta)
-        causes = self._resources.causes(delta)
-        changed = self._cache.publish(self._without_leaving(update, at_once))
+    def _publish_some(self) -> None:
+        """What is pending, and the backlog's next portion."""
+        self._publish_portion(*self._lay_pending())
+        log.debug("published", revision=self.directory.revision, tables_left=len(self._backlog))
+        if self._backlog:
+            self._publish_soon()
+
+    def _lay_pending(self) -> tuple[Update, Causes]:
+        """Takes what is pending; returns the clusters and endpoints, and what changed: with what the backlog knew."""
+        delta, self._pending = self._pending, Delta({}, {})
+        causes: Causes = {}
+        pods = drained(self._resources.laying(delta, causes))
+        for one in causes.keys() & self._backlog.keys():
+            causes[one] |= self._backlog.pop(one)
+        return pods, causes
+
+    def publish_now(self, delta: Delta) -> Collection[ResourceId]:
+        """Publishes all that is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
+        self._pending = self._pending.merged(delta)
+        pods, causes = self._lay_pending()
+        causes |= self._backlog
+        self._backlog = {}
+        self._publish(pods, causes, at_once=delta.pods)
+        return causes.keys()
+
+    def _publish_portion(self, pods: Update, due: Causes) -> None:
+        """The pods, and the first of the tables that are ``due`` and then of the backlog; the rest is the backlog."""
+        causes = {one: due.pop(one) for one in _pods_of(due)}
+        tables: dict[str, Resource | None] = {}
+        until = self._clock() + PORTION
+        for source in (due, self._backlog):
+            while source and len(tables) < TOGETHER and (not tables or self._clock() < until):
+                one = next(iter(source))
+                causes[one] = source.pop(one)
+                tables.update(self._resources.encoded((one,))[ROUTE])
+        self._backlog = due | self._backlog
+        self._publish(pods, causes, tables)
+
+    def _publish(
+        self,
+        pods: Update,
+        causes: Causes,
+        tables: Mapping[str, Resource | None] | None = None,
+        at_once: Collection[str] = (),
+    ) -> None:
+        """Publishes what ``causes`` says that changed; ``tables`` when they are encoded already."""
+        routes = self._resources.encoded(causes) if tables is None else {ROUTE: tables}
+        changed = self._cache.publish(self._without_leaving({**pods, **routes}, at_once))
         versions = {resource: version for resource in causes if (version := self.version(resource)) is not None}
         self.isolator.ledger.published(causes, versions)
         self._published_at = self._clock()
         self.publishes += 1
         self.rollout.published(changed)
-        self.rollout.begin()
-        log.debug("published", revision=self.directory.revision, domains=len(delta.domains), pods=len(delta.pods))
-        return causes.keys()
+        if not self._backlog:
+            self._calm()
+
+    def _calm(self) -> None:
+        """Nothing is left to be published: what waited for that comes now."""
+        parting, self._parting = self._parting, {}
+        for name in parting:
+            self._leave(name)
+        if not self._working:
+            if not self._pending:
+                self.published = self.directory.revision
+            waiting, self._waiting = self._waiting, []
+            for call in waiting:
+                self._when_quiet(call)
+            self.rollout.begin()
+
+    def _when_quiet(self, call: Callable[[], None]) -> None:
+        if self._quiet:
+            call()
+        else:
+            self._waiting.append(call)
 
     def _publish_step(self, update: Update) -> None:
         """It moves records to other resources, and changes none: nothing of it can be at fault."""
@@ -188,12 +336,14 @@ class Pipeline:
     def _without_leaving(self, update: Update, at_once: Collection[str]) -> Update:
         """``update`` less the removals of clusters and endpoints, each of which is published when its grace is over;
         those ``at_once`` have none."""
-        for name, cluster in update[CLUSTER].items():
+        for name, cluster in update.get(CLUSTER, {}).items():
+            self._parting.pop(name, None)
             if cluster is not None or name in at_once:
                 self._leaving.pop(name, None)
+            elif self._backlog:
+                self._parting[name] = None
             else:
-                self._leaving[name] = token = object()
-                self._later(self._pace.removal_grace, _bound(self._remove, name, token))
+                self._leave(name)
         kept: dict[ResourceType, dict[str, Resource | None]] = {}
         for kind, resources in update.items():
             drops = kind in (CLUSTER, ENDPOINT)
@@ -201,6 +351,10 @@ class Pipeline:
                 name: new for name, new in resources.items() if new is not None or not drops or name in at_once
             }
         return kept
+
+    def _leave(self, name: str) -> None:
+        self._leaving[name] = token = object()
+        self._later(self._pace.removal_grace, _bound(self._remove, name, token))
 
     def _remove(self, name: str, token: object) -> None:
         if self._leaving.get(name) is token:  # else it came back meanwhile, perhaps to leave again later
@@ -216,3 +370,7 @@ class Pipeline:
 
 def _bound(call: Callable[[str, object], None], name: str, token: object) -> Callable[[], None]:
     return lambda: call(name, token)
+
+
+def _pods_of(causes: Causes) -> list[ResourceId]:
+    return [one for one in causes if one[0] is not ROUTE]

@@ -33,6 +33,11 @@ class Unusable:
         self.shown: dict[tuple[str, str], SetAside] = {}
         self._more: set[int] = set()
 
+    def copy(self) -> Unusable:
+        made = Unusable()
+        made.shown, made._more = dict(self.shown), set(self._more)
+        return made
+
     def __len__(self) -> int:
         return len(self.shown) + len(self._more)
 

@@ -31,7 +31,7 @@ async def test_a_snapshot_and_what_follows_it(db: str) -> None:
                 async for value in watch:
                     if isinstance(value, Transaction):
                         break
-            assert value == Transaction(snapshot.epoch, changed, (PutDomain("new.test", "pod1"),))
+            assert value == Transaction(snapshot.epoch, changed, [PutDomain("new.test", "pod1")])
 
 
 async def test_another_epoch_is_history_gone(db: str) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds.directory import Delta, Directory
+from xds.delta import Delta
+from xds.directory import Directory
 from xds.errors import HistoryGone
 from xds.gds.model import (
     BadRecord,

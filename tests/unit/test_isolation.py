@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xds.cache import Cache
-from xds.directory import Content, Key
+from xds.delta import Content, Key
 from xds.gds.model import Change, DeleteDomain, Endpoint, Pod, PutDomain, PutPod, Snapshot, Transaction
 from xds.isolation import Isolation
 from xds.pipeline import Pace, Pipeline

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from xds.directory import Delta, Directory
+from xds.delta import Delta
+from xds.directory import Directory
 from xds.errors import GdsError, HistoryGone
 from xds.gds.mirror import LONGEST_WAIT, Mirror
 from xds.gds.model import Pod, PutDomain, Snapshot, Transaction
 from xds.gds.watch import Heartbeat
+from xds.slices import Work
 
 
 class End(Exception):
@@ -63,10 +65,12 @@ class Held:
     def position(self) -> tuple[str, int] | None:
         return (self.directory.epoch, self.directory.revision) if self.directory.complete else None
 
-    def replace(self, snapshot: Snapshot) -> None:
+    def replacing(self, snapshot: Snapshot) -> Work[None]:
+        yield
         self.deltas.append(self.directory.replace(snapshot))
 
-    def apply(self, transaction: Transaction) -> None:
+    def applying(self, transaction: Transaction) -> Work[None]:
+        yield
         self.deltas.append(self.directory.apply(transaction))
 
 

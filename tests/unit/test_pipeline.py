@@ -151,3 +151,69 @@ def test_a_renewed_certificate_is_one_secret(world: World) -> None:
     world.published.clear()
     world.pipeline.certificates([CertificatePair("edge", b"2", b"k"), CertificatePair("other", b"1", b"k")])
     assert world.published == [{SECRET: {"edge"}}]
+
+
+SPREAD = [f"{chr(97 + number % 26)}{chr(97 + number % 7)}{number}.example.com" for number in range(200)]
+
+
+@pytest.fixture
+def portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xds.pipeline.MANY", 10)
+    monkeypatch.setattr("xds.pipeline.TOGETHER", 2)
+
+
+@pytest.mark.usefixtures("portions")
+def test_a_large_change_goes_some_tables_at_a_time_each_once_and_ends_like_any_other(world: World) -> None:
+    world.start(*SPREAD)
+    world.change(*(PutDomain(domain, "pod2") for domain in SPREAD))
+    assert world.pipeline.published == 1
+    world.pass_by(0.1)
+    tables = [update[ROUTE] for update in world.published]
+    assert all(len(names) <= 2 for names in tables)
+    assert sum(map(len, tables)) == len(set().union(*tables)) == TABLES
+    assert world.pipeline.published == 2
+    other = World()
+    other.pipeline.replace(Snapshot("e", 1, (Pod("pod1"), Pod("pod2")), [(domain, "pod2") for domain in SPREAD]))
+    assert dict(world.cache.view(ROUTE)) == dict(other.cache.view(ROUTE))
+
+
+@pytest.mark.usefixtures("portions")
+def test_a_change_that_comes_amid_a_large_one_goes_next(world: World) -> None:
+    world.start(*SPREAD)
+    world.change(*(PutDomain(domain, "pod2") for domain in SPREAD))
+    late = list(world.pipeline._backlog)[-1][1]
+    domain = next(name for name in SPREAD if f"table-{world.pipeline._resources.tables.number_of(name)}" == late)
+    world.change(PutDomain(domain, "pod1"))
+    world.published.clear()
+    world.pass_by(0.0)
+    assert late in world.published[0][ROUTE]
+
+
+@pytest.mark.usefixtures("portions")
+def test_a_pod_stays_until_its_grace_after_the_last_portion(world: World) -> None:
+    world.start(*SPREAD)
+    world.change(*(PutDomain(domain, "pod2") for domain in SPREAD), DeletePod("pod1"))
+    assert world.pipeline._parting
+    assert not world.pipeline._leaving
+    world.pass_by(1.9)
+    assert "pod1" in world.cache.view(CLUSTER)
+    world.pass_by(0.3)
+    assert "pod1" not in world.cache.view(CLUSTER)
+
+
+def test_nothing_of_a_large_change_is_seen_before_all_of_it(world: World) -> None:
+    world.start(*SPREAD)
+    more = [f"{number}.example.com" for number in range(6_000)]
+    work = world.pipeline.applying(Transaction("e", 2, tuple(PutDomain(domain, "pod1") for domain in more)))
+    seen = set()
+    for _ in work:
+        seen.add(sum(world.pipeline.directory.lookup(domain) is not None for domain in more))
+        assert world.pipeline.published == 1
+    assert seen == {0, 6_000}
+
+
+def test_the_first_snapshot_completes_nothing_before_its_last_slice(world: World) -> None:
+    for _ in world.pipeline.replacing(Snapshot("e", 1, (Pod("pod1"),), [(domain, "pod1") for domain in SPREAD])):
+        assert world.pipeline.position is None
+        assert not world.published
+    assert world.pipeline.position == ("e", 1)

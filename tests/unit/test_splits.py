@@ -10,14 +10,15 @@ from envoy_data_plane.envoy.config.route.v3 import ScopedRouteConfiguration, Vir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xds.directory import Delta
-from xds.resources.edge import EdgeResources
+from xds.delta import Delta
+from xds.resources.edge import Causes, EdgeResources
 from xds.resources.listeners import Edge
 from xds.resources.rescope import RESCOPE, hashed_key
 from xds.resources.routes import hashed_table_of, table_name
 from xds.resources.scopes import every_scope
 from xds.resources.types import LISTENER, ROUTE, SCOPE, Update
 from xds.resources.wire import fields
+from xds.slices import drained
 
 TABLES = 5
 CROWDED = 8
@@ -91,10 +92,13 @@ class Plane:
         self.envoy.scopes = dict(every_scope(self.edge.tables))
         self.envoy.take(self.edge.every_table())
 
-    def put(self, changes: dict[str, str] | dict[str, str | None]) -> None:
+    def put(self, changes: dict[str, str] | dict[str, str | None]) -> Causes:
         moves = {name: (self.held.get(name), pod) for name, pod in changes.items() if self.held.get(name) != pod}
         self.held = {name: pod for name, pod in {**self.held, **changes}.items() if pod is not None}
-        self.envoy.take(self.edge.update(Delta(moves, {})))
+        causes: Causes = {}
+        drained(self.edge.laying(Delta(moves, {}), causes))
+        self.envoy.take(self.edge.encoded(causes))
+        return causes
 
     def step(self) -> bool:
         update = self.edge.step()
@@ -186,10 +190,8 @@ def test_the_tables_of_one_replica_serve_under_the_scopes_of_another(changes: li
 def test_causes_and_records_name_the_tables_that_hold_a_domain(changes: list[dict[str, str | None]]) -> None:
     plane = Plane()
     for one in changes:
-        before = dict(plane.held)
-        plane.put(one)
+        before, causes = dict(plane.held), plane.put(one)
         delta = Delta({name: (before.get(name), pod) for name, pod in one.items() if before.get(name) != pod}, {})
-        causes = plane.edge.causes(delta)
         for name, (old, _) in delta.domains.items():
             for table, held in plane.envoy.tables.items():
                 if name in held:

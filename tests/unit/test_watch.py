@@ -19,7 +19,7 @@ STREAM = (
     b'id: E:2\nevent: change\ndata: {"revision":2,\ndata: "changes":[{"op":"delete","kind":"pod","name":"pod2"}],'
     b'"more":false}\n\n'
 )
-WHOLE = [Heartbeat("E", 1), Transaction("E", 2, (PutDomain("a.test", "pod1"), DeletePod("pod2")))]
+WHOLE = [Heartbeat("E", 1), Transaction("E", 2, [PutDomain("a.test", "pod1"), DeletePod("pod2")])]
 
 
 def read(*chunks: bytes) -> list[Transaction | Heartbeat]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -74,6 +75,7 @@ class GdsClient:
         async with self._get("/backends", "application/x-ndjson", {}) as response:
             async for chunk in response.aiter_bytes(1 << 18):
                 reader.feed(chunk)
+                await asyncio.sleep(0)  # what has come already is read without: the event loop must have its turn
         return reader.finish()
 
     async def watch(self, epoch: str, after: int) -> AsyncIterator[Transaction | Heartbeat]:
@@ -86,6 +88,8 @@ class GdsClient:
                     value = assembler.take(event)
                     if value is not None:
                         yield value
+                    else:
+                        await asyncio.sleep(0)
         raise GdsError(f"GDS ended the watch at {self.shown}/watch")
 
     def _token(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,11 +19,14 @@ import structlog
 from xds.errors import GdsError, HistoryGone
 from xds.gds.model import Snapshot, Transaction
 from xds.gds.watch import Heartbeat
+from xds.slices import Work, emptied
 
 log = structlog.get_logger()
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
+TURN = 0.008
+"""Seconds of long work between two turns of the event loop."""
 
 
 class Source(Protocol):
@@ -35,15 +38,16 @@ class Source(Protocol):
 
 
 class Follower(Protocol):
-    """Who is told. `apply` raises HistoryGone when the transaction doesn't follow what is held."""
+    """Who is told, and does it in slices. `applying` raises HistoryGone when the transaction doesn't follow what is
+    held."""
 
     @property
     def position(self) -> tuple[str, int] | None:
         """The epoch and revision held; None before the first snapshot."""
 
-    def replace(self, snapshot: Snapshot) -> None: ...
+    def replacing(self, snapshot: Snapshot) -> Work[None]: ...
 
-    def apply(self, transaction: Transaction) -> None: ...
+    def applying(self, transaction: Transaction) -> Work[None]: ...
 
 
 @dataclass
@@ -97,10 +101,12 @@ class Mirror:
 
     async def _resync(self) -> None:
         snapshot = await self._source.snapshot()
-        self._follower.replace(snapshot)
+        domains = len(snapshot.domains)
+        await self._in_slices(self._follower.replacing(snapshot))
         self.status.snapshots += 1
         self._heard(snapshot.revision)
-        log.info("gds.snapshot", epoch=snapshot.epoch, revision=snapshot.revision, domains=len(snapshot.domains))
+        log.info("gds.snapshot", epoch=snapshot.epoch, revision=snapshot.revision, domains=domains)
+        await self._in_slices(emptied(snapshot.domains))
 
     async def _follow(self) -> None:
         held = self._follower.position
@@ -109,13 +115,24 @@ class Mirror:
         async with aclosing(self._source.watch(*held)) as watch:  # type: ignore[type-var]
             async for value in watch:
                 if isinstance(value, Transaction):
-                    self._follower.apply(value)
+                    await self._in_slices(self._follower.applying(value))
+                    if isinstance(value.changes, list):
+                        await self._in_slices(emptied(value.changes))
                 else:
                     self._check(value)
                 # Not before: one that always sends us back to a snapshot must not be asked without a pause.
                 self._failures = 0
                 self.status.state, self.status.last_error = "following", ""
                 self._heard(value.revision)
+
+    async def _in_slices(self, work: Work[None]) -> None:
+        """Lets the event loop have its turn after each TURN."""
+        with closing(work):
+            until = self._clock() + TURN
+            for _ in work:
+                if self._clock() >= until:
+                    await asyncio.sleep(0)
+                    until = self._clock() + TURN
 
     def _check(self, beat: Heartbeat) -> None:
         epoch, revision = self._follower.position or ("", 0)

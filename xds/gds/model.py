@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -85,11 +85,12 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """All changes of one revision, whole: a transaction cut in the middle is never made into one."""
+    """All changes of one revision, whole: a transaction cut in the middle is never made into one. ``changes`` may be a
+    list, which whoever has taken them may empty: a million at once take long to free."""
 
     epoch: str
     revision: int
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
 
 
 def normalise_host(host: str) -> str:

@@ -113,7 +113,7 @@ class Assembler:
             raise GdsError(f"GDS's watch holds more than {MAX_CHANGES} changes in revision {part.revision}")
         if part.more:
             return None
-        whole = Transaction(self._epoch, part.revision, tuple(self._changes))
+        whole = Transaction(self._epoch, part.revision, self._changes)
         self._revision, self._changes = None, []
         return whole
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from xds.directory import Content, Delta, Key
+from xds.delta import Content, Delta, Key
+from xds.gds.model import Endpoint, Pod
 from xds.resources.clusters import cluster, load_assignment
 from xds.resources.listeners import Edge, listeners
 from xds.resources.port80 import acme_cluster
 from xds.resources.rescope import RESCOPE, rescoping_table
-from xds.resources.routes import CROWDED, RouteTables, table_name, table_number
+from xds.resources.routes import CROWDED, RouteTables, route_table, table_name, table_number, virtual_host
+from xds.resources.routes import Causes as TableCauses
 from xds.resources.scopes import encoded_scope, every_scope, keys_of, scope_name, table_for
 from xds.resources.secrets import CertificatePair, secret
 from xds.resources.types import (
@@ -25,6 +27,10 @@ from xds.resources.types import (
     Update,
     resource,
 )
+from xds.slices import Work, drained
+
+Causes = dict[ResourceId, dict[Key, Content]]
+"""The resources that changed, each with the records that did it and what they said before."""
 
 
 class EdgeResources:
@@ -44,6 +50,14 @@ class EdgeResources:
         self._pods_http2 = pods_http2
         self._acme = acme
 
+    def warm(self, edge: Edge) -> None:
+        """The dataclasses prepare themselves when each is first used, which takes half a second in all: better before
+        the event loop serves anyone."""
+        self.fixed(edge)
+        pod = Pod("warm", endpoints=(Endpoint("127.0.0.1", 1, "zone"),))
+        bytes(cluster(pod, self._connect_timeout)), bytes(load_assignment(pod))
+        bytes(rescoping_table()), bytes(route_table(0, {})), bytes(virtual_host("warm", ()))
+
     def fixed(self, edge: Edge) -> Update:
         """Listeners and scopes: of the directory they know at most which pairs are split."""
         return {**self.listeners(edge), SCOPE: _scopes(every_scope(self.tables))}
@@ -61,8 +75,15 @@ class EdgeResources:
 
     def every_table(self) -> Update:
         """All route tables, the empty ones too: they answer unknown hosts."""
-        rescope = resource(ROUTE, RESCOPE, bytes(rescoping_table()))
-        return {ROUTE: {**self._encoded(range(len(self.tables))), RESCOPE: rescope}}
+        return drained(self.encoding_all())
+
+    def encoding_all(self) -> Work[Update]:
+        """`every_table` in slices."""
+        tables: dict[str, Resource] = {}
+        for number in range(len(self.tables)):
+            tables |= self._encoded((number,))
+            yield
+        return {ROUTE: {**tables, RESCOPE: resource(ROUTE, RESCOPE, bytes(rescoping_table()))}}
 
     def step(self) -> Update | None:
         """The next step of pairs that are split or joined; None when there is none. What the one before changed must
@@ -79,26 +100,35 @@ class EdgeResources:
 
     def update(self, delta: Delta) -> Update:
         """Applies ``delta``; returns the resources that it changed. Removed pods' clusters are among them."""
-        touched = self.tables.apply(delta.domains)
+        causes: Causes = {}
+        return {**drained(self.laying(delta, causes)), **self.encoded(causes)}
+
+    def laying(self, delta: Delta, causes: Causes | None) -> Work[Update]:
+        """Applies ``delta`` in slices, between which nothing may be encoded; returns the clusters and endpoints that
+        it changed, None for removed ones. ``causes`` gets what changed, the tables too, each with the records that did
+        it and what they said before."""
         clusters: dict[str, Resource | None] = {}
         endpoints: dict[str, Resource | None] = {}
-        for name, (_, pod) in delta.pods.items():
+        for name, (before, pod) in delta.pods.items():
             clusters[name] = endpoints[name] = None
             if pod is not None:
                 clusters[name] = resource(CLUSTER, name, bytes(cluster(pod, self._connect_timeout, self._pods_http2)))
                 endpoints[name] = resource(ENDPOINT, name, bytes(load_assignment(pod)))
-        return {CLUSTER: clusters, ENDPOINT: endpoints, ROUTE: self._encoded(sorted(touched))}
+                self.tables.prepare(name)
+                yield
+            if causes is not None:
+                for kind in (CLUSTER, ENDPOINT):
+                    causes.setdefault((kind, name), {}).setdefault(("pod", name), before)
+        touched: TableCauses | None = None if causes is None else {}
+        yield from self.tables.applying(delta.domains, touched)
+        if causes is not None:
+            for number, records in (touched or {}).items():
+                causes[ROUTE, table_name(number)] = records | causes.get((ROUTE, table_name(number)), {})
+        return {CLUSTER: clusters, ENDPOINT: endpoints}
 
-    def causes(self, delta: Delta) -> dict[ResourceId, dict[Key, Content]]:
-        """The resources that ``delta`` changes, each with the records that do it and what they said before."""
-        found: dict[ResourceId, dict[Key, Content]] = {}
-        for domain, (old, _) in delta.domains.items():
-            for number in self.tables.numbers_of(domain):
-                found.setdefault((ROUTE, table_name(number)), {})["domain", domain] = old
-        for name, (before, _) in delta.pods.items():
-            for kind in (CLUSTER, ENDPOINT):
-                found[kind, name] = {("pod", name): before}
-        return found
+    def encoded(self, resources: Iterable[ResourceId]) -> Update:
+        """The route tables among these, as they are now."""
+        return {ROUTE: self._encoded(table_number(name) for kind, name in resources if kind is ROUTE)}
 
     def records(self, resource: ResourceId) -> Iterable[Key]:
         """The records that a resource is made of; none for what doesn't come from the directory."""

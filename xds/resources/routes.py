@@ -1,6 +1,6 @@
 """Route tables: which table a domain stands in, and each table as an encoded RouteConfiguration.
 
-A table holds every domain whose first two characters hash to its number, as one virtual host per pod; of a pair of
+A table holds every domain whose first two characters are dealt to its number, as one virtual host per pod; of a pair of
 characters that is crowded it holds those domains whose whole names hash to its number (`xds.resources.pairs`).
 Wildcards have no known first characters and stand in every table. A domain's move so touches one table, however many
 there are; two while its pair is between the one and the other.
@@ -8,7 +8,6 @@ there are; two while its pair is between the one and the other.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
@@ -17,8 +16,10 @@ from datetime import timedelta
 
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 
+from xds.delta import Content, Key
 from xds.resources.pairs import Pairs, Placement
 from xds.resources.wire import field
+from xds.slices import SLICE, Work, cut, drained
 
 SCOPE_HEADER = "x-pointsman-scope"
 """The internal header that carries the scope key; overwritten at the edge and never sent to a pod."""
@@ -34,9 +35,30 @@ SLICES = 32
 """Steps in which the hashed tables are filled: what else changes goes between them."""
 
 
+Causes = dict[int, dict[Key, Content]]
+"""By number of a table: the records that changed it, with what they said before."""
+
+
+def _dealt() -> dict[str, int]:
+    """The place of each pair among all, by how often names begin so, roughly: the usual ones first."""
+    place = {character: number for number, character in enumerate(_USUAL, start=2)}
+    pairs = (first + second for first in _USUAL for second in _USUAL)
+    ordered = sorted(pairs, key=lambda pair: (place[pair[0]] * place[pair[1]], pair))
+    return {pair: number for number, pair in enumerate(ordered)}
+
+
+_USUAL = "esatcrimpnodblfgwhuvkjyxqz0123456789-."
+_DEALT = _dealt()
+
+
 def table_of(domain: str, tables: int) -> int:
-    """The number, below ``tables``, of the table for a domain that is not a wildcard. Equal on every replica."""
-    return int.from_bytes(hashlib.blake2b(domain[:2].lower().encode(), digest_size=8).digest(), "big") % tables
+    """The number, below ``tables``, of the table for a domain that is not a wildcard. Equal on every replica.
+
+    Pairs are dealt to the tables in turn, to and fro, the usual ones first. By a hash some tables get none and others
+    five, and a change costs its whole table.
+    """
+    round_, place = divmod(_DEALT.get(domain[:2].lower(), 0), tables)
+    return tables - 1 - place if round_ % 2 else place
 
 
 def hashed_table_of(host: str, tables: int) -> int:
@@ -177,18 +199,36 @@ class RouteTables:
 
     def apply(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Collection[int]:
         """Takes each domain from its old pod to its new one."""
+        causes: Causes = {}
+        drained(self.applying(moves, causes))
+        return set(causes)
+
+    def applying(self, moves: Mapping[str, tuple[str | None, str | None]], causes: Causes | None) -> Work[None]:
+        """`apply` in slices, between which no table may be encoded. ``causes`` gets the records that changed each
+        table, with what they said before the first change that is noted there."""
         gains: dict[str, int] = {}
-        for domain, (old, new) in moves.items():
-            if (old is None or new is None) and not domain.startswith("*"):
-                gains[domain[:2]] = gains.get(domain[:2], 0) + (1 if old is None else -1)
-        touched: set[int] = set()
+        for some in cut(moves.items()):
+            for domain, (old, new) in some:
+                if (old is None or new is None) and not domain.startswith("*"):
+                    gains[domain[:2]] = gains.get(domain[:2], 0) + (1 if old is None else -1)
+            if len(some) == SLICE:
+                yield
         for pair in self.pairs.count(gains):
-            touched |= self._fill(pair, len(self))
-        for domain, (old, new) in moves.items():
-            touched.update(self._move(domain, old, new))
+            for number in self._fill(pair, len(self)):
+                if causes is not None:
+                    causes.setdefault(number, {})
+            yield
+        for some in cut(moves.items()):
+            for domain, (old, new) in some:
+                numbers = self._move(domain, old, new)
+                if causes is not None:
+                    key = "domain", domain
+                    for number in numbers:
+                        causes.setdefault(number, {}).setdefault(key, old)
+            if len(some) == SLICE:
+                yield
         for pair in gains:
             self.pairs.tidy(pair)
-        return touched
 
     def step(self) -> Step | None:
         """Takes the next step of pairs that are to be split or joined; None when there is none.
@@ -313,6 +353,11 @@ class RouteTables:
             return True
         return old is not None and old in self._tables[number] and domain in self._tables[number][old]
 
+    def prepare(self, pod: str) -> None:
+        """Encodes what all virtual hosts of a pod begin with: a millisecond or two for each pod, once."""
+        if pod not in self._shells:
+            self._shells[pod] = bytes(virtual_host(pod, ()))
+
     def shares(self, number: int) -> dict[str, list[str]]:
         """The pods of a table with their domains, wildcards included, both sorted."""
         pods = {*self._tables[number], *self._wildcards}
@@ -329,8 +374,7 @@ class RouteTables:
         share = self._tables[number].get(pod) or self._wildcards[pod]
         if share.encoded is None:
             names = self._names(number, pod)
-            if pod not in self._shells:
-                self._shells[pod] = bytes(virtual_host(pod, ()))
+            self.prepare(pod)
             body = self._shells[pod] + b"".join([field(_DOMAINS, name.encode()) for name in names])
             share.encoded = field(_VIRTUAL_HOSTS, body) if names else b""
         return share.encoded
