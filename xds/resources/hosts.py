@@ -6,6 +6,7 @@ which a wildcard domain would match. They refuse with 403, and `xds.resources.lo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
@@ -31,6 +32,8 @@ SAME = "pointsman.same-host"
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _LUA = "envoy.extensions.filters.http.lua.v3.Lua"
 
+_PLAIN = re.compile(r"[a-z0-9.*_-]+")
+
 # Port and trailing dot are gone by then. An underscore is in no host name, but in some of the DNS: it is a 404.
 _HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
@@ -49,11 +52,17 @@ def host_filters(names: Iterable[str] | None) -> list[HttpFilter]:
     return [HttpFilter(name=HOSTS, typed_config=packed(_RBAC, RbacFilter(rules=rules)))]
 
 
-def same_host_filters() -> list[HttpFilter]:
+def same_host_filters(names: Iterable[str]) -> list[HttpFilter]:
     """For a filter chain where each name has a certificate of its own: the Host must be the SNI. A matcher can't
-    compare the two, so a script does (some microseconds)."""
-    lua = Lua(default_source_code=DataSource(inline_string=_SAME))
+    compare the two, so a script does (some microseconds). A client without SNI is shown the certificate for ``names``.
+    """
+    plain = sorted(name for name in names if _PLAIN.fullmatch(name))
+    lua = Lua(default_source_code=DataSource(inline_string=_SAME.replace("NAMES", ", ".join(map(_entry, plain)))))
     return [*host_filters(None), HttpFilter(name=SAME, typed_config=packed(_LUA, lua))]
+
+
+def _entry(name: str) -> str:
+    return f'["{name}"] = true'
 
 
 def _named(name: str) -> Permission:
@@ -75,9 +84,15 @@ def _matches(regex: str) -> StringMatcher:
 
 
 _SAME = """\
+local names = {NAMES}
 function envoy_on_request(request_handle)
-  local host = request_handle:headers():get(":authority") or ""
-  if string.lower(host) ~= string.lower(request_handle:streamInfo():requestedServerName() or "") then
+  local host = string.lower(request_handle:headers():get(":authority") or "")
+  local sni = string.lower(request_handle:streamInfo():requestedServerName() or "")
+  local same = host == sni
+  if sni == "" then
+    same = names[host] or names[(string.gsub(host, "^[^.]+", "*"))]
+  end
+  if not same then
     request_handle:respond({[":status"] = "421"}, "The connection is for another host.\\n")
   end
 end

@@ -127,5 +127,5 @@ def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filte
 
 def _host_filters(edge: Edge, chain: str) -> list[HttpFilter]:
     if edge.misdirected and chain == CUSTOMERS:
-        return same_host_filters()
+        return same_host_filters(edge.tls.server_names)
     return host_filters(edge.tls.server_names if edge.misdirected and edge.tls.server_names else None)
