@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ import h2.events
 import h2.exceptions
 from edge_harness import Edge
 
-from demo.system import LOOPBACK
+from demo.system import LOOPBACK, envoy_binary
 
 PATIENCE = 20.0
 
@@ -100,6 +101,7 @@ class H2:
         self.h2 = h2.connection.H2Connection(config)
         self.h2.initiate_connection()
         self.statuses: dict[int, int] = {}
+        self.pods: dict[int, str] = {}
         self.resets: dict[int, int] = {}
         self.goaway: int | None = None
         self.closed = False
@@ -151,6 +153,7 @@ class H2:
             match event:
                 case h2.events.ResponseReceived(stream_id=stream, headers=headers):
                     self.statuses[stream] = int(dict(headers or ())[":status"])
+                    self.pods[stream] = dict(headers or ()).get("x-pod", "")
                 case h2.events.StreamReset(stream_id=stream, error_code=code):
                     self.resets[stream] = int(code or 0)
                 case h2.events.ConnectionTerminated(error_code=code):
@@ -168,6 +171,12 @@ class H2:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def envoy_is(version: str) -> bool:
+    """``version``: such as "1.36"."""
+    said = subprocess.run([envoy_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    return f"/{version}." in said
 
 
 @contextlib.contextmanager

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from edge_harness import Edge, running, until
-from edge_wire import H2, first_answer, status
+from edge_wire import H2, envoy_is, first_answer, status
 
 from demo.issuer import Issuer, write_flat
-from demo.system import LOOPBACK, envoy_binary
+from demo.system import LOOPBACK
 from xds.lint.checklist import verdicts
 from xds.lint.config import from_dump
 
-
-def _old() -> bool:
-    said = subprocess.run([envoy_binary(), "--version"], capture_output=True, text=True, check=True).stdout
-    return "/1.36" in said
-
-
-pytestmark = pytest.mark.skipif(_old(), reason="certificates on demand need Envoy 1.37 or newer")
+pytestmark = pytest.mark.skipif(envoy_is("1.36"), reason="certificates on demand need Envoy 1.37 or newer")
 
 CA = Issuer()
 
