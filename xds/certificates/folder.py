@@ -34,6 +34,8 @@ _LEAVES = 100
 _WHOLE = 10
 _PAUSE = 0.005
 """Seconds between two portions of the slow check."""
+_QUIET = 1.0
+"""Seconds without a client that waited for a certificate; before that, the slow check is slower."""
 _KEPT = 512
 """Pairs kept in memory beside those in use."""
 _AGAIN = 0.3
@@ -65,6 +67,7 @@ class Folder:
         self._pairs: OrderedDict[str, CertificatePair] = OrderedDict()
         self._one = asyncio.Lock()
         """Held while files are read and taken: what was read before never replaces what was read after."""
+        self._loaded_at = float("-inf")
         self._loading: dict[str, asyncio.Task[CertificatePair | None]] = {}
 
     def first(self, name: str) -> tuple[CertificatePair, Entry]:
@@ -94,6 +97,7 @@ class Folder:
         if kept is not None:
             self._pairs.move_to_end(name)
             return kept
+        self._loaded_at = time.monotonic()
         task = self._loading.get(name)
         if task is None:
             task = self._loading[name] = asyncio.create_task(self._load(name), name=f"certificate {name}")
@@ -151,12 +155,12 @@ class Folder:
         _tell(reasons)
 
     def _said_complete(self) -> None:
-        readable = self.index.readable()
+        readable = self.index.readable
         if readable:
             log.warning(
                 "certificates.readable",
                 total=len(readable),
-                first=readable[:_LOGGED],
+                first=list(islice(readable, _LOGGED)),
                 advice="let nobody but the owner read the keys (chmod 600)",
             )
         if not self.index.complete:
@@ -183,7 +187,8 @@ class Folder:
                 for read in await asyncio.to_thread(read_wholes, self.path, some, self._clock()):
                     if read.name in self.index:
                         self._take(read, reasons, keep=False)
-            await asyncio.sleep(_PAUSE)
+            quiet = time.monotonic() > self._loaded_at + _QUIET
+            await asyncio.sleep(_PAUSE if quiet else 20 * _PAUSE)
 
     async def _look_at(self, paths: Collection[str]) -> None:
         names = {touched(self.path, path) for path in paths}

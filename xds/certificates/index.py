@@ -5,13 +5,15 @@ Pure state: what was read goes in. Chains and keys aren't held here.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xds.certificates.checks import Facts
 from xds.certificates.layouts import Place
+
+_DAY = 86_400.0
 
 SHOWN = 1_000
 """Of what is set aside, in the API."""
@@ -47,7 +49,9 @@ class Index:
         self._entries: dict[str, Entry] = {}
         self._hosts: dict[str, tuple[str, ...]] = {}
         self._aside: dict[str, Aside] = {}
-        self._by_expiry: list[tuple[float, str]] | None = None
+        self._expiring: dict[int, set[str]] = {}
+        """The names by the day, since 1970, on which they expire."""
+        self._readable: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -76,8 +80,10 @@ class Index:
                 self._forget_hosts(name, before)
             for host in entry.facts.names:
                 self._hosts[host] = (*self._hosts.get(host, ()), name)
-        if before is None or before.facts.not_after != entry.facts.not_after:
-            self._by_expiry = None
+        if before is not None:
+            self._forget_day(name, before)
+        self._expiring.setdefault(_day(entry), set()).add(name)
+        (self._readable.add if entry.readable else self._readable.discard)(name)
 
     def put_aside(self, name: str, aside: Aside, *, keep: bool) -> None:
         """``keep``: the one from before is in use and stays so."""
@@ -97,31 +103,45 @@ class Index:
 
     def soonest(self, count: int) -> list[Entry]:
         """Those that expire first."""
-        return [self._entries[name] for _, name in self._expiries()[:count]]
+        found: list[Entry] = []
+        for day in sorted(self._expiring):
+            if len(found) >= count:
+                break
+            of_day = (self._entries[name] for name in self._expiring[day])
+            found += heapq.nsmallest(count - len(found), of_day, key=lambda entry: entry.facts.not_after)
+        return found
 
     def expiring(self, before: Iterable[float]) -> list[int]:
         """How many expire before each of these times."""
-        expiries = self._expiries()
-        return [bisect_left(expiries, (time, "")) for time in before]
+        counts = []
+        for time in before:
+            today = int(time // _DAY)
+            whole = sum(len(names) for day, names in self._expiring.items() if day < today)
+            part = sum(1 for name in self._expiring.get(today, ()) if self._entries[name].facts.not_after < time)
+            counts.append(whole + part)
+        return counts
 
-    def readable(self) -> list[str]:
+    @property
+    def readable(self) -> Collection[str]:
         """Whose key others may read."""
-        return [name for name, entry in self._entries.items() if entry.readable]
+        return self._readable
 
     def reasons(self) -> Mapping[str, int]:
         """How many are set aside, by kind."""
         return Counter(aside.kind for aside in self._aside.values())
 
-    def _expiries(self) -> list[tuple[float, str]]:
-        if self._by_expiry is None:
-            self._by_expiry = sorted((entry.facts.not_after, name) for name, entry in self._entries.items())
-        return self._by_expiry
-
     def _remove_entry(self, name: str) -> None:
         entry = self._entries.pop(name, None)
         if entry is not None:
             self._forget_hosts(name, entry)
-            self._by_expiry = None
+            self._forget_day(name, entry)
+            self._readable.discard(name)
+
+    def _forget_day(self, name: str, entry: Entry) -> None:
+        day = _day(entry)
+        self._expiring[day].discard(name)
+        if not self._expiring[day]:
+            del self._expiring[day]
 
     def _forget_hosts(self, name: str, entry: Entry) -> None:
         for host in entry.facts.names:
@@ -130,3 +150,7 @@ class Index:
                 self._hosts[host] = others
             else:
                 self._hosts.pop(host, None)
+
+
+def _day(entry: Entry) -> int:
+    return int(entry.facts.not_after // _DAY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -31,13 +32,13 @@ def certificates_api(tls: EdgeTls) -> APIRouter:
         """How many there are, those that expire first, those whose keys others may read, and what Envoys hold on
         demand. ``complete``: all of the folder was read."""
         index, on_demand = tls.index, tls.on_demand
-        readable = index.readable()
+        readable = index.readable
         return {
             "total": len(index),
             "complete": index.complete,
             "set_aside_total": len(index.aside),
             "readable_total": len(readable),
-            "readable": readable[:limit],
+            "readable": list(islice(readable, limit)),
             "on_demand": on_demand and {"held": on_demand.held, "busiest": on_demand.busiest(limit)},
             "certificates": [_shown(tls, entry) for entry in index.soonest(limit)],
         }
@@ -80,7 +81,7 @@ def certificate_metrics(tls: EdgeTls) -> Iterator[Metric]:
     for kind, count in sorted(index.reasons().items()):
         aside.add_metric([kind], count)
     yield aside
-    readable = len(index.readable())
+    readable = len(index.readable)
     yield GaugeMetricFamily("pointsman_certificates_readable", "Keys that others may read.", value=readable)
     within = GaugeMetricFamily(
         "pointsman_certificates_expiring", "Certificates that expire within so many days.", labels=["days"]
