@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from sys import intern
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -36,8 +37,7 @@ class Files:
     staple: str
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What a leaf says of itself. ``names`` are its host names in lower case, ``*.`` first in wildcards; times are
     seconds since 1970; ``key`` is such as "EC P-256"."""
 

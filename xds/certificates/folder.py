@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from typing import TypeVar
 
 import structlog
 from watchfiles import watch
+from watchfiles.main import FileChange
 
 from xds.certificates.index import Aside, Entry, Index
 from xds.certificates.layouts import Place, places, touched
@@ -280,6 +282,25 @@ def _place(folder: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _has_folders(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() for entry in entries)
+
+
+def _watched(folder: Path, deep: bool, stop: threading.Event) -> Iterator[set[FileChange]]:
+    return watch(
+        folder,
+        watch_filter=None,
+        debounce=200,
+        step=20,
+        stop_event=stop,
+        rust_timeout=250,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+        recursive=deep,
+    )
+
+
 @contextlib.asynccontextmanager
 async def _watching(folder: Path) -> AsyncIterator[AsyncIterator[Collection[str] | None]]:
     """Batches of changed paths, often empty ones, the first when it is watched; None when anything may have changed."""
@@ -292,10 +313,16 @@ async def _watching(folder: Path) -> AsyncIterator[AsyncIterator[Collection[str]
             loop.call_soon_threadsafe(batches.put_nowait, batch)
 
     def follow() -> None:
-        options = {"debounce": 200, "step": 20, "rust_timeout": 250, "yield_on_timeout": True}
         try:
-            for changes in watch(folder, watch_filter=None, stop_event=stop, raise_interrupt=False, **options):  # type: ignore[arg-type]
-                tell([path for _, path in changes])
+            # To watch folders within, every file is looked at, and nothing else runs meanwhile: not where all are flat.
+            deep, missed = _has_folders(folder), False
+            while not stop.is_set():
+                for changes in _watched(folder, deep, stop):
+                    tell(None if missed else [path for _, path in changes])
+                    missed = not deep and any(os.path.isdir(path) for _, path in changes)
+                    if missed:
+                        deep = True
+                        break
         except OSError as error:
             log.error("certificates.unwatched", folder=str(folder), reason=str(error), looked_at_every=_RESCAN)
             tell(())

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from xds.certificates.checks import Files
 
@@ -30,8 +31,7 @@ _IN_FOLDERS = (1, 2)
 _ENDINGS = (".crt", ".key", ".ocsp")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """A certificate by name, in one of the layouts."""
 
     name: str
