@@ -32,6 +32,8 @@ class Settings:
     """The same for applying a load."""
     snapshot_limit: float = 600.0
     """A reader of a snapshot that takes longer is cut off: it would keep the store from clearing away what is old."""
+    end_limit: float = 3.0
+    """At the end, a store that has not answered by then is not waited for."""
     send_limit: float = 60.0
     """A watcher that takes nothing for so long is cut off."""
 
@@ -65,8 +67,17 @@ class Service:
             looking.cancel()
             await asyncio.wait([looking])
             self.pulse.close()
-            self._readers.shutdown()
-            self._writer.shutdown()
+            await self._end_threads()
+
+    async def _end_threads(self) -> None:
+        ending = asyncio.ensure_future(asyncio.to_thread(self._wait_for_threads))
+        if not (await asyncio.wait([ending], timeout=self.settings.end_limit))[0]:
+            self.store.interrupt()
+        await ending
+
+    def _wait_for_threads(self) -> None:
+        self._readers.shutdown()
+        self._writer.shutdown()
 
     async def read(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Runs a blocking function that writes nothing to the store. Raises StoreUnavailable when it takes too long."""

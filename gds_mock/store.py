@@ -70,6 +70,10 @@ class Store(ABC):
     def close(self) -> None:
         """Closes every connection that is not in use."""
 
+    def interrupt(self) -> None:
+        """Makes calls that wait for an answer fail now, where that is possible: the process is to end."""
+        return None
+
     @abstractmethod
     def snapshot(self) -> Snapshot:
         """Everything as it is now."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from sqlalchemy import Engine, create_engine
@@ -59,6 +62,7 @@ class Engines:
 
     def __init__(self, address: Address, limits: Limits) -> None:
         self.address, self.limits = address, limits
+        self._open: WeakSet[psycopg.Connection] = WeakSet()
         self.quick = self._engine(limits.quick_connections, limits.statement, limits.silent_client)
         # A reader of a snapshot may be silent for long: it holds no lock that anybody waits for.
         self.long = self._engine(limits.long_connections, limits.load, limits.load)
@@ -68,6 +72,12 @@ class Engines:
         """Closes every connection that is not in use."""
         self.quick.dispose()
         self.long.dispose()
+
+    def interrupt(self) -> None:
+        """Cuts every connection, so that whoever waits for a server that says nothing waits no longer."""
+        for db in list(self._open):
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(db.fileno())) as cut:
+                cut.shutdown(socket.SHUT_RDWR)
 
     def connect(self, statement: float, silent: float) -> psycopg.Connection:
         """A connection outside the pools."""
@@ -79,6 +89,7 @@ class Engines:
         except BaseException:
             db.close()
             raise
+        self._open.add(db)
         return db
 
     def _engine(self, connections: int, statement: float, silent: float) -> Engine:

@@ -66,6 +66,9 @@ class PostgresStore(Store):
     def close(self) -> None:
         self.engines.dispose()
 
+    def interrupt(self) -> None:
+        self.engines.interrupt()
+
     def snapshot(self) -> Snapshot:
         return PostgresSnapshot(self)
 

@@ -172,29 +172,43 @@ def test_a_listener_that_is_cut_off_misses_nothing_and_comes_back(two: tuple[Gds
         soon(lambda: bool({pid for (pid,) in db.execute(listening)} - first))
 
 
-def test_a_postgres_that_is_frozen_is_503_in_bounded_time(fragile: Cluster) -> None:
+@contextlib.contextmanager
+def frozen(cluster: Cluster) -> Iterator[None]:
+    """PostgreSQL says nothing: its processes are stopped, its sockets are still there."""
+    assert cluster.process is not None
+    ours = "SELECT pid FROM pg_stat_activity WHERE application_name = 'gds_mock'"
+    pids = [*(pid for (pid,) in cluster.run(ours)), cluster.process.pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_a_postgres_that_says_nothing_is_503_in_bounded_time(fragile: Cluster) -> None:
     with fragile.place() as url, serving(url) as gds:
         gds.pod("pod1")
-        assert fragile.process is not None
-        with psycopg.connect(url, autocommit=True) as db:
-            pids = [
-                pid for (pid,) in db.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'gds_mock'")
-            ]
-        stopped = [*pids, fragile.process.pid]
-        stop(stopped, signal.SIGSTOP)
-        try:
+        with frozen(fragile):
             begun = time.monotonic()
             assert gds.client.get("/healthz", timeout=60).status_code == 503
             assert time.monotonic() - begun < 40
-        finally:
-            stop(stopped, signal.SIGCONT)
         soon(lambda: gds.client.get("/healthz").status_code == 200)
         gds.put("a.example.com", "pod1")
 
 
-def stop(pids: list[int], how: signal.Signals) -> None:
-    for pid in pids:
-        os.kill(pid, how)
+def test_sigterm_ends_an_instance_that_waits_for_a_postgres_that_says_nothing(fragile: Cluster) -> None:
+    with fragile.place() as url, serving(url) as gds, ThreadPoolExecutor(1) as asking:
+        gds.pod("pod1")
+        with frozen(fragile):
+            waits = asking.submit(gds.client.put, "/backend/a.example.com", json={"pod": "pod1"}, timeout=60)
+            time.sleep(1)
+            assert not waits.done()
+            assert gds.end() == 0
+            with contextlib.suppress(httpx.TransportError):
+                assert waits.result(30).status_code >= 500
 
 
 def test_a_lock_that_another_keeps_is_503_and_not_applied(two: tuple[Gds, Gds], pg: str) -> None:
