@@ -140,7 +140,7 @@ class OnDemand(_Part):
     """Certificates of customers' own domains, asked for by Envoy (1.37 or newer) when a client names one (SNI).
 
     ``enabled``: else all clients are shown the service's certificate. ``names``: that one Envoy holds at a time, about
-    60 kB of its memory each; with its other streams they must be fewer than ``xds.limits.streams_per_peer``.
+    45 kB of its memory each; with its other streams they must be fewer than ``xds.limits.streams_per_peer``.
     ``names_together``: that all Envoys hold, about 40 kB of the control plane's memory each. ``idle``: seconds after
     which a name is withdrawn that isn't asked for again; a busy one stays up to 32 times as long. ``prefetch``: names
     that every Envoy asks for at its start; as they stand in the listener, a change of them drains connections.
