@@ -76,6 +76,7 @@ async def run(settings: Settings) -> None:
         on_returned=lambda *held: pipeline.isolator.returned(*held),
         on_gone=lambda stream: pipeline.gone(stream),
         on_demand=tls.on_demand,
+        drain=settings.xds.drain,
     )
     pipeline = Pipeline(
         resources,
@@ -105,6 +106,7 @@ async def run(settings: Settings) -> None:
             ),
             tls,
             unknown_hosts,
+            settings.gds.stale_after,
         )
         http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))

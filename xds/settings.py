@@ -46,6 +46,9 @@ class _Part(BaseModel):
 class Gds(_Part):
     """Where the directory is. ``read_timeout``: the longest silence on a watch, above GDS's heartbeat interval.
 
+    ``stale_after``: seconds without a word from GDS after which ``/readyz`` answers 503. Unset, it never does for
+    that: the Envoys are better served by an old directory than by none, and those that are connected are served anyway.
+
     ``ca``: who signs its certificate, if not a public CA. ``certificate``, ``key``: what we show it.
     ``token_file``: a bearer token, read anew for each request.
     """
@@ -57,6 +60,7 @@ class Gds(_Part):
     url: HttpUrl = HttpUrl("http://127.0.0.1:6280/rest/private/gds")
     connect_timeout: Seconds = 2.0
     read_timeout: Seconds = 15.0
+    stale_after: Annotated[float, Field(gt=0)] | None = None
 
 
 class Rule(_Part):
@@ -103,6 +107,7 @@ class Xds(_Part):
     """Where Envoys connect. mTLS unless ``plaintext``, which only loopback may have.
 
     ``coalesce_ms``: changes that come within this time of a publish go together; one by one they go at once.
+    ``drain``: seconds over which, at the end, the Envoys are sent to other control planes.
     """
 
     address: Address = "127.0.0.1"
@@ -112,6 +117,7 @@ class Xds(_Part):
     key: Path | None = None
     client_ca: Path | None = None
     coalesce_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
+    drain: Annotated[float, Field(ge=0, le=60)] = 2.0
     limits: Limits = Limits()
     access: Access = Access()
 

@@ -24,13 +24,20 @@ NODE = NodeState("edge-1", "edge", "envoy 1.40.0", "ipv4:127.0.0.1:5", "edge-1",
 class Plane:
     """The parts that are looked at, and a client that looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, stale_after: float | None = None) -> None:
         self.directory = Directory()
         self.mirror = MirrorStatus()
         self.nodes: list[NodeState] = []
         refused: Counter[Kind] = Counter(handshake=3, claim=1)
+        self.now = 100.0
         view = View(
-            self.directory, self.mirror, RouteTables(512), lambda: self.nodes, lambda: Counts(5, 7, 2, 9, refused)
+            self.directory,
+            self.mirror,
+            RouteTables(512),
+            lambda: self.nodes,
+            lambda: Counts(5, 7, 2, 9, refused),
+            stale_after=stale_after,
+            clock=lambda: self.now,
         )
         transport = httpx.ASGITransport(create_app(view))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://pointsman")
@@ -58,6 +65,23 @@ async def test_it_lives_before_it_is_ready_and_is_ready_once_the_directory_is_co
     assert answer.status_code == 200
     assert answer.json() | {"gds": "starting"} == answer.json()
     assert (answer.json()["domains"], answer.json()["pods"], answer.json()["revision"]) == (2, 2, 4)
+
+
+@pytest.mark.parametrize(("stale_after", "status"), [(None, 200), (600.0, 503)])
+async def test_it_says_how_long_gds_is_silent_and_stays_ready_unless_told_otherwise(
+    stale_after: float | None, status: int
+) -> None:
+    plane = Plane(stale_after)
+    plane.fill()
+    assert (await plane.get("/readyz")).json()["gds_silent_seconds"] is None
+    plane.mirror.heard_at = 90.0
+    told = await plane.get("/readyz")
+    assert (told.status_code, told.json()["gds_silent_seconds"], told.json()["stale"]) == (200, 10.0, False)
+    plane.now += 600
+    told = await plane.get("/readyz")
+    assert (told.status_code, told.json()["gds_silent_seconds"]) == (status, 610.0)
+    assert told.json()["stale"] is (status == 503)
+    assert "pointsman_gds_silent_seconds 610.0" in (await plane.get("/metrics")).text.splitlines()
 
 
 async def test_a_host_is_told_its_pod_its_table_and_the_revision_that_said_so(plane: Plane) -> None:

@@ -11,7 +11,7 @@ import pytest
 from xds.delta import Delta
 from xds.directory import Directory
 from xds.errors import GdsError, HistoryGone
-from xds.gds.mirror import LONGEST_WAIT, Mirror
+from xds.gds.mirror import LONGEST_PAUSE, LONGEST_WAIT, Mirror
 from xds.gds.model import Pod, PutDomain, Snapshot, Transaction
 from xds.gds.watch import Heartbeat
 from xds.slices import Work
@@ -176,3 +176,18 @@ async def test_waits_are_a_random_part_of_their_longest() -> None:
     with pytest.raises(End):
         await Mirror(Gds(script), Held(), sleep=sleep, chance=lambda: 0.3).run()
     assert waited == pytest.approx([0.3 * 0.1, 0.3 * 0.2, 0.3 * 0.4])
+
+
+async def test_a_gds_that_is_away_for_ten_minutes_is_found_within_a_second_of_its_return() -> None:
+    """Each wait is as long as it can be, and 800 of them are more than ten minutes."""
+    _, held, mirror = await play(snapshot(3, "a.test"), *[GdsError("away")] * 800, [put(4, "b.test")])
+    waited = mirror.waited  # type: ignore[attr-defined]
+    assert sum(waited) > 600
+    assert max(waited) == LONGEST_PAUSE < 1.0
+    assert dict(held.directory.domains) == {"a.test": "pod1", "b.test": "pod1"}
+    assert mirror.status.snapshots == 1
+
+
+async def test_a_snapshot_that_fails_is_asked_for_ever_more_rarely_though_something_is_held() -> None:
+    _, _, mirror = await play(snapshot(3), *[HistoryGone("410"), GdsError("no snapshot")] * 12)
+    assert max(mirror.waited) == LONGEST_WAIT  # type: ignore[attr-defined]

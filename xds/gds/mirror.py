@@ -27,6 +27,9 @@ FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
 TURN = 0.008
 """Seconds of long work between two turns of the event loop."""
+LONGEST_PAUSE = 0.8
+"""Before a watch is tried again, which costs GDS little: what changed while it was away is due within a second of its
+return. A snapshot may cost it much."""
 
 
 class Source(Protocol):
@@ -81,6 +84,7 @@ class Mirror:
         self._chance = chance
         self._clock = clock
         self._failures = 0
+        self._resuming = False
 
     async def run(self) -> None:
         """Follows until it is cancelled; no fault of GDS ends it."""
@@ -91,7 +95,7 @@ class Mirror:
                     await self._resync()
                 await self._follow()
             except HistoryGone as error:
-                position = None
+                position, self._resuming = None, False
                 self._broke(error)
             except GdsError as error:
                 position = self._follower.position
@@ -100,6 +104,7 @@ class Mirror:
                 await self._sleep(self._wait())
 
     async def _resync(self) -> None:
+        self._resuming = False
         snapshot = await self._source.snapshot()
         domains = len(snapshot.domains)
         await self._in_slices(self._follower.replacing(snapshot))
@@ -112,6 +117,7 @@ class Mirror:
         held = self._follower.position
         if held is None:
             raise GdsError("a snapshot was taken, yet no revision is held")
+        self._resuming = True
         async with aclosing(self._source.watch(*held)) as watch:  # type: ignore[type-var]
             async for value in watch:
                 if isinstance(value, Transaction):
@@ -155,5 +161,6 @@ class Mirror:
         log.warning("gds.lost", reason=str(error), failures=self._failures)
 
     def _wait(self) -> float:
-        longest = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures - 1, 20))
+        most = LONGEST_PAUSE if self._resuming else LONGEST_WAIT
+        longest = min(most, FIRST_WAIT * 2.0 ** min(self._failures - 1, 20))
         return float(longest * self._chance())

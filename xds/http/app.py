@@ -31,13 +31,17 @@ def create_app(view: View) -> FastAPI:
         """The process lives."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses={503: {"description": "No whole snapshot of GDS has been read yet."}})
+    @app.get(
+        "/readyz", responses={503: {"description": "No whole snapshot of GDS yet, or none that is recent enough."}}
+    )
     async def ready(response: Response) -> dict[str, Any]:
-        """The directory is complete, so Envoys are answered. It stays so while GDS is away."""
-        directory, mirror = view.directory, view.mirror
-        response.status_code = 200 if directory.complete else 503
+        """The directory is complete, so Envoys are answered. It stays so while GDS is away, for ``gds.stale_after``."""
+        directory, mirror, silent = view.directory, view.mirror, view.silent
+        is_ready = directory.complete and not view.stale
+        response.status_code = 200 if is_ready else 503
         return {
-            "ready": directory.complete,
+            "ready": is_ready,
+            "stale": view.stale,
             "domains": len(directory.domains),
             "pods": len(directory.pods),
             "epoch": directory.epoch,
@@ -45,6 +49,7 @@ def create_app(view: View) -> FastAPI:
             "set_aside": directory.set_aside_total,
             "gds": mirror.state,
             "gds_revision": mirror.gds_revision,
+            "gds_silent_seconds": None if silent is None else round(silent, 3),
             "gds_error": mirror.last_error,
         }
 

@@ -25,6 +25,9 @@ class _State(Collector):
         yield _gauge("directory_revision", "The revision that is held.", directory.revision)
         yield _gauge("gds_revision", "The revision that GDS last spoke of.", mirror.gds_revision)
         yield _gauge("gds_following", "1 while the watch on GDS is open.", int(mirror.state == "following"))
+        silent = self._view.silent
+        if silent is not None:
+            yield _gauge("gds_silent_seconds", "Seconds since GDS was last heard, its heartbeats too.", silent)
         yield _counter("gds_reconnects", "Times that GDS was lost.", mirror.reconnects)
         yield _counter("gds_snapshots", "Whole snapshots taken.", mirror.snapshots)
         yield _counter("publishes", "Publishes of the directory's changes.", counts.publishes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -37,3 +38,16 @@ class View:
     counts: Callable[[], Counts]
     tls: EdgeTls | None = None
     unknown_hosts: UnknownHosts | None = None
+    stale_after: float | None = None
+    """Seconds of GDS's silence after which it isn't ready any more; None for never."""
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def silent(self) -> float | None:
+        """Seconds since GDS was last heard: how stale the directory may be. None before that."""
+        heard = self.mirror.heard_at
+        return None if heard is None else max(0.0, self.clock() - heard)
+
+    @property
+    def stale(self) -> bool:
+        return self.stale_after is not None and self.silent is not None and self.silent > self.stale_after

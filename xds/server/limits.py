@@ -41,7 +41,7 @@ class Limits:
     hold: Annotated[float, Interval(ge=0, le=60)] = 1.0
     keepalive_interval: Seconds = 30.0
     keepalive_timeout: Seconds = 10.0
-    min_ping_interval: Seconds = 5.0
+    min_ping_interval: Seconds = 1.0
 
 
 class TokenBucket:

@@ -99,7 +99,7 @@ class OpenStream:
         self.variant = variant
         self._grant: Grant | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._ending: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
+        self._ending: asyncio.Future[ProtocolError | None] = asyncio.get_running_loop().create_future()
         self._rim = rim
         self._handed: Handed | None = None
         if rim.on_demand is not None and only is SECRET:
@@ -128,6 +128,11 @@ class OpenStream:
         if not self._ending.done():
             self._ending.set_result(error)
 
+    def end(self) -> None:
+        """As the server leaves: without complaint, and with what is being written."""
+        if not self._ending.done():
+            self._ending.set_result(None)
+
     def state(self) -> NodeState | None:
         """None as long as it hasn't said who it is."""
         node = self.protocol.node
@@ -146,7 +151,7 @@ class OpenStream:
 
     async def run(self, requests: AsyncIterator[bytes], context: Context, parse: Parse) -> None:
         """Until the client ends the stream. Raises ProtocolError when it broke the protocol or a limit."""
-        tasks: list[asyncio.Future[None] | asyncio.Future[ProtocolError]] = [
+        tasks: list[asyncio.Future[None] | asyncio.Future[ProtocolError | None]] = [
             asyncio.create_task(self._read(requests, parse)),
             asyncio.create_task(self._write(context)),
             self._ending,

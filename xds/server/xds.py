@@ -81,6 +81,7 @@ class XdsServer:
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
         on_gone: Callable[[Stream], None] = lambda stream: None,
+        drain: float = 0.1,
         on_demand: OnDemand | None = None,
     ) -> None:
         self._cache = cache
@@ -95,6 +96,7 @@ class XdsServer:
         self._health = health.aio.HealthServicer()
         self._on_settled = on_settled
         self._on_gone = on_gone
+        self._drain = drain
         self._rim = Rim(
             self._limits, time.monotonic, cache.view, self._admit, self._settled, on_returned, on_demand=on_demand
         )
@@ -147,7 +149,18 @@ class XdsServer:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._health.enter_graceful_shutdown()
-                await server.stop(grace=0.1)
+                await self._leave(server)
+
+    async def _leave(self, server: grpc.aio.Server) -> None:
+        """GOAWAY: no new streams. Those that are open end one after the other, so that whoever takes them over isn't
+        asked by all at once. What hasn't ended in time is cut."""
+        leaving = list(self._open)
+        stopping = asyncio.create_task(server.stop(grace=self._drain))
+        for count, stream in enumerate(leaving, 1):
+            stream.end()
+            if count < len(leaving):
+                await asyncio.sleep(0.8 * self._drain / len(leaving))
+        await stopping
 
     async def _serving(self) -> None:
         await self._gate.wait()
@@ -171,6 +184,7 @@ class XdsServer:
                 try:
                     with self._opened(stream):
                         await stream.run(requests, context, parse)
+                    await stream.written()
                 except ProtocolError as error:
                     await self._refuse(context, error, identity, stream)
         except ProtocolError as error:
