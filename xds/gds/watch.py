@@ -42,23 +42,34 @@ class EventParser:
     """Feeds on bytes cut anywhere. Raises GdsError when an event grows over MAX_EVENT."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._waiting = 0
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        text = self._rest + chunk
+        self._rest.append(chunk)
+        self._waiting += len(chunk)
+        # Else a line that doesn't end would be looked through again with each piece of it.
+        if b"\n" in chunk or b"\r" in chunk or self._ends_in_return():
+            yield from self._lines(b"".join(self._rest))
+        if self._size + self._waiting > MAX_EVENT:
+            raise GdsError(f"GDS's watch holds an event of more than {MAX_EVENT} bytes: is this the right service?")
+
+    def _ends_in_return(self) -> bool:
+        return len(self._rest) > 1 and self._rest[-2].endswith(b"\r")
+
+    def _lines(self, text: bytes) -> Iterator[Event]:
         # A CR at the end may be half of a CRLF: it waits for the next byte.
         held = b"\r" if text.endswith(b"\r") else b""
         lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = lines.pop() + held
+        self._rest = [lines.pop() + held]
+        self._waiting = len(self._rest[0])
         for line in lines:
             event = self._line(line)
             if event is not None:
                 yield event
-        if self._size + len(self._rest) > MAX_EVENT:
-            raise GdsError(f"GDS's watch holds an event of more than {MAX_EVENT} bytes: is this the right service?")
 
     def _line(self, line: bytes) -> Event | None:
         if not line:
