@@ -145,11 +145,12 @@ def running_faulty(
     proxied: Collection[str] = (),
     domains: int = 1_000,
     heartbeat: float = 1.0,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[FaultyEdge]:
     """Everything runs and the first answers have come; all of it is ended when the block ends.
 
     With one replica the control plane is on loopback; with several they have addresses of their own and one port, and
-    Envoy finds them by name. Proxying "xds" needs one replica.
+    Envoy finds them by name. Proxying "xds" needs one replica. ``environment`` is the control planes'.
     """
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
     gds_proxy, xds_proxy, names, *apis = free_ports(3 + replicas)
@@ -173,7 +174,7 @@ def running_faulty(
             proxies["gds"] = stack.enter_context(TcpProxy((LOOPBACK, gds_proxy), (LOOPBACK, ports.gds)))
         if "xds" in proxied:
             proxies["xds"] = stack.enter_context(TcpProxy((LOOPBACK, xds_proxy), (addresses[0], ports.xds)))
-        nursery = Nursery(folder)
+        nursery = Nursery(folder, dict(environment or {}))
         stack.callback(nursery.stop)
         edge = FaultyEdge(system, pods, apis, proxies, nursery)
         stack.callback(edge.close)

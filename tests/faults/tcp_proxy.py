@@ -29,7 +29,7 @@ class TcpProxy:
 
     ``delay``: seconds that every byte is under way. ``bandwidth``: bytes a second of each connection and direction.
     ``silent``: half-open; connections are accepted and stay, and nothing is carried until it is False again.
-    ``cut_after``: a connection is cut when so many bytes went down on it.
+    ``cut_after``: a connection is cut when so many bytes went down on it. ``target`` is of new connections.
     """
 
     def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
@@ -39,7 +39,7 @@ class TcpProxy:
         self.silent = False
         self.cut_after: int | None = None
         self._listen = listen
-        self._target = target
+        self.target = target
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._loop: Background | None = None
@@ -95,7 +95,7 @@ class TcpProxy:
         there: asyncio.StreamWriter | None = None
         try:
             await self._while_silent()
-            from_there, there = await asyncio.open_connection(*self._target)
+            from_there, there = await asyncio.open_connection(*self.target)
             self._open.add(there)
             ways = [
                 asyncio.ensure_future(self._pump(reader, there, down=False)),

@@ -21,15 +21,15 @@ def test_fifty_kills_while_publishing_fail_no_request_and_what_differs_is_all_th
                 return
             domain = domains[turn % 50]
             edge.move(domain, edge.elsewhere(domain))
-            time.sleep(0.01)
+            time.sleep(0.03)
 
     at_first, killed_connected, published = down.down, 0, 0.0
     moving = threading.Thread(target=move_on)
-    with edge.load_on(rate=100) as load:
+    with edge.load_on(rate=60) as load:
         moving.start()
         try:
             for _ in range(KILLS):
-                time.sleep(chance.random() * 0.6)
+                time.sleep(chance.random() * 0.4)
                 killed_connected += bool(edge.nodes_of())
                 published += edge.metrics()["publishes_total"]
                 edge.kill_replica()
@@ -40,7 +40,7 @@ def test_fifty_kills_while_publishing_fail_no_request_and_what_differs_is_all_th
         for domain in domains[:50]:
             edge.arrives(domain)
         load.wait(50)
-    load.prove(at_least=1_000)
+    load.prove(at_least=500)
     assert published > KILLS, "it was killed, but not while it published"
     assert killed_connected > KILLS / 5, "Envoy was hardly ever connected when its control plane was killed"
     assert down.down - at_first < 10 * at_first, "whole states were sent again"

@@ -1,0 +1,125 @@
+"""Control planes beside each other that share nothing but GDS: any of them does, and the loss of one is hardly seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from edge_harness import until
+from faulty_edge import FaultyEdge, running_faulty
+from wire_envoy import WireEnvoy, held_by_all
+
+from xds.resources.types import ENDPOINT, ROUTE
+
+REPLICAS = 3
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyEdge]:
+    with running_faulty(tmp_path_factory.mktemp("replicas"), replicas=REPLICAS) as edge:
+        yield edge
+
+
+def where(edge: FaultyEdge, replica: int) -> tuple[str, int]:
+    return f"127.0.0.{2 + replica}", edge.system.ports.xds
+
+
+def serving(edge: FaultyEdge) -> int | None:
+    """The replica that the Envoy is connected to; None for none."""
+    for replica in range(REPLICAS):
+        if edge.ready(replica) and any(node["node"] == "edge-1" for node in edge.nodes_of(replica)):
+            return replica
+    return None
+
+
+def level(edge: FaultyEdge) -> None:
+    """All replicas hold GDS's revision."""
+    until(lambda: len({edge.ready(replica).get("revision") for replica in range(REPLICAS)}) == 1, "equal revisions")
+
+
+def test_replicas_agree_on_every_version(edge: FaultyEdge) -> None:
+    """Also after changes that they saw in other company: one has been restarted since."""
+    for domain in edge.where.domains[:5]:
+        edge.move(domain, edge.elsewhere(domain))
+    edge.kill_replica(2)
+    for domain in edge.where.domains[5:10]:
+        edge.move(domain, edge.elsewhere(domain))
+    edge.start_replica(2)
+    level(edge)
+    held = []
+    for replica in range(REPLICAS):
+        with held_by_all(edge.system.folder, where(edge, replica)) as client:
+            held.append(client.versions)
+    assert held[0] == held[1] == held[2]
+
+
+def test_an_envoy_that_goes_to_another_replica_is_sent_nothing_that_it_has(edge: FaultyEdge) -> None:
+    level(edge)
+    with held_by_all(edge.system.folder, where(edge, 0)) as client:
+        held = {kind: dict(versions) for kind, versions in client.versions.items()}
+        assert sum(map(len, held.values())) > 3_000
+    with WireEnvoy(edge.system.folder, where(edge, 1), held=held) as moved:
+        until(lambda: any(node["node"] == "wire-1" for node in edge.nodes_of(1)), "it is connected")
+        moved.quiet(seconds=1.5)
+        # The endpoints, one message a pod, are said again whoever asks: a cluster that was warming when its connection
+        # was lost waits for them, and its Envoy doesn't say so.
+        assert {kind for kind, _ in moved.sent} <= {ENDPOINT.url}
+        before = len(moved.sent)
+        domain = edge.where.domains[20]
+        edge.move(domain, edge.elsewhere(domain))
+        until(lambda: len(moved.sent) > before, "what changes then")
+        moved.quiet()
+        assert [kind for kind, _ in moved.sent[before:]] == [ROUTE.url]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+def test_the_loss_of_a_replica_is_seen_in_seconds(edge: FaultyEdge, how: signal.Signals) -> None:
+    """Killed, ended, or there and silent: SIGSTOP leaves connections open, and the kernel accepts new ones."""
+    until(lambda: serving(edge) is not None, "the Envoy is connected")
+    lost = serving(edge)
+    assert lost is not None
+    domain = edge.where.domains[30]
+    with edge.load_on() as load:
+        if how is signal.SIGSTOP:
+            os.kill(edge.replica(lost).pid, how)
+        else:
+            edge.kill_replica(lost, how)
+        began = edge.move(domain, edge.elsewhere(domain))
+        edge.arrives(domain, patience=20.0)
+        took = time.monotonic() - began
+        load.wait(30)
+        if how is signal.SIGSTOP:
+            os.kill(edge.replica(lost).pid, signal.SIGCONT)
+        else:
+            edge.start_replica(lost)
+    load.prove(at_least=30)
+    assert took < 15.0
+    level(edge)
+
+
+def test_rolling_restarts_under_load_fail_no_request(edge: FaultyEdge) -> None:
+    with edge.load_on() as load:
+        for turn in range(2 * REPLICAS):
+            replica = turn % REPLICAS
+            domain = edge.where.domains[40 + turn]
+            assert edge.kill_replica(replica, signal.SIGTERM) == 0
+            edge.move(domain, edge.elsewhere(domain))
+            edge.start_replica(replica)
+            edge.arrives(domain)
+    load.prove(at_least=200)
+    assert not any(kind["nacked"] for node in edge.nodes() for kind in node["types"])
+
+
+def test_a_replica_under_a_new_address_is_found_by_name(edge: FaultyEdge) -> None:
+    """All the old ones are gone from DNS and then from the world; the Envoy is led to the one that is left."""
+    assert edge.names is not None
+    edge.names.addresses = ["127.0.0.4"]
+    domain = edge.where.domains[60]
+    for replica in (0, 1):
+        edge.kill_replica(replica)
+    edge.move(domain, edge.elsewhere(domain))
+    edge.arrives(domain)
+    assert serving(edge) == 2
