@@ -35,7 +35,17 @@ def test_a_trailing_dot_does_not_matter(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["nobody.example.com", "zz.example.com", "_x.example.com", "example.com", "nobody.acme.test", "localhost"]
+    "host",
+    [
+        "nobody.example.com",
+        "zz.example.com",
+        "_x.example.com",
+        "example.com",
+        "t0.example.org",
+        "192.0.2.1",
+        "x",
+        "[::1]",
+    ],
 )
 @pytest.mark.parametrize("h2", [False, True], ids=["http1", "http2"])
 def test_an_unknown_host_is_a_404(edge: Edge, host: str, h2: bool) -> None:

@@ -37,7 +37,7 @@ SPLIT = made("sp", 400)
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    with running(tmp_path_factory.mktemp("edge"), {"edge": {"crowded": CROWDED}}) as edge:
+    with running(tmp_path_factory.mktemp("edge"), {"edge": {"crowded": CROWDED, "misdirected": False}}) as edge:
         put(edge, SPLIT)
         for domain, pod in SPLIT.items():
             edge.becomes(domain, pod)

@@ -16,12 +16,14 @@ from cryptography.x509 import ocsp
 from edge_harness import Edge, running, until
 from tls_harness import connected, openssl, refused, resumed, shown
 
+from demo.certificates import EDGE_NAMES
 from demo.issuer import Issuer, Made, other_key, write_flat
 from demo.processes import Process
 from demo.system import envoy_binary, free_ports
 
 CA = Issuer()
-NAMES = ("*.example.com", "example.com", "localhost")
+NAMES = EDGE_NAMES
+"""A renewal has the same: other names are a listener update, which drains connections."""
 RENEWALS = 50
 
 
