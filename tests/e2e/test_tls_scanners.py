@@ -22,10 +22,6 @@ ABOUT_THE_TEST: dict[str, str] = {
     "security_headers": "the headers of answers are the pods' to set",
     "cert_chain_of_trust": "the tests' CA is nobody's: no client trusts it",
     "cert_revocation": "the tests' CA has no revocation list and no OCSP responder",
-    "overall_grade": "follows from the trust of the tests' CA",
-    "grade_cap_reasons": "follows from the trust of the tests' CA",
-    "grade_cap_reason_1": "follows from the trust of the tests' CA",
-    "final_score": "follows from the trust of the tests' CA",
 }
 """Findings above LOW that aren't about the edge, and why."""
 
