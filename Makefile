@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs conformance lock lock-check clean
+.PHONY: audit soak soak-quick bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs conformance lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock
@@ -53,6 +53,24 @@ lint: .venv/.installed
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/bandit --quiet --configfile pyproject.toml --recursive xds gds_mock
+
+# Known weaknesses, in the code and in what it depends on. Where the advisories can't be had, that is said.
+audit: .venv/.installed
+	.venv/bin/bandit --quiet --configfile pyproject.toml --recursive xds gds_mock
+	@.venv/bin/pip-audit --require-hashes --disable-pip -r requirements.lock > .venv/audit.txt 2>&1 || failed=1; \
+	cat .venv/audit.txt; \
+	if grep -q "^Found [0-9]* known vuln" .venv/audit.txt; then exit 1; fi; \
+	if [ "$${failed:-0}" = 1 ] || grep -q "could not be audited" .venv/audit.txt; then \
+		echo "audit: the advisory database can't be reached from here: the dependencies above were NOT audited"; fi
+
+# Random faults under load for half an hour; SOAK="--seconds 180 --seed 7" for other ones.
+soak: .venv/.installed
+	PYTHONPATH=.:tests/e2e:tests/faults .venv/bin/python tests/soak/soak.py $(SOAK)
+
+# The short one of CI.
+soak-quick: .venv/.installed
+	$(MAKE) soak SOAK="--seconds 180 --seed 1"
 
 format: .venv/.installed
 	.venv/bin/ruff format .
