@@ -19,6 +19,7 @@ from xds.resources.types import ResourceId, ResourceType
 MANY = 20_000
 """Records of one resource that are remembered as unproven; beyond, all that it holds is suspected."""
 
+_FEW = 64  # that an Envoy may bring and we don't know, for the next one to be compared with it
 _VERSIONS = 64  # of one resource, published and not ACKed yet
 
 
@@ -37,11 +38,14 @@ class Ledger:
         self._unproven: dict[ResourceId, _Unproven] = {}
         self._served: set[ResourceId] = set()
         self._proven: dict[ResourceId, str] = {}
+        self._asked: dict[ResourceType, tuple[Mapping[str, str | None], dict[str, str | None]]] = {}
+        """What `news` was asked last, and its answer, as long as nothing is learned."""
         self._publishes = 0
 
     def published(self, causes: Mapping[ResourceId, Mapping[Key, Content]], versions: Mapping[ResourceId, str]) -> None:
         """``causes``: the records that changed each resource, with what they said before."""
         self._publishes += 1
+        self._asked.clear()
         for resource, changes in causes.items():
             if resource not in self._proven:
                 continue
@@ -63,31 +67,43 @@ class Ledger:
             if version is None:
                 self._forget(resource)
                 continue
-            self._proven[resource] = version
+            if self._proven.get(resource) != version:
+                self._proven[resource] = version
+                self._asked.clear()
             held = self._unproven.get(resource)
             upto = held.versions.get(version) if held else None
             if held is None or upto is None:
                 continue
+            self._asked.clear()
             held.records = {key: kept for key, kept in held.records.items() if kept[1] > upto}
             if not held.records:
                 del self._unproven[resource]
 
     def news(self, kind: ResourceType, versions: Mapping[str, str | None]) -> dict[str, str | None]:
         """What of this `returned` wouldn't know yet: of a thousand Envoys with the same, only the first brings some."""
+        asked, news = self._asked.get(kind, (None, {}))
+        if asked == versions:
+            return news
         served, proven, unproven = self._served, self._proven, self._unproven
-        return {
+        news = {
             name: version
             for name, version in versions.items()
             if (resource := (kind, name)) not in served
             or (version is not None and (proven.get(resource) != version or resource in unproven))
         }
+        if len(news) <= _FEW:  # else a client could have us remember whatever it says
+            self._asked[kind] = versions, news
+        return news
 
     def returned(self, kind: ResourceType, versions: Mapping[str, str | None], current: Mapping[str, str]) -> None:
         """An Envoy came with these, from another control plane or from us before: None where it didn't say which.
 
         ``current`` are those that are published, with their versions; what else a client names isn't remembered.
         """
+        known = len(self._served)
         self._served.update((kind, name) for name in current)
+        if len(self._served) > known:
+            self._asked.clear()
         self.accepted(kind, {name: version for name, version in versions.items() if version == current.get(name, "")})
 
     def is_proven(self, resource: ResourceId, version: str) -> bool:
@@ -118,6 +134,7 @@ class Ledger:
         return found
 
     def _forget(self, resource: ResourceId) -> None:
+        self._asked.clear()
         self._unproven.pop(resource, None)
         self._proven.pop(resource, None)
 
