@@ -13,6 +13,7 @@ import time
 
 PARTS = {
     "moves": ["--domains", "1000", "10000", "--moves", "30"],
+    "tables": ["--domains", "10000", "--tables", "128", "512", "--moves", "20"],
     "layouts": ["--domains", "1000", "10000", "--moves", "5", "5"],
     "sovereign": ["--domains", "1000", "--moves", "3"],
     "bulk": ["--domains", "20000", "--moves", "10000", "--runs", "1"],

@@ -10,7 +10,7 @@ import socket
 import string
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -154,11 +154,17 @@ class Started:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, domains: int, layout: str = "pointsman", patience: float = 120.0, *, envoy: bool = True
+    folder: Path,
+    domains: int,
+    layout: str = "pointsman",
+    patience: float = 120.0,
+    *,
+    envoy: bool = True,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Iterator[Edge]:
     """An edge with so many domains that serves all of them; ``started`` is how long that took. Without ``envoy`` it
-    ends at the control plane."""
-    edge = Edge(folder, Ports.free(), layout=layout)
+    ends at the control plane. ``settings`` go over the demo's."""
+    edge = Edge(folder, Ports.free(), settings or {}, layout=layout)
     edge.fill(domains)
     try:
         edge.started = edge.start(patience, envoy=envoy)

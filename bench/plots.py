@@ -38,10 +38,15 @@ def _line(axes: Any, rows: Rows, size: str, cost: str, label: str, colour: str =
     axes.plot(sizes, values, marker="o", color=colour, label=label + grows)
 
 
-def _finish(figure: Any, axes: Sequence[Any], size: str, note: str, file: Path) -> None:
+def _finish(
+    figure: Any, axes: Sequence[Any], size: str, note: str, file: Path, ticks: Sequence[int] | None = None
+) -> None:
     for one in axes:
         one.set_xscale("log")
         one.set_yscale("log")
+        if ticks is not None:
+            one.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+            one.set_xticks([], minor=True)
         one.set_xlabel(size)
         one.grid(True, which="major", alpha=0.3)
         one.legend(fontsize=8)
@@ -100,6 +105,27 @@ def layouts(folder: Path) -> None:
     _finish(figure, axes, "domains", _machine("layouts"), folder / "layouts.png")
 
 
+def tables(folder: Path) -> None:
+    rows = rows_of("tables")
+    if not rows:
+        return
+    figure, axes = plt.subplots(1, 4, figsize=(17, 4.2))
+    for column, (cost, title) in enumerate(
+        (
+            ("bytes", "Bytes of a change to one Envoy"),
+            ("ack_p50_ms", "Commit → ACK, p50, ms"),
+            ("envoy_mb", "Envoy's memory after load, MB"),
+            ("serving_s", "A new Envoy, connected → serving, s"),
+        )
+    ):
+        for size, colour in zip(dict.fromkeys(row["domains"] for row in rows), (_OURS, _OTHER), strict=False):
+            those = [row for row in rows if row["domains"] == size]
+            _line(axes[column], those, "tables", cost, f"{size:,} domains", colour)
+        axes[column].set_title(title)
+    numbers = sorted({row["tables"] for row in rows})
+    _finish(figure, axes, "tables", _machine("tables"), folder / "tables.png", numbers)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.plots", description=__doc__)
     parser.add_argument("--to", type=Path, default=RESULTS.parents[1] / "docs" / "benchmarks")
@@ -108,6 +134,7 @@ def main() -> None:
     domains(options.to)
     envoys(options.to)
     layouts(options.to)
+    tables(options.to)
 
 
 if __name__ == "__main__":
