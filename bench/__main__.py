@@ -18,6 +18,7 @@ PARTS = {
     "sovereign": ["--domains", "1000", "--moves", "3"],
     "bulk": ["--domains", "20000", "--moves", "10000", "--runs", "1"],
     "stalls": ["--domains", "20000"],
+    "state": ["--domains", "20000"],
     "steady": ["--domains", "10000", "--rate", "200", "--seconds", "5"],
     "certificates": ["--certificates", "2000", "--names", "200"],
     "fleet": ["--domains", "10000", "--envoys", "1", "10", "50", "--changes", "5", "--return", "50"],

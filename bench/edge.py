@@ -58,6 +58,10 @@ class Edge(System):
         text = bootstrap.read_text()
         bootstrap.write_text(text.replace("max_heap_size_bytes: 4294967296", f"max_heap_size_bytes: {HEAP}"))
 
+    def merged_settings(self) -> dict[str, dict[str, object]]:
+        """What is measured here moves more at once than the guard lets pass."""
+        return {**super().merged_settings(), "guard": {"enabled": False}}
+
     def fill(self, domains: int) -> None:
         """Loads GDS's store with so many domains, one after the other on the next pod."""
         self.prepare()

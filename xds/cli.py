@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from xds import __version__, logs
+from xds import __version__, logs, orders
 from xds.errors import PointsmanError
 
 app = typer.Typer(
@@ -20,6 +20,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(orders.hold, name="hold")
+app.add_typer(orders.rollback, name="rollback")
 
 
 @app.callback()

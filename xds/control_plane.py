@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 from datetime import timedelta
+from functools import partial
 
 import grpc
 import structlog
@@ -17,9 +18,11 @@ from xds.edge_settings import host_and_port
 from xds.edge_tls import EdgeTls, Options
 from xds.gds.client import Credentials, GdsClient, Timeouts
 from xds.gds.mirror import Mirror
+from xds.guard import Limits
 from xds.http.app import create_app
 from xds.http.serve import serving
 from xds.http.view import Counts, View
+from xds.operator import Operator
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.tls import Tls
@@ -30,6 +33,10 @@ from xds.server.refusals import Refusals
 from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
 from xds.settings import Gds, Settings, Xds
+from xds.standing import Standing
+from xds.state.folder import StateFolder
+from xds.tokens import FILE as TOKEN
+from xds.tokens import read as read_token
 from xds.unknown_hosts import UnknownHosts
 
 log = structlog.get_logger()
@@ -88,11 +95,13 @@ async def run(settings: Settings) -> None:
         clock=loop.time,
         on_complete=lambda: _complete(server),
         takers=server.streams,
+        taken=lambda delta: standing.taken(delta),
     )
+    standing = _standing(settings, pipeline)
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(_gds(settings.gds))
-        mirror = Mirror(client, pipeline)
+        mirror = Mirror(client, standing.gate, in_slices=standing.in_slices)
         view = View(
             pipeline.directory,
             mirror.status,
@@ -107,13 +116,16 @@ async def run(settings: Settings) -> None:
             ),
             tls,
             unknown_hosts,
-            settings.gds.stale_after,
+            kept=standing.view,
+            stale_after=settings.gds.stale_after,
         )
-        http = await stack.enter_async_context(serving(create_app(view), settings.http.address, settings.http.port))
+        token = settings.http.token_file or settings.state.folder / TOKEN
+        api = create_app(view, Operator(standing), partial(read_token, token))
+        http = await stack.enter_async_context(serving(api, settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
         log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=client.shown)
         tasks = [
-            asyncio.create_task(mirror.run(), name="mirror"),
+            asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
@@ -138,6 +150,13 @@ def _settle_objects() -> None:
     takes tenths of a second at a million domains."""
     gc.freeze()
     gc.set_threshold(*COLLECT)
+
+
+def _standing(settings: Settings, pipeline: Pipeline) -> Standing:
+    state, guard = settings.state, settings.guard
+    folder = StateFolder(state.folder, state.keep) if state.enabled else None
+    limits = Limits(guard.share, guard.minimum, guard.enabled)
+    return Standing(pipeline, folder, limits, token=settings.http.token_file is None)
 
 
 def _tls(settings: Settings) -> Options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,7 +49,7 @@ def extend(total: Moves[V], step: Moves[V]) -> None:
             total[name] = (first, new)
 
 
-def differences(old: dict[str, V], new: dict[str, V]) -> Work[Moves[V]]:
+def differences(old: Mapping[str, V], new: Mapping[str, V]) -> Work[Moves[V]]:
     """In slices; a value of which there are many is in one tuple with None."""
     changed: Moves[V] = {}
     alone: dict[V, tuple[V | None, V | None]] = {}

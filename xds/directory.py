@@ -91,6 +91,17 @@ class Directory:
         meanwhile. `become` takes it."""
         fresh = Directory()
         yield from fresh._load(snapshot, self)
+        return (yield from self.comparing(fresh))
+
+    @staticmethod
+    def loaded(snapshot: Snapshot) -> Work[Directory]:
+        """The directory that a snapshot makes of nothing, in slices."""
+        fresh = Directory()
+        yield from fresh._load(snapshot, Directory())
+        return fresh
+
+    def comparing(self, fresh: Directory) -> Work[tuple[Directory, Delta]]:
+        """``fresh`` and how it differs, in slices, for `become`. What is withheld here stays so in it, too."""
         fresh._withhold_again(self)
         moves = yield from differences(self._domains, fresh._domains)
         pods = yield from differences(self._pods, fresh._pods)
@@ -124,11 +135,22 @@ class Directory:
         if len(transaction.changes) <= _AT_ONCE:
             self._apply(transaction.revision, transaction.changes, delta)
             return delta
-        draft = self._draft()
+        draft, delta = yield from self.drafting(transaction)
+        self.become(draft)
+        return delta
+
+    def drafting(self, transaction: Transaction) -> Work[tuple[Directory, Delta]]:
+        """What the next revision makes of this directory, and what differs, in slices; for `become`."""
+        draft, delta = self._draft(), Delta({}, {})
         for some in cut(transaction.changes):
             draft._apply(transaction.revision, some, delta)
             yield
-        self.become(draft)
+        return draft, delta
+
+    def overlay(self, revision: int, changes: Iterable[Change]) -> Delta:
+        """Takes single changes of some later revision, without those between."""
+        delta = Delta({}, {})
+        self._apply(revision, changes, delta)
         return delta
 
     def _draft(self) -> Directory:

@@ -39,6 +39,14 @@ class StateError(PointsmanError):
     """What is on disk can't be read or written; the directory in memory goes on."""
 
 
+class HoldError(PointsmanError):
+    """A hold or a rollback can't be done as it was asked."""
+
+
+class OrderError(PointsmanError):
+    """A running control plane can't be asked, or won't do what was ordered."""
+
+
 class PublishError(PointsmanError):
     """What was to be published can't be right: nothing of it was."""
 

@@ -54,7 +54,8 @@ class Pace:
 
 class Pipeline:
     """The mirror's follower. ``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's; ``takers``
-    are the streams of the connected Envoys."""
+    are the streams of the connected Envoys. ``taken`` is given what the directory changes by, but for the first
+    directory, and may keep and empty it."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Pipeline:
         clock: Callable[[], float],
         on_complete: Callable[[], None] = lambda: None,
         takers: Callable[[], Iterable[Client]] = tuple,
+        taken: Callable[[Delta], None] | None = None,
     ) -> None:
         self.directory = Directory()
         self.published = 0
@@ -95,6 +97,7 @@ class Pipeline:
         self._later = later
         self._clock = clock
         self._on_complete = on_complete
+        self._taken = taken
         self._pending = Delta({}, {})
         self._scheduled = False
         self._published_at = float("-inf")
@@ -123,9 +126,17 @@ class Pipeline:
 
     def replacing(self, snapshot: Snapshot) -> Work[None]:
         """Takes a whole snapshot in slices; nothing else may be taken meanwhile."""
+        yield from self.taking(lambda directory: directory.loading(snapshot))
+
+    def taking(self, making: Callable[[Directory], Work[tuple[Directory, Delta] | None]]) -> Work[None]:
+        """Takes what ``making`` makes of the directory, with what differs, in slices; None leaves it as it is. Nothing
+        else may be taken meanwhile."""
         with self._work():
             yield from self._finishing()
-            fresh, delta = yield from self.directory.loading(snapshot)
+            made = yield from making(self.directory)
+            if made is None:
+                return
+            fresh, delta = made
             if self.directory.complete:
                 self.directory.become(fresh)
                 self._said_aside()
@@ -161,6 +172,11 @@ class Pipeline:
             if self.directory.set_aside_total > before:
                 self._said_aside()
             yield from self._taking(delta)
+
+    def changing(self, change: Callable[[Directory], Delta]) -> Work[None]:
+        """Takes what ``change`` does to the directory in place; nothing else may be taken meanwhile."""
+        with self._work():
+            yield from self._taking(change(self.directory))
 
     def settled(self, witness: Client, node: str, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
@@ -222,6 +238,8 @@ class Pipeline:
         self.changes += len(delta)
         if len(delta) <= MANY or self.isolator.busy:
             self._pending = self._pending.merged(delta)
+            if self._taken and delta:
+                self._taken(delta)
             return
         pending, self._pending = self._pending, Delta({}, {})
         pods: dict[ResourceType, dict[str, Resource | None]] = {CLUSTER: {}, ENDPOINT: {}}
@@ -230,7 +248,10 @@ class Pipeline:
             for kind, resources in made.items():
                 pods[kind].update(resources)
         self._publish_portion(pods, {one: self._backlog.pop(one) for one in _pods_of(self._backlog)})
-        yield from emptied(delta.domains)
+        if self._taken:
+            self._taken(delta)
+        else:
+            yield from emptied(delta.domains)
 
     def _publish_soon(self) -> None:
         if self._scheduled:
@@ -269,6 +290,8 @@ class Pipeline:
     def publish_now(self, delta: Delta) -> Collection[ResourceId]:
         """Publishes all that is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
         self._pending = self._pending.merged(delta)
+        if self._taken and delta:
+            self._taken(Delta(dict(delta.domains), dict(delta.pods)))
         pods, causes = self._lay_pending()
         causes |= self._backlog
         self._backlog = {}

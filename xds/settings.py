@@ -136,10 +136,39 @@ class Xds(_Part):
 
 
 class Http(_Part):
-    """Where the API, the metrics and the health are answered."""
+    """Where the API, the metrics and the health are answered.
+
+    ``token_file``: a bearer token that orders need (release, refuse, roll back), read anew for each. Unset, one is made
+    in the state folder, for the command ``pointsman`` on the same machine.
+    """
 
     address: Address = "127.0.0.1"
     port: Port = 18080
+    token_file: Path | None = None
+
+
+class State(_Part):
+    """The last known good directory on disk: served when GDS is away at the start, and what can be gone back to.
+
+    ``folder``: of one control plane alone; made if need be, readable by its owner only. ``keep``: how many whole states
+    stay, each with the journal of what changed after it.
+    """
+
+    enabled: bool = True
+    folder: Path = Path("state")
+    keep: Annotated[int, Field(ge=2, le=1000)] = 5
+
+
+class Guard(_Part):
+    """A change of GDS that moves or removes more than this is held until somebody releases it (``pointsman hold``).
+
+    ``share``: of the domains that the edge has, 0 to 1. ``minimum``: fewer domains than this are never held, unless
+    they are all that there are.
+    """
+
+    enabled: bool = True
+    share: Annotated[float, Field(gt=0, le=1)] = 0.10
+    minimum: Annotated[int, Field(ge=1)] = 100
 
 
 class OnDemand(_Part):
@@ -253,6 +282,8 @@ class Settings(BaseSettings):
     xds: Xds
     http: Http = Http()
     edge: Edge = Edge()
+    state: State = State()
+    guard: Guard = Guard()
     log: Log = Log()
 
     @model_validator(mode="after")
@@ -322,10 +353,14 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     if settings.edge.unknown_host.page:
         page = {"page": base / settings.edge.unknown_host.page}
         edge["unknown_host"] = settings.edge.unknown_host.model_copy(update=page)
+    http = {"token_file": settings.http.token_file and base / settings.http.token_file}
+    state = {"folder": base / settings.state.folder}
     return settings.model_copy(
         update={
             "gds": settings.gds.model_copy(update=gds),
             "xds": settings.xds.model_copy(update=xds),
             "edge": settings.edge.model_copy(update=edge),
+            "http": settings.http.model_copy(update=http),
+            "state": settings.state.model_copy(update=state),
         }
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from edge_harness import VARIANT, Edge, until
+from edge_harness import VARIANT, Edge, customers, until
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def test_a_replaced_gds_is_compared_and_only_differences_go_on(edge: Edge) -> No
         for file in system.folder.glob("gds.sqlite*"):
             file.unlink()
         system.load(
-            [(f"{prefix}0.example.com", "pod1") for prefix in "t"],
+            customers(200),
             [
                 {"name": name, "datacenter": "dc1", "endpoints": [{"address": "127.0.0.1", "port": port}]}
                 for name, port in edge.pods.items()
@@ -138,6 +138,7 @@ def test_a_control_plane_without_gds_does_not_empty_an_envoy_that_is_full(edge: 
         edge.system.start_control_plane()
         time.sleep(4)
         edge.system.start_gds()
+        edge.system.wait_gds()
         edge.system.wait_control_plane()
         edge.put("after-gds.example.com", "pod2")
         edge.becomes("after-gds.example.com", "pod2")

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,14 +19,13 @@ import structlog
 from xds.errors import GdsError, HistoryGone
 from xds.gds.model import Snapshot, Transaction
 from xds.gds.watch import Heartbeat
+from xds.in_slices import InSlices
 from xds.slices import Work, emptied
 
 log = structlog.get_logger()
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
-TURN = 0.008
-"""Seconds of long work between two turns of the event loop."""
 LONGEST_PAUSE = 0.8
 """Before a watch is tried again, which costs GDS little: what changed while it was away is due within a second of its
 return. A snapshot may cost it much."""
@@ -76,8 +75,10 @@ class Mirror:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        in_slices: InSlices | None = None,
     ) -> None:
         self.status = MirrorStatus()
+        self._in_slices = in_slices or InSlices()
         self._source = source
         self._follower = follower
         self._sleep = sleep
@@ -130,15 +131,6 @@ class Mirror:
                 self._failures = 0
                 self.status.state, self.status.last_error = "following", ""
                 self._heard(value.revision)
-
-    async def _in_slices(self, work: Work[None]) -> None:
-        """Lets the event loop have its turn after each TURN."""
-        with closing(work):
-            until = self._clock() + TURN
-            for _ in work:
-                if self._clock() >= until:
-                    await asyncio.sleep(0)
-                    until = self._clock() + TURN
 
     def _check(self, beat: Heartbeat) -> None:
         epoch, revision = self._follower.position or ("", 0)

@@ -1,4 +1,5 @@
-"""The FastAPI application: health, readiness, metrics, and the API under ``/api/v1``. It only reads.
+"""The FastAPI application: health, readiness, metrics, and the API under ``/api/v1``. What changes something is in
+`xds.http.orders`; all else only reads.
 
 Its handlers run in the event loop, never in a thread: what they read changes there.
 """
@@ -6,6 +7,7 @@ Its handlers run in the event loop, never in a thread: what they read changes th
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -18,11 +20,14 @@ from xds.errors import RecordError
 from xds.gds.model import check_domain, normalise_host
 from xds.http.certificates import certificates_api
 from xds.http.metrics import registry
+from xds.http.orders import add_orders
 from xds.http.view import View
+from xds.operator import Operator
 from xds.resources.routes import table_name
 
 
-def create_app(view: View) -> FastAPI:
+def create_app(view: View, operator: Operator | None = None, token: Callable[[], str] = str) -> FastAPI:
+    """``operator`` takes the orders of those who show the ``token``; without one there are none to be had."""
     app = FastAPI(title="Pointsman", version=__version__, docs_url="/api/docs", openapi_url="/api/openapi.json")
     metrics = registry(view)
 
@@ -37,6 +42,7 @@ def create_app(view: View) -> FastAPI:
     async def ready(response: Response) -> dict[str, Any]:
         """The directory is complete, so Envoys are answered. It stays so while GDS is away, for ``gds.stale_after``."""
         directory, mirror, silent = view.directory, view.mirror, view.silent
+        kept = view.kept()
         is_ready = directory.complete and not view.stale
         response.status_code = 200 if is_ready else 503
         return {
@@ -51,6 +57,9 @@ def create_app(view: View) -> FastAPI:
             "gds_revision": mirror.gds_revision,
             "gds_silent_seconds": None if silent is None else round(silent, 3),
             "gds_error": mirror.last_error,
+            "from_disk": kept.disk,
+            "hold": kept.hold.state if kept.hold else "none",
+            "state_error": kept.writes.error,
         }
 
     @app.get("/metrics")
@@ -98,6 +107,8 @@ def create_app(view: View) -> FastAPI:
 
     if view.tls is not None:
         app.include_router(certificates_api(view.tls))
+    if operator:
+        add_orders(app, operator, token)
 
     @app.get("/api/v1/unknown-hosts")
     async def unknown_hosts(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:

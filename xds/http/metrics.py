@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from xds.guard import REASONS
 from xds.http.certificates import certificate_metrics
 from xds.http.view import View
+from xds.kept import Kept
 
 
 class _State(Collector):
@@ -48,6 +50,7 @@ class _State(Collector):
             for asked in hosts.frequent(10, 0.01):  # few and lasting: a client must not choose our labels
                 most.add_metric([asked.host], asked.count)
             yield most
+        yield from _kept(self._view.kept())
         nodes = self._view.nodes()
         yield _gauge("streams", "Open xDS streams.", len(nodes))
         for what in ("sent", "acked", "nacked"):
@@ -62,6 +65,20 @@ class _State(Collector):
             for labels, total in totals.items():
                 family.add_metric(labels, total)
             yield family
+
+
+def _kept(kept: Kept) -> Iterator[Metric]:
+    for state in ("held", "refused"):
+        text = "1 while something of GDS waits for a word." if state == "held" else "1 while something is refused."
+        family = GaugeMetricFamily(f"pointsman_{state}", text, labels=["reason"])
+        for reason in REASONS:
+            family.add_metric([reason], int(bool(kept.hold and (kept.hold.reason, kept.hold.state) == (reason, state))))
+        yield family
+    yield _gauge("directory_from_disk", "1 while what is served came from disk.", int(kept.disk))
+    yield _counter("state_writes", "Whole states written to disk.", kept.writes.states)
+    yield _counter("state_journal_entries", "Changes written to the journal on disk.", kept.writes.entries)
+    yield _counter("state_failures", "Failures to write to disk.", kept.writes.failures)
+    yield _gauge("state_failing", "1 while writing to disk fails.", int(bool(kept.writes.error)))
 
 
 def registry(view: View) -> CollectorRegistry:

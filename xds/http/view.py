@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xds.directory import Directory
 from xds.edge_tls import EdgeTls
 from xds.gds.mirror import MirrorStatus
+from xds.kept import Kept
 from xds.resources.routes import RouteTables
 from xds.server.refusals import Kind
 from xds.server.streams import NodeState
@@ -38,15 +39,16 @@ class View:
     counts: Callable[[], Counts]
     tls: EdgeTls | None = None
     unknown_hosts: UnknownHosts | None = None
+    kept: Callable[[], Kept] = Kept
     stale_after: float | None = None
     """Seconds of GDS's silence after which it isn't ready any more; None for never."""
     clock: Callable[[], float] = time.monotonic
 
     @property
     def silent(self) -> float | None:
-        """Seconds since GDS was last heard: how stale the directory may be. None before that."""
+        """Seconds since GDS was last heard, before the start perhaps: how stale the directory may be. None if never."""
         heard = self.mirror.heard_at
-        return None if heard is None else max(0.0, self.clock() - heard)
+        return self.kept().age if heard is None else max(0.0, self.clock() - heard)
 
     @property
     def stale(self) -> bool:

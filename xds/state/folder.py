@@ -167,9 +167,10 @@ class StateFolder:
 
     def heard(self, now: float) -> None:
         """Notes that GDS was heard: the time of the newest journal says so."""
-        if self._open is not None:
+        journal = self._open
+        if journal is not None:
             with contextlib.suppress(OSError):
-                os.utime(self._file(self._open.number, "journal"), (now, now))
+                os.utime(self._file(journal.number, "journal"), (now, now))
 
     def kept(self) -> list[Kept]:
         """Every moment that can be gone back to, the newest first."""

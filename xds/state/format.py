@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from xds.errors import StateError
-from xds.gds.model import Pod
+from xds.gds.model import Pod, Snapshot
 from xds.state.blocks import Chain, read
 
 FORMAT = 1
@@ -40,6 +40,9 @@ class State:
     at: float
     pods: dict[str, Pod] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.epoch, self.revision, tuple(self.pods.values()), list(self.domains.items()))
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

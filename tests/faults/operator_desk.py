@@ -1,0 +1,101 @@
+"""What an operator does to a running edge: the commands, the API, the metrics, and the parts ended and begun."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+from edge_harness import LOOPBACK, Edge, until
+
+from demo.system import ROOT
+
+
+def command(edge: Edge, *words: str) -> tuple[int, Any]:
+    """``pointsman WORDS --json`` with the edge's settings: the exit code, and the answer or what it said on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "xds.cli", *words, "--json", "-c", str(edge.system.folder / "pointsman.toml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def hold(edge: Edge) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.get(f"{edge.system.api_url}/api/v1/hold", trust_env=False).json()
+    return answer
+
+
+def ready(edge: Edge) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.get(f"{edge.system.api_url}/readyz", trust_env=False).json()
+    return answer
+
+
+def metrics(edge: Edge) -> dict[str, float]:
+    text = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("pointsman_"))
+    return {name: float(value) for name, value in lines}
+
+
+def becomes_held(edge: Edge, state: str = "held") -> dict[str, Any]:
+    until(lambda: hold(edge)["state"] == state, f"the hold is {state}")
+    return hold(edge)
+
+
+def bulk(edge: Edge, domains: list[str], pod: str = "") -> None:
+    """One transaction: all of them go to ``pod``, or away."""
+    edge.load(
+        *[{"op": "put", "domain": name, "pod": pod} if pod else {"op": "delete", "domain": name} for name in domains]
+    )
+
+
+def restart_control_plane(edge: Edge, how: signal.Signals = signal.SIGKILL) -> None:
+    edge.system.kill("pointsman", how)
+    edge.system.start_control_plane()
+    edge.system.wait_control_plane()
+
+
+def on_disk(edge: Edge, revision: int) -> None:
+    """Until the state folder has this revision."""
+
+    def found() -> bool:
+        states = httpx.get(f"{edge.system.api_url}/api/v1/states", trust_env=False).json()
+        return any(one["revision"] >= revision for one in states)
+
+    until(found, f"revision {revision} is on disk")
+
+
+def store_kept(edge: Edge, beside: Path) -> None:
+    """A backup of GDS's store."""
+    edge.system.kill("gds")
+    shutil.copytree(edge.system.folder, beside, ignore=lambda _, names: [n for n in names if "gds.sqlite" not in n])
+    edge.system.start_gds()
+    edge.system.wait_gds()
+
+
+def store_restored(edge: Edge, beside: Path) -> None:
+    edge.system.kill("gds")
+    for file in edge.system.folder.glob("gds.sqlite*"):
+        file.unlink()
+    shutil.copytree(beside, edge.system.folder, dirs_exist_ok=True)
+    edge.system.start_gds()
+    edge.system.wait_gds()
+
+
+def store_replaced(edge: Edge, domains: list[tuple[str, str]]) -> None:
+    """Another GDS, of another epoch, that knows the same pods and these domains."""
+    edge.system.kill("gds")
+    for file in edge.system.folder.glob("gds.sqlite*"):
+        file.unlink()
+    pods = [{"name": n, "endpoints": [{"address": LOOPBACK, "port": port}]} for n, port in edge.pods.items()]
+    edge.system.load(domains, pods)
+    edge.system.start_gds()
+    edge.system.wait_gds()

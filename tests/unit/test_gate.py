@@ -1,0 +1,316 @@
+"""The gate: what is too large waits, what is small goes on, and nothing that was decided is forgotten."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from xds.cache import Cache
+from xds.delta import Delta
+from xds.directory import Directory
+from xds.errors import HistoryGone, HoldError
+from xds.gate import Gate
+from xds.gds.model import Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Snapshot, Transaction
+from xds.guard import Limits
+from xds.hold import Hold, decode, encode
+from xds.pipeline import Pace, Pipeline
+from xds.resources.edge import EdgeResources
+from xds.resources.listeners import Edge
+from xds.slices import drained
+from xds.state.format import State
+
+PODS = (Pod("pod1"), Pod("pod2"))
+
+
+class World:
+    """A gate before a pipeline; more than 9 of 100 domains are held."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.remembered: list[Hold | None] = []
+        self.taken: list[Delta] = []
+        self.began: list[Delta | None] = []
+        turn = itertools.count()
+        self.pipeline = Pipeline(
+            EdgeResources(4, timedelta(seconds=1)),
+            Cache(),
+            Edge(),
+            Pace(0.0, 0.0),
+            later=lambda _, call: call(),
+            clock=lambda: float(next(turn)),
+            taken=self.taken.append,
+        )
+        self.gate = Gate(
+            self.pipeline,
+            limits or Limits(share=0.10, minimum=10),
+            now=lambda: 1000.0,
+            remember=self.remembered.append,
+            began=self.began.append,
+        )
+
+    @property
+    def edge(self) -> dict[str, str]:
+        return dict(self.pipeline.directory.domains)
+
+    def snapshot(self, revision: int, domains: dict[str, str], epoch: str = "E") -> None:
+        drained(self.gate.replacing(Snapshot(epoch, revision, PODS, list(domains.items()))))
+
+    def change(self, *changes: Change) -> None:
+        epoch, revision = self.gate.position or ("", 0)
+        drained(self.gate.applying(Transaction(epoch, revision + 1, changes)))
+
+    def release(self) -> None:
+        drained(self.gate.releasing("somebody"))
+
+    def held(self) -> str:
+        return f"{self.gate.hold.state} {self.gate.hold.reason}" if self.gate.hold else "nothing"
+
+
+def customers(count: int, pod: str = "pod1") -> dict[str, str]:
+    return {f"c{n}.test": pod for n in range(count)}
+
+
+def directory(domains: dict[str, str], revision: int = 1) -> Directory:
+    made = Directory()
+    made.replace(Snapshot("E", revision, PODS, list(domains.items())))
+    return made
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.snapshot(1, customers(100))
+    return made
+
+
+def moves(count: int, pod: str = "pod2", start: int = 0) -> list[Change]:
+    return [PutDomain(f"c{n}.test", pod) for n in range(start, start + count)]
+
+
+def test_the_first_snapshot_ever_is_taken_whatever_it_holds() -> None:
+    world = World()
+    world.snapshot(1, {})
+    assert (world.held(), world.gate.position, world.began) == ("nothing", ("E", 1), [None])
+
+
+@pytest.mark.parametrize(
+    ("domains", "reason"),
+    [({}, "empty"), (customers(50), "removed"), (customers(100, "pod2"), "moved")],
+)
+def test_a_snapshot_over_the_limit_is_held_and_the_edge_stays(
+    world: World, domains: dict[str, str], reason: str
+) -> None:
+    world.snapshot(9, domains, epoch="restored")
+    assert world.held() == f"held {reason}"
+    assert world.edge == customers(100)
+    assert world.gate.position == ("restored", 9)
+    assert world.remembered[-1] == world.gate.hold
+
+
+def test_a_snapshot_of_another_epoch_within_the_limit_is_taken_as_differences(world: World) -> None:
+    world.snapshot(3, customers(95), epoch="replaced")
+    assert world.held() == "nothing"
+    assert world.edge == customers(95)
+    assert [len(delta) for delta in world.taken] == [5]
+
+
+def test_a_transaction_over_the_limit_is_held_whole_and_one_within_it_is_not(world: World) -> None:
+    world.change(*moves(10))
+    assert (world.held(), world.edge["c0.test"]) == ("nothing", "pod2")
+    world.change(*moves(11, start=20))
+    assert world.held() == "held moved"
+    assert world.edge["c20.test"] == "pod1"
+    assert world.gate.position == ("E", 3)
+
+
+def test_domains_that_are_added_are_never_held(world: World) -> None:
+    world.change(*[PutDomain(f"new{n}.test", "pod1") for n in range(500)])
+    assert (world.held(), len(world.edge)) == ("nothing", 600)
+
+
+def test_a_pod_that_is_removed_under_its_domains_counts_with_all_of_them(world: World) -> None:
+    world.change(DeletePod("pod1"))
+    assert world.held() == "held empty"
+    assert world.edge == customers(100)
+
+
+def test_small_changes_go_out_while_something_is_held(world: World) -> None:
+    world.change(*moves(50))
+    world.change(PutDomain("c99.test", "pod2"), DeleteDomain("c98.test"), PutDomain("new.test", "pod1"))
+    assert (world.edge["c99.test"], world.edge["new.test"], world.edge["c0.test"]) == ("pod2", "pod1", "pod1")
+    assert "c98.test" not in world.edge
+    assert world.gate.counts
+    assert world.gate.counts.at_stake == 50
+
+
+def test_a_held_domain_that_gds_speaks_of_again_goes_out_with_the_pod_that_it_needs(world: World) -> None:
+    world.change(PutPod(Pod("pod3")), *moves(50, "pod3"))
+    assert "pod3" not in world.pipeline.directory.pods
+    world.change(PutDomain("c0.test", "pod3"))
+    assert (world.edge["c0.test"], world.edge["c1.test"]) == ("pod3", "pod1")
+    assert world.gate.counts
+    assert world.gate.counts.at_stake == 49
+
+
+def test_a_pod_is_not_removed_at_the_edge_while_held_domains_may_be_on_it(world: World) -> None:
+    world.change(*moves(100))
+    world.change(DeletePod("pod1"))
+    assert world.edge == customers(100)
+    world.release()
+    assert world.edge == customers(100, "pod2")
+    assert set(world.pipeline.directory.pods) == {"pod2"}
+
+
+def test_release_takes_the_newest_state_of_gds_to_the_edge(world: World) -> None:
+    world.snapshot(9, customers(50))
+    world.change(*[DeleteDomain(f"c{n}.test") for n in range(20, 50)])
+    world.release()
+    assert world.edge == customers(20)
+    assert (world.held(), world.remembered[-1], world.gate.position) == ("nothing", None, ("E", 10))
+    world.change(PutDomain("c0.test", "pod2"))
+    assert world.edge["c0.test"] == "pod2"
+
+
+def test_a_hold_ends_by_itself_when_gds_is_put_right(world: World) -> None:
+    world.change(*moves(50))
+    world.change(*moves(45, "pod1"))
+    assert world.held() == "nothing"
+    assert world.edge == {**customers(100), **{f"c{n}.test": "pod2" for n in range(45, 50)}}
+
+
+def test_a_hold_ends_by_itself_with_a_snapshot_that_is_right(world: World) -> None:
+    world.snapshot(2, {})
+    world.snapshot(3, customers(101))
+    assert (world.held(), len(world.edge)) == ("nothing", 101)
+
+
+def test_what_was_refused_stays_out_without_an_alarm_until_it_grows_by_more_than_the_limit(world: World) -> None:
+    world.change(*moves(50))
+    world.gate.refuse("somebody")
+    world.change(*moves(5, start=60))
+    assert (world.held(), world.edge["c0.test"], world.edge["c60.test"]) == ("refused moved", "pod1", "pod2")
+    world.change(*moves(11, start=70))
+    assert world.held() == "held moved"
+
+
+def test_what_was_refused_passes_when_it_is_within_the_limit_again(world: World) -> None:
+    world.change(*moves(50))
+    world.gate.refuse("somebody")
+    world.change(*moves(50, "pod1"))
+    assert (world.held(), world.edge) == ("nothing", customers(100))
+
+
+def test_there_is_nothing_to_release_when_nothing_is_held(world: World) -> None:
+    with pytest.raises(HoldError, match="nothing is held"):
+        world.release()
+    with pytest.raises(HoldError, match="nothing is held"):
+        world.gate.refuse("somebody")
+
+
+def test_a_gap_while_something_is_held_asks_for_a_snapshot(world: World) -> None:
+    world.change(*moves(50))
+    with pytest.raises(HistoryGone):
+        drained(world.gate.applying(Transaction("E", 9, ())))
+    assert world.held() == "held moved"
+
+
+def test_a_transaction_that_comes_twice_changes_nothing(world: World) -> None:
+    world.change(*moves(50))
+    world.change(PutDomain("c99.test", "pod2"))
+    drained(world.gate.applying(Transaction("E", 2, (PutDomain("c99.test", "pod1"),))))
+    assert world.edge["c99.test"] == "pod2"
+
+
+def rolled_back(world: World) -> None:
+    world.change(PutDomain("c0.test", "pod2"))
+    drained(world.gate.rolling_back(State("E", 1, 0.0, {p.name: p for p in PODS}, customers(100)), "somebody"))
+
+
+def test_a_rollback_is_not_overwritten_by_anything_that_gds_says(world: World) -> None:
+    rolled_back(world)
+    assert (world.held(), world.edge) == ("held rollback", customers(100))
+    world.change(PutDomain("c1.test", "pod2"))
+    world.snapshot(7, {**customers(100), "c2.test": "pod2"})
+    assert (world.held(), world.edge) == ("held rollback", customers(100))
+    assert world.gate.position == ("E", 7)
+    world.release()
+    assert world.edge == {**customers(100), "c2.test": "pod2"}
+
+
+def test_a_rollback_goes_on_from_where_gds_was(world: World) -> None:
+    rolled_back(world)
+    assert world.gate.position == ("E", 2)
+    assert world.gate.counts
+    assert world.gate.counts.at_stake == 1
+
+
+def test_what_was_on_disk_is_served_when_gds_does_not_answer() -> None:
+    world = World()
+    world.gate.resume(directory(customers(100)), None)
+    assert (world.edge, world.gate.position) == ({}, None)
+    drained(world.gate.serving_kept())
+    assert world.edge == customers(100)
+    assert world.gate.position is None  # a snapshot, and no watch, must tell what changed since
+    world.snapshot(5, {**customers(100), "c0.test": "pod2"})
+    assert (world.edge["c0.test"], world.gate.position) == ("pod2", ("E", 5))
+
+
+def test_what_was_on_disk_is_never_served_when_gds_answers_first() -> None:
+    world = World()
+    world.gate.resume(directory(customers(100)), None)
+    world.snapshot(5, {**customers(100), "c0.test": "pod2"})
+    assert (world.edge["c0.test"], world.pipeline.publishes) == ("pod2", 1)
+    assert world.began == [Delta({"c0.test": ("pod1", "pod2")}, {})]
+    drained(world.gate.serving_kept())
+    assert world.edge["c0.test"] == "pod2"
+
+
+def test_an_empty_gds_at_the_start_is_held_against_what_was_on_disk() -> None:
+    world = World()
+    world.gate.resume(directory(customers(100)), None)
+    world.snapshot(1, {}, epoch="new")
+    assert (world.held(), world.edge) == ("held empty", customers(100))
+
+
+@pytest.mark.parametrize("refused", [None, 50])
+def test_a_hold_and_its_refusal_outlive_a_restart(world: World, refused: int | None) -> None:
+    world.snapshot(9, customers(50))
+    if refused:
+        world.gate.refuse("somebody")
+    remembered = world.remembered[-1]
+    assert remembered
+    again = World()
+    again.gate.resume(directory(customers(100)), decode(encode(remembered), 0.0))
+    with pytest.raises(HoldError, match="hasn't answered since the start"):
+        again.release()
+    again.snapshot(9, customers(50))
+    assert (again.gate.hold, again.edge) == (remembered, customers(100))
+    again.release()
+    assert again.edge == customers(50)
+
+
+def test_a_rollback_outlives_a_restart_though_it_differs_by_one_domain_only(world: World) -> None:
+    rolled_back(world)
+    remembered = world.remembered[-1]
+    again = World()
+    again.gate.resume(directory(customers(100)), remembered)
+    again.snapshot(9, {**customers(100), "c0.test": "pod2"})
+    assert (again.held(), again.edge) == ("held rollback", customers(100))
+
+
+def test_a_hold_whose_file_is_damaged_is_still_a_hold(world: World) -> None:
+    world.snapshot(9, customers(50))
+    assert world.gate.hold
+    data = bytearray(encode(world.gate.hold))
+    data[40] ^= 1
+    found = decode(bytes(data), 5.0)
+    assert (found.reason, found.since) == ("rollback", 5.0)
+    assert "damaged" in found.text
+
+
+def test_a_guard_that_is_off_lets_everything_through() -> None:
+    world = World(Limits(enabled=False))
+    world.snapshot(1, customers(100))
+    world.snapshot(2, {})
+    assert (world.held(), world.edge) == ("nothing", {})

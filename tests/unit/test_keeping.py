@@ -1,0 +1,167 @@
+"""What is kept on disk while the directory changes: each change soon, a whole state when it is due and after faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xds.delta import Delta
+from xds.errors import StateError
+from xds.gds.model import Pod
+from xds.state.folder import StateFolder
+from xds.state.format import State
+from xds.state.keeper import Keeper
+
+
+class Kept:
+    """A keeper of a directory of one pod; ``move`` changes both."""
+
+    def __init__(self, path: Path) -> None:
+        self.state = State("E", 1, 0.0, {"pod1": Pod("pod1")}, {"a.test": "pod1"})
+        self.folder = StateFolder(path / "state")
+        self.folder.load()
+        self.keeper = Keeper(self.folder, self.picture, lambda: 1000.0 + self.state.revision, pause=0.0)
+
+    def picture(self) -> State:
+        return State("E", self.state.revision, 0.0, dict(self.state.pods), dict(self.state.domains))
+
+    def add(self, *names: str) -> None:
+        self.state.revision += 1
+        self.state.domains.update(dict.fromkeys(names, "pod1"))
+        self.keeper.changed(Delta({name: (None, "pod1") for name in names}, {}), "E", self.state.revision)
+
+    def again(self) -> State | None:
+        """What another control plane finds, once this one has given the folder up."""
+        self.folder.close()
+        return StateFolder(self.folder.path).load().state
+
+    def failing(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+        def fails(*_: object, **__: object) -> None:
+            raise StateError("No space left on device")
+
+        monkeypatch.setattr(self.folder, what, fails)
+
+
+async def test_the_first_write_is_a_whole_state_and_what_follows_goes_to_its_journal(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.add("b.test")
+    assert await kept.keeper.write()
+    kept.add("c.test")
+    assert await kept.keeper.write()
+    assert (kept.keeper.writes.states, kept.keeper.writes.entries) == (1, 1)
+    found = kept.again()
+    assert found is not None
+    assert (found.revision, set(found.domains)) == (3, {"a.test", "b.test", "c.test"})
+
+
+async def test_a_journal_as_large_as_its_state_is_followed_by_a_new_state(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.add("b.test")
+    await kept.keeper.write()
+    for number in range(30):
+        kept.add(*[f"{'n' * 40}{number}-{n}.test" for n in range(1000)])
+    await kept.keeper.write()
+    kept.add("z.test")
+    await kept.keeper.write()
+    assert kept.keeper.writes.states == 2
+    found = kept.again()
+    assert found is not None
+    assert found.domains == kept.state.domains
+
+
+async def test_changes_that_could_not_be_written_are_in_the_next_whole_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.write()
+    with monkeypatch.context() as fault:
+        kept.failing(fault, "write")
+        kept.folder._open.file.close()  # type: ignore[union-attr]
+        kept.failing(fault, "append")
+        kept.folder._open = None
+        kept.add("b.test")
+        assert not await kept.keeper.write()
+        assert (kept.keeper.writes.failures, kept.keeper.writes.error) == (1, "No space left on device")
+        kept.add("c.test")
+    assert await kept.keeper.write()
+    assert kept.keeper.writes.error == ""
+    found = kept.again()
+    assert found is not None
+    assert found.domains == kept.state.domains
+
+
+async def test_a_new_state_that_does_not_fit_leaves_the_journal_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.write()
+    with monkeypatch.context() as fault:
+        kept.failing(fault, "write")
+        fault.setattr(StateFolder, "full", property(lambda _: True))
+        kept.add("b.test")
+        assert not await kept.keeper.write()
+    kept.add("c.test")
+    assert await kept.keeper.write()
+    assert kept.keeper.writes.states == 1
+    found = kept.again()
+    assert found is not None
+    assert found.domains == kept.state.domains
+
+
+async def test_a_small_file_that_could_not_be_written_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    with monkeypatch.context() as fault:
+        kept.failing(fault, "replace")
+        kept.keeper.put("hold", b"held")
+        assert not await kept.keeper.write()
+    assert await kept.keeper.write()
+    assert kept.folder.content("hold") == b"held"
+    kept.keeper.put("hold", None)
+    assert await kept.keeper.write()
+    assert kept.folder.content("hold") is None
+    kept.folder.close()
+
+
+async def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    task = asyncio.create_task(kept.keeper.run())
+    await asyncio.sleep(0)
+    kept.add("b.test")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await kept.keeper.close()
+    found = kept.again()
+    assert found is not None
+    assert found.revision == 2
+
+
+async def test_changes_are_noted_without_waiting_for_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.write()
+    write: Callable[..., None] = kept.folder.append
+    slow = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def waits(entries: object) -> None:
+        asyncio.run_coroutine_threadsafe(slow.wait(), loop).result()
+        write(entries)
+
+    monkeypatch.setattr(kept.folder, "append", waits)
+    kept.add("b.test")
+    writing = asyncio.create_task(kept.keeper.write())
+    await asyncio.sleep(0.05)
+    kept.add("c.test")
+    assert not writing.done()
+    slow.set()
+    assert await writing
+    assert await kept.keeper.write()
+    found = kept.again()
+    assert found is not None
+    assert found.revision == 3

@@ -1,0 +1,273 @@
+"""The gate between the mirror and the edge: what the guard holds, and a rollback, stay out of the edge until released.
+
+While something is held, two directories are kept: the edge's, and GDS's, which goes on following. How they differ is
+what is held. The rules:
+
+- A change of GDS, or a whole snapshot against what the edge has, that is over the guard's limit is held whole.
+- What comes after it and is small by itself goes out: GDS spoke of those records again, in a change that is safe. A
+  pod's removal waits, since at the edge domains may still be on it. After a rollback nothing goes out at all.
+- When what differs is within the limit again, since GDS was put right, the hold ends by itself; a rollback never does.
+- Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
+  within the limit again, or has grown by more than the limit, which is a new hold.
+- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with.
+
+No clock and no I/O: ``now`` and ``remember`` are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from xds.delta import Delta, differences
+from xds.difference import Difference
+from xds.directory import Directory
+from xds.errors import HoldError
+from xds.gds.model import Change, DeleteDomain, DeletePod, PutDomain, PutPod, Snapshot, Transaction
+from xds.guard import Counts, Limits, Verdict, judge
+from xds.hold import Hold
+from xds.pipeline import Pipeline
+from xds.slices import Work
+from xds.state.format import State
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Apart:
+    """GDS's directory while it isn't the edge's."""
+
+    directory: Directory
+    difference: Difference
+
+
+class Gate:
+    """The mirror's follower. All of its work is in slices, one at a time.
+
+    ``remember`` is told of each change of the hold; ``began(delta)`` that the edge has its first directory: by what it
+    differs from what was kept on disk, None when nothing was.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        limits: Limits,
+        *,
+        now: Callable[[], float],
+        remember: Callable[[Hold | None], None] = lambda hold: None,
+        began: Callable[[Delta | None], None] = lambda delta: None,
+    ) -> None:
+        self.hold: Hold | None = None
+        self._pipeline = pipeline
+        self._limits = limits
+        self._now = now
+        self._remember = remember
+        self._began = began
+        self._kept: Directory | None = None
+        self._apart: _Apart | None = None
+        self._heard = False
+
+    @property
+    def position(self) -> tuple[str, int] | None:
+        """GDS's epoch and revision as they are followed; None before its first snapshot."""
+        if not self._heard:
+            return None
+        if self._apart:
+            return self._apart.directory.epoch, self._apart.directory.revision
+        return self._pipeline.position
+
+    @property
+    def counts(self) -> Counts | None:
+        """What a release would do now; None while that isn't known, or nothing is held."""
+        return self._apart.difference.counts if self._apart else None
+
+    def examples(self, most: int) -> list[tuple[str, str | None, str | None]]:
+        """Some of what is held: (domain, pod at the edge, pod at GDS)."""
+        found = self._apart.difference.domains.items() if self._apart else ()
+        return [(name, edge, gds) for (name, (edge, gds)), _ in zip(found, range(most), strict=False)]
+
+    def resume(self, kept: Directory, hold: Hold | None) -> None:
+        """What was on disk, and what was held then; before GDS is asked."""
+        self._kept, self.hold = kept, hold
+        if hold:
+            log.error(f"hold.{hold.state}", reason=hold.reason, text=hold.text, revision=hold.revision, by=hold.by)
+
+    def serving_kept(self) -> Work[None]:
+        """GDS doesn't answer: the edge gets what was on disk, if it has nothing yet."""
+        kept = self._kept
+        if kept is not None and not self._pipeline.directory.complete:
+            yield from self._pipeline.taking(lambda directory: directory.comparing(kept))
+            self._begin(Delta({}, {}))
+
+    def replacing(self, snapshot: Snapshot) -> Work[None]:
+        first = not self._pipeline.directory.complete
+        from_kept: list[Delta | None] = [None]
+        yield from self._pipeline.taking(lambda directory: self._replaced(directory, snapshot, from_kept))
+        self._heard = True
+        if first:
+            self._begin(from_kept[0])
+
+    def applying(self, transaction: Transaction) -> Work[None]:
+        """Raises HistoryGone when the transaction doesn't follow what GDS said before."""
+        edge = self._pipeline.directory
+        if self._apart:
+            yield from self._following(self._apart, transaction)
+        elif self._limits.allows(_touched(transaction, edge), len(edge.domains)):
+            yield from self._pipeline.applying(transaction)
+        else:
+            yield from self._pipeline.taking(lambda directory: self._judged(directory, transaction))
+
+    def releasing(self, by: str) -> Work[None]:
+        """GDS's newest state goes to the edge, as differences. Raises HoldError when there is nothing to release."""
+        apart = self._known()
+        yield from self._pipeline.taking(lambda directory: directory.comparing(apart.directory))
+        self._end(f"released by {by}")
+
+    def refuse(self, by: str) -> None:
+        """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held."""
+        apart = self._known()
+        assert self.hold
+        self._hold(msgspec.structs.replace(self.hold, refused=apart.difference.counts.at_stake, by=by))
+
+    def rolling_back(self, state: State, by: str) -> Work[None]:
+        """The edge gets ``state``; what GDS says meanwhile waits until it is released."""
+        if not self._pipeline.directory.complete:
+            raise HoldError("there is no directory yet that could be rolled back")
+        text = f"rolled back to {state.epoch}:{state.revision} by {by}; GDS doesn't overwrite that until it is released"
+        epoch, revision = self.position or self._pipeline.position or ("", 0)
+        self._hold(Hold("rollback", text, self._now(), epoch, revision, by=by))
+        yield from self._pipeline.taking(lambda directory: self._rolled_back(directory, state))
+
+    def _rolled_back(self, directory: Directory, state: State) -> Work[tuple[Directory, Delta]]:
+        if self._apart:
+            gds = self._apart.directory
+        else:
+            gds = Directory()
+            gds.become(directory)
+        fresh, delta = yield from directory.loading(state.snapshot())
+        moves = yield from differences(fresh.domains, gds.domains)
+        difference = yield from Difference.of(Delta(moves, (yield from differences(fresh.pods, gds.pods))))
+        self._apart = _Apart(gds, difference)
+        return fresh, delta
+
+    def _replaced(
+        self, directory: Directory, snapshot: Snapshot, from_kept: list[Delta | None]
+    ) -> Work[tuple[Directory, Delta] | None]:
+        edge = directory if directory.complete else self._kept
+        if edge is None:
+            return (yield from directory.loading(snapshot))
+        fresh, delta = yield from edge.loading(snapshot)
+        difference = yield from Difference.of(delta)
+        held = self._stays(difference, edge, fresh)
+        if held:
+            self._apart = _Apart(fresh, difference)
+        else:
+            self._end("GDS is within the guard's limit again")
+        if edge is directory:
+            return None if held else (fresh, delta)
+        from_kept[0] = Delta({}, {}) if held else delta
+        return (yield from directory.comparing(edge if held else fresh))
+
+    def _judged(self, directory: Directory, transaction: Transaction) -> Work[tuple[Directory, Delta] | None]:
+        draft, delta = yield from directory.drafting(transaction)
+        difference = yield from Difference.of(delta)
+        if not self._stays(difference, directory, draft):
+            return draft, delta
+        self._apart = _Apart(draft, difference)
+        return None
+
+    def _following(self, apart: _Apart, transaction: Transaction) -> Work[None]:
+        edge, gds = self._pipeline.directory, apart.directory
+        safe = self._limits.allows(_touched(transaction, edge), len(edge.domains))
+        before = gds.revision
+        step = yield from gds.applying(transaction)
+        yield from apart.difference.following(step)
+        if gds.revision == before or (self.hold and self.hold.reason == "rollback"):
+            return
+        if safe:
+            changes: list[Change] = [one for one in transaction.changes if not isinstance(one, DeletePod)]
+            changes = [*_pods_needed(changes, gds, edge), *changes]
+            touched: set[tuple[str, str]] = set(_names(changes))
+            yield from self._pipeline.changing(lambda held: _overlaid(held, transaction.revision, changes, touched))
+            for kind, name in touched:
+                if kind == "domain":
+                    apart.difference.put(name, edge.domains.get(name), gds.domains.get(name))
+                else:
+                    apart.difference.put_pod(name, edge.pods.get(name), gds.pods.get(name))
+        if not self._stays(apart.difference, edge, gds):
+            yield from self._pipeline.taking(lambda directory: directory.comparing(gds))
+            self._end("GDS is within the guard's limit again")
+
+    def _stays(self, difference: Difference, edge: Directory, gds: Directory) -> bool:
+        """Whether what differs is held, or stays so; begins the hold, and the alarm anew after a refusal."""
+        hold = self.hold
+        if hold and hold.reason == "rollback":
+            return True
+        counts = difference.counts
+        verdict = judge(counts, len(edge.domains), self._limits)
+        if verdict is None:
+            return False
+        grown = counts.at_stake - (hold.refused or 0) if hold else 0
+        if hold is None or (hold.refused is not None and grown > self._limits.most(len(edge.domains))):
+            self._alarm(verdict, gds)
+        return True
+
+    def _alarm(self, verdict: Verdict, gds: Directory) -> None:
+        self._hold(Hold(verdict.reason, verdict.text, self._now(), gds.epoch, gds.revision))
+
+    def _known(self) -> _Apart:
+        if self.hold is None:
+            raise HoldError("nothing is held")
+        if self._apart is None:
+            raise HoldError("GDS hasn't answered since the start, so what it would bring isn't known: try again then")
+        return self._apart
+
+    def _hold(self, hold: Hold) -> None:
+        self.hold = hold
+        self._remember(hold)
+        log.error(f"hold.{hold.state}", reason=hold.reason, text=hold.text, revision=hold.revision, by=hold.by)
+
+    def _end(self, why: str) -> None:
+        self._apart = None
+        if self.hold:
+            log.warning("hold.ended", reason=self.hold.reason, why=why)
+            self.hold = None
+            self._remember(None)
+
+    def _begin(self, delta: Delta | None) -> None:
+        self._kept = None
+        self._began(delta)
+
+
+def _touched(transaction: Transaction, edge: Directory) -> int:
+    """At most so many domains are moved or removed. A pod's removal counts with the domains on it."""
+    touched = len(transaction.changes)
+    if touched < 10_000:
+        for change in transaction.changes:
+            if isinstance(change, DeletePod) and change.name in edge.pods:
+                touched += list(edge.domains.values()).count(change.name)
+    return touched
+
+
+def _names(changes: Iterable[Change]) -> Iterable[tuple[str, str]]:
+    for change in changes:
+        match change:
+            case PutDomain(domain, _) | DeleteDomain(domain):
+                yield "domain", domain
+            case PutPod(pod):
+                yield "pod", pod.name
+
+
+def _overlaid(edge: Directory, revision: int, changes: list[Change], touched: set[tuple[str, str]]) -> Delta:
+    delta = edge.overlay(revision, changes)
+    touched |= {("domain", name) for name in delta.domains} | {("pod", name) for name in delta.pods}
+    return delta
+
+
+def _pods_needed(changes: Iterable[Change], gds: Directory, edge: Directory) -> list[Change]:
+    """The pods that these domains go to and that the edge doesn't have, since they came with what is held."""
+    names = {change.pod: None for change in changes if isinstance(change, PutDomain)}
+    return [PutPod(gds.pods[name]) for name in names if name in gds.pods and name not in edge.pods]

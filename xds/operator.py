@@ -1,0 +1,104 @@
+"""What an operator may ask and order: what is held, its release or refusal, and going back to an earlier state.
+
+Each order is logged, whatever comes of it: what, who says that they are, from where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+
+from xds.errors import HoldError, PointsmanError
+from xds.slices import Work
+from xds.standing import Standing
+from xds.state.folder import StateFolder
+
+log = structlog.get_logger()
+
+EXAMPLES = 20
+"""Domains that are shown of what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """``name`` is what the caller says of itself; ``address`` is where it comes from."""
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.address}"
+
+
+class Operator:
+    """Orders raise HoldError, or StateError, when they can't be done; then nothing has changed."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._gate = standing.gate
+        self._reading = asyncio.Lock()
+
+    def hold(self) -> dict[str, Any]:
+        """What is held and why; ``changes`` is what a release would do now, None while GDS hasn't answered."""
+        hold, counts = self._gate.hold, self._gate.counts
+        if hold is None:
+            return {"state": "none"}
+        position = self._gate.position
+        return {
+            "state": hold.state,
+            "reason": hold.reason,
+            "text": hold.text,
+            "since": hold.since,
+            "by": hold.by,
+            "held_at": {"epoch": hold.epoch, "revision": hold.revision},
+            "gds": {"epoch": position[0], "revision": position[1]} if position else None,
+            "changes": asdict(counts) if counts else None,
+            "examples": [
+                {"domain": name, "edge": edge, "gds": gds} for name, edge, gds in self._gate.examples(EXAMPLES)
+            ],
+        }
+
+    async def release(self, caller: Caller) -> None:
+        await self._ordered("hold.release", caller, self._gate.releasing(str(caller)))
+
+    async def refuse(self, caller: Caller) -> None:
+        await self._ordered("hold.refuse", caller, self._refusing(caller))
+
+    async def states(self, most: int) -> list[dict[str, Any]]:
+        """The moments that can be gone back to, the newest first."""
+        async with self._reading:  # all that is on disk, which nobody shall have us do many times at once
+            kept = await asyncio.to_thread(self._folder().kept)
+        return [asdict(moment) for moment in kept[:most]]
+
+    async def roll_back(self, revision: int, epoch: str, caller: Caller) -> None:
+        """``epoch`` may be empty: the newest of that revision."""
+        self._say("asked", "rollback", caller, revision=revision)
+        try:
+            state = await asyncio.to_thread(self._folder().at, revision, epoch)
+        except PointsmanError as error:
+            self._say("refused", "rollback", caller, reason=str(error))
+            raise
+        await self._ordered("rollback", caller, self._gate.rolling_back(state, str(caller)))
+
+    def _folder(self) -> StateFolder:
+        if self._standing.folder is None:
+            raise HoldError("no states are kept: setting state.enabled is off")
+        return self._standing.folder
+
+    def _refusing(self, caller: Caller) -> Work[None]:
+        yield
+        self._gate.refuse(str(caller))
+
+    async def _ordered(self, order: str, caller: Caller, work: Work[None]) -> None:
+        try:
+            await self._standing.in_slices(work)
+        except PointsmanError as error:
+            self._say("refused", order, caller, reason=str(error))
+            raise
+        self._say("done", order, caller)
+
+    def _say(self, outcome: str, order: str, caller: Caller, **more: object) -> None:
+        log.warning("audit", order=order, outcome=outcome, who=caller.name, address=caller.address, **more)
