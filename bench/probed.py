@@ -63,6 +63,7 @@ def gds(probe: Probe, arguments: list[str]) -> None:
 def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> None:
     from xds import cli, control_plane, pipeline
     from xds.cache import Cache, Watcher
+    from xds.gds import mirror
     from xds.gds.client import GdsClient
     from xds.gds.model import Snapshot
     from xds.protocol.state import Settled
@@ -70,7 +71,6 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
     from xds.resources.edge import Causes
     from xds.resources.types import ROUTE, Resource, ResourceType, Update
     from xds.server.xds import XdsServer
-    from xds.slices import Work
 
     class ProbedClient(GdsClient):
         async def snapshot(self) -> Snapshot:
@@ -82,12 +82,13 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
             probe.note("connected")
             super().watch(watcher, only)
 
+    class ProbedMirror(mirror.Mirror):
+        async def _resync(self) -> None:
+            await super()._resync()
+            probe.note("ready", revision=self.status.gds_revision)
+
     class ProbedPipeline(pipeline.Pipeline):
         left: frozenset[str] = frozenset()
-
-        def replacing(self, snapshot: Snapshot) -> Work[None]:
-            yield from super().replacing(snapshot)
-            probe.note("ready", revision=snapshot.revision)
 
         def _publish(
             self,
@@ -122,6 +123,7 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
     changed: dict[str, object] = {
         "GdsClient": ProbedClient,
         "Cache": ProbedCache,
+        "Mirror": ProbedMirror,
         "Pipeline": ProbedPipeline,
         "XdsServer": server,
         "run": run,
