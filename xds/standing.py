@@ -120,6 +120,9 @@ class Standing:
         if self._token and self._keeper and not (self.folder.path / tokens.FILE).exists():
             self._keeper.put(tokens.FILE, tokens.made())
         if loaded.state is None:
+            if await asyncio.to_thread(self._held):
+                log.error("hold.lost", reason="no state on disk can be used: what was held is not known any more")
+                self._remember(None)
             return
         await self.in_slices(self._resuming(loaded.state, await asyncio.to_thread(self._held)))
         self._told(loaded, loaded.state)
@@ -162,8 +165,10 @@ class Standing:
                 heard = mirror.heard_at
                 await asyncio.to_thread(self._keeper.heard)
 
-    def _picture(self) -> State:
+    def _picture(self) -> State | None:
         directory = self._pipeline.directory
+        if not directory.complete:
+            return None  # an empty one on disk would be served, while GDS is away, to Envoys that hold a full one
         # A mapping's copy() is the dict's own, which takes a million names in hundredths of a second.
         pods, domains = dict(directory.pods), directory.domains.copy()  # type: ignore[attr-defined]
         return State(directory.epoch, directory.revision, self._now(), pods, domains)

@@ -127,6 +127,40 @@ async def test_a_small_file_that_could_not_be_written_is_tried_again(
     kept.folder.close()
 
 
+async def test_changes_that_waited_for_a_small_file_that_failed_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.write()
+    with monkeypatch.context() as fault:
+        kept.failing(fault, "replace")
+        kept.keeper.put("hold", b"held")
+        kept.add("b.test")
+        assert not await kept.keeper.write()
+    kept.add("c.test")
+    assert await kept.keeper.write()
+    found = kept.again()
+    assert found is not None
+    assert found.domains == kept.state.domains
+
+
+async def test_a_state_that_gets_no_journal_does_not_hide_what_the_one_before_goes_on_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.write()
+    with monkeypatch.context() as fault:
+        kept.failing(fault, "_begun")
+        fault.setattr(StateFolder, "full", property(lambda _: True))
+        kept.add("b.test")
+        assert not await kept.keeper.write()
+    kept.add("c.test")
+    assert await kept.keeper.write()
+    found = kept.again()
+    assert found is not None
+    assert found.domains == kept.state.domains
+
+
 async def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     task = asyncio.create_task(kept.keeper.run())

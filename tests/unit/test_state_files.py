@@ -274,8 +274,11 @@ def test_every_revision_that_is_kept_can_be_gone_back_to(tmp_path: Path) -> None
 def test_a_folder_that_another_process_writes_is_only_read(tmp_path: Path) -> None:
     kept = folder(tmp_path)
     kept.write(state())
+    being_written = kept.path / "hold.new"
+    being_written.write_bytes(b"half of it")
     second = StateFolder(kept.path)
     found = second.load()
+    assert being_written.exists()
     assert found.state == state()
     assert not second.writable
     with pytest.raises(StateError, match="in use by another"):

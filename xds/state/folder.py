@@ -107,9 +107,10 @@ class StateFolder:
             self._prepare()
         except StateError as error:
             found.refused.append(str(error))
-        with contextlib.suppress(OSError):
-            for name in self.path.glob("*.new"):
-                name.unlink()
+        if self._lock is not None:  # else another control plane may be writing them
+            with contextlib.suppress(OSError):
+                for name in self.path.glob("*.new"):
+                    name.unlink()
         numbers = self._numbers()
         for number in reversed(numbers):
             try:
@@ -129,23 +130,33 @@ class StateFolder:
         identity = secrets.token_bytes(16)
         follows = self._open.chain.sum if self._open and joins else b""
         target = self._file(number, "state")
-        size = self.replace(target.name, encode_state(state, identity))
         chain, head = begin_journal(identity, follows)
-        with _saying(journal := self._file(number, "journal")):
+        journal = self._file(number, "journal")
+        try:
+            size = self.replace(target.name, encode_state(state, identity))
+            file = self._begun(journal, head)
+        except StateError:
+            # Without a journal it would be the newest at the next start, and hide what the one before goes on to say.
+            for name in (journal, target):
+                with contextlib.suppress(OSError):
+                    name.unlink(missing_ok=True)
+            raise
+        if self._open:
+            self._open.file.close()
+        self._open = _Open(file, chain, size, number)
+        self._sync_folder()
+        self._prune()
+
+    def _begun(self, journal: Path, head: bytes) -> IO[bytes]:
+        with _saying(journal):
             file = open(journal, "xb", buffering=0, opener=_private)  # noqa: SIM115
             try:
                 _write(file, head)
                 os.fsync(file.fileno())
             except OSError:
                 file.close()
-                journal.unlink(missing_ok=True)
-                target.unlink(missing_ok=True)
                 raise
-        if self._open:
-            self._open.file.close()
-        self._open = _Open(file, chain, size, number)
-        self._sync_folder()
-        self._prune()
+        return file
 
     def append(self, entries: Iterable[Entry]) -> None:
         """Adds to the journal and has it on disk. What could be added in part only is taken back."""

@@ -58,10 +58,16 @@ class _Change:
 
 
 class Keeper:
-    """One task runs `run`. ``picture()`` is the whole directory as it is now, cheaply; ``now()`` is the wall clock."""
+    """One task runs `run`. ``picture()`` is the whole directory as it is now, cheaply, or None while it isn't complete,
+    and then no state is written; ``now()`` is the wall clock."""
 
     def __init__(
-        self, folder: StateFolder, picture: Callable[[], State], now: Callable[[], float], *, pause: float = PAUSE
+        self,
+        folder: StateFolder,
+        picture: Callable[[], State | None],
+        now: Callable[[], float],
+        *,
+        pause: float = PAUSE,
     ) -> None:
         self.writes = Writes()
         self._folder = folder
@@ -112,15 +118,16 @@ class Keeper:
         changes, self._changes, self._waiting = self._changes, [], 0
         files, self._files = self._files, {}
         anew, self._whole = self._whole or not self._folder.writable, False
-        # Of the same moment as the changes: those that come while it is written are for the journal after it.
-        picture = self._picture() if anew or self._folder.full else None
         try:
+            # Of the same moment as the changes: those that come while it is written are for the journal after it.
+            picture = self._picture() if anew or self._folder.full else None
+            self._whole = anew and picture is None
             await _in_thread(partial(self._write, files, changes, picture, anew))
         except Exception as error:  # whatever the disk does, it doesn't end the keeper
             if not isinstance(error, StateError):
                 log.exception("state.unexpected")
             self._files = files | self._files
-            self._failed(error, anew)
+            self._failed(error, anew or bool(changes))
             return False
         if self.writes.error:
             log.info("state.written", after_failures=self.writes.failures)
@@ -136,6 +143,7 @@ class Keeper:
         if changes and not anew:
             self._folder.append(change.entry() for change in changes)
             self.writes.entries += len(changes)
+            changes.clear()  # those that are left after a failure aren't on disk
         if picture is not None:
             self._folder.write(picture, joins=not anew)
             self.writes.states += 1
@@ -147,8 +155,9 @@ class Keeper:
         with contextlib.suppress(OSError):
             self._folder.close()
 
-    def _failed(self, error: Exception, anew: bool) -> None:
-        if anew or not self._folder.writable:
+    def _failed(self, error: Exception, lost: bool) -> None:
+        """``lost``: not all that changed is in the journal, so what would be added to it wouldn't follow."""
+        if lost or not self._folder.writable:
             self._changes, self._waiting, self._whole = [], 0, True
         self.writes.failures += 1
         self.writes.error = str(error) or repr(error)
