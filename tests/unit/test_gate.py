@@ -314,3 +314,11 @@ def test_a_guard_that_is_off_lets_everything_through() -> None:
     world.snapshot(1, customers(100))
     world.snapshot(2, {})
     assert (world.held(), world.edge) == ("nothing", {})
+
+
+def test_a_removed_pod_counts_with_its_domains_however_much_else_its_change_holds() -> None:
+    world = World(Limits(share=0.5, minimum=10))
+    world.snapshot(1, {f"d{number}.test": "pod2" if number % 3 else "pod1" for number in range(30_000)})
+    world.change(DeletePod("pod2"), *[DeleteDomain(f"unknown{number}.test") for number in range(12_000)])
+    assert world.gate.hold
+    assert world.edge["d1.test"] == "pod2"
