@@ -102,6 +102,7 @@ class Directory:
 
     def comparing(self, fresh: Directory) -> Work[tuple[Directory, Delta]]:
         """``fresh`` and how it differs, in slices, for `become`. What is withheld here stays so in it, too."""
+        fresh.restore([*fresh._withheld])  # as it was here when it was made; a search may have ended since
         fresh._withhold_again(self)
         moves = yield from differences(self._domains, fresh._domains)
         pods = yield from differences(self._pods, fresh._pods)
@@ -125,19 +126,23 @@ class Directory:
 
     def applying(self, transaction: Transaction) -> Work[Delta]:
         """`apply` in slices, of which nothing is to be seen before the last; it must not be changed meanwhile."""
-        if not self.complete or transaction.epoch != self.epoch:
-            raise HistoryGone(f"GDS epoch {transaction.epoch!r} is not the one held, {self.epoch!r}: resync")
         delta = Delta({}, {})
-        if transaction.revision <= self.revision:
+        if not self.lacks(transaction):
             return delta
-        if transaction.revision != self.revision + 1:
-            raise HistoryGone(f"GDS revision {transaction.revision} does not follow {self.revision}: resync")
         if len(transaction.changes) <= _AT_ONCE:
             self._apply(transaction.revision, transaction.changes, delta)
             return delta
         draft, delta = yield from self.drafting(transaction)
         self.become(draft)
         return delta
+
+    def lacks(self, transaction: Transaction) -> bool:
+        """Whether it is the next revision; False for one already held. Raises HistoryGone as `apply`."""
+        if not self.complete or transaction.epoch != self.epoch:
+            raise HistoryGone(f"GDS epoch {transaction.epoch!r} is not the one held, {self.epoch!r}: resync")
+        if transaction.revision > self.revision + 1:
+            raise HistoryGone(f"GDS revision {transaction.revision} does not follow {self.revision}: resync")
+        return transaction.revision > self.revision
 
     def drafting(self, transaction: Transaction) -> Work[tuple[Directory, Delta]]:
         """What the next revision makes of this directory, and what differs, in slices; for `become`."""

@@ -172,6 +172,8 @@ class Gate:
         return (yield from directory.comparing(edge if held else fresh))
 
     def _judged(self, directory: Directory, transaction: Transaction) -> Work[tuple[Directory, Delta] | None]:
+        if not directory.lacks(transaction):
+            return None
         draft, delta = yield from directory.drafting(transaction)
         difference = yield from Difference.of(delta)
         if not self._stays(difference, directory, draft):

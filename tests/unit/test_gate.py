@@ -322,3 +322,33 @@ def test_a_removed_pod_counts_with_its_domains_however_much_else_its_change_hold
     world.change(DeletePod("pod2"), *[DeleteDomain(f"unknown{number}.test") for number in range(12_000)])
     assert world.gate.hold
     assert world.edge["d1.test"] == "pod2"
+
+
+def test_a_large_transaction_after_a_gap_asks_for_a_snapshot(world: World) -> None:
+    with pytest.raises(HistoryGone):
+        drained(world.gate.applying(Transaction("E", 3, moves(50))))
+    assert (world.held(), world.gate.position, world.edge) == ("nothing", ("E", 1), customers(100))
+
+
+def test_a_large_transaction_of_another_epoch_asks_for_a_snapshot(world: World) -> None:
+    with pytest.raises(HistoryGone):
+        drained(world.gate.applying(Transaction("other", 2, moves(50))))
+    assert world.held() == "nothing"
+
+
+def test_a_large_transaction_that_comes_twice_changes_nothing(world: World) -> None:
+    world.change(*moves(5))
+    drained(world.gate.applying(Transaction("E", 2, moves(50))))
+    assert (world.held(), world.gate.position) == ("nothing", ("E", 2))
+    assert world.edge["c20.test"] == "pod1"
+
+
+def test_what_a_search_withheld_when_a_hold_began_is_released_as_it_is_at_the_edge_by_then(world: World) -> None:
+    edge, tried = world.pipeline.directory, ("domain", "c0.test")
+    edge.withhold({tried: None}, "is being tried")
+    world.change(*moves(50, start=50))
+    edge.restore([tried])
+    assert world.held() == "held moved"
+    world.release()
+    assert world.edge["c0.test"] == "pod1"
+    assert not edge.set_aside
