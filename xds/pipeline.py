@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -102,7 +103,8 @@ class Pipeline:
         self._scheduled = False
         self._published_at = float("-inf")
         self._leaving: dict[str, object] = {}
-        self._working = False
+        self._working = self._laying = False
+        """What is cut off now leaves tables that hold half of a change: nothing is published any more."""
         self._backlog: Causes = {}
         """The tables that a large change changed and that aren't published yet."""
         self._parting: dict[str, None] = {}
@@ -149,8 +151,8 @@ class Pipeline:
         update = dict((yield from self._resources.laying(delta, None)))
         update |= yield from self._resources.encoding_all()
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
-        update |= self._resources.fixed(self._edge)
         yield from emptied(delta.domains)
+        update |= self._resources.fixed(self._edge)
         self.directory.become(fresh)
         self._said_aside()
         self._cache.publish(update)
@@ -222,7 +224,7 @@ class Pipeline:
         try:
             yield
         finally:
-            self._working = False
+            self._working = self._laying
             if self._pending or self._backlog:
                 self._publish_soon()
             if self._quiet:  # what a search waits for may be pending: it must go on first
@@ -242,11 +244,13 @@ class Pipeline:
                 self._taken(delta)
             return
         pending, self._pending = self._pending, Delta({}, {})
+        self._laying = True
         pods: dict[ResourceType, dict[str, Resource | None]] = {CLUSTER: {}, ENDPOINT: {}}
         for part in (pending, delta):
             made = yield from self._resources.laying(part, self._backlog)
             for kind, resources in made.items():
                 pods[kind].update(resources)
+        self._laying = False
         self._publish_portion(pods, {one: self._backlog.pop(one) for one in _pods_of(self._backlog)})
         if self._taken:
             self._taken(delta)
@@ -279,13 +283,12 @@ class Pipeline:
             self._publish_soon()
 
     def _lay_pending(self) -> tuple[Update, Causes]:
-        """Takes what is pending; returns the clusters and endpoints, and what changed: with what the backlog knew."""
+        """Takes what is pending; returns the clusters and endpoints, and what changed: first what the backlog knew."""
         delta, self._pending = self._pending, Delta({}, {})
         causes: Causes = {}
         pods = drained(self._resources.laying(delta, causes))
-        for one in causes.keys() & self._backlog.keys():
-            causes[one] |= self._backlog.pop(one)
-        return pods, causes
+        again = {one: causes.pop(one) | self._backlog.pop(one) for one in [*self._backlog] if one in causes}
+        return pods, again | causes
 
     def publish_now(self, delta: Delta) -> Collection[ResourceId]:
         """Publishes all that is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
@@ -299,12 +302,13 @@ class Pipeline:
         return causes.keys()
 
     def _publish_portion(self, pods: Update, due: Causes) -> None:
-        """The pods, and the first of the tables that are ``due`` and then of the backlog; the rest is the backlog."""
+        """The pods, and tables that are ``due`` and then of the backlog, at least one each; the rest is the backlog."""
         causes = {one: due.pop(one) for one in _pods_of(due)}
         tables: dict[str, Resource | None] = {}
         until = self._clock() + PORTION
         for source in (due, self._backlog):
-            while source and len(tables) < TOGETHER and (not tables or self._clock() < until):
+            every = len(source)
+            while source and (len(source) == every or (len(tables) < TOGETHER and self._clock() < until)):
                 one = next(iter(source))
                 causes[one] = source.pop(one)
                 tables.update(self._resources.encoded((one,))[ROUTE])
@@ -377,7 +381,7 @@ class Pipeline:
 
     def _leave(self, name: str) -> None:
         self._leaving[name] = token = object()
-        self._later(self._pace.removal_grace, _bound(self._remove, name, token))
+        self._later(self._pace.removal_grace, partial(self._remove, name, token))
 
     def _remove(self, name: str, token: object) -> None:
         if self._leaving.get(name) is token:  # else it came back meanwhile, perhaps to leave again later
@@ -389,10 +393,6 @@ class Pipeline:
         if total:
             first = next(iter(self.directory.set_aside.values()))
             log.warning("gds.set_aside", total=total, kind=first.kind, name=first.name, reason=first.reason)
-
-
-def _bound(call: Callable[[str, object], None], name: str, token: object) -> Callable[[], None]:
-    return lambda: call(name, token)
 
 
 def _pods_of(causes: Causes) -> list[ResourceId]:

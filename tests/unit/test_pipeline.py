@@ -58,6 +58,10 @@ class World:
             call()
         self.now = end
 
+    def next_timer(self) -> None:
+        self.now, _, call = heapq.heappop(self.timers)
+        call()
+
     def _seen(self, changed: Changed) -> None:
         self.published.append({kind: set(names) for kind, names in changed.items()})
 
@@ -217,3 +221,56 @@ def test_the_first_snapshot_completes_nothing_before_its_last_slice(world: World
         assert world.pipeline.position is None
         assert not world.published
     assert world.pipeline.position == ("e", 1)
+
+
+@pytest.mark.usefixtures("portions")
+def test_wildcards_that_change_faster_than_all_tables_are_published_keep_no_table_waiting(world: World) -> None:
+    world.start(*SPREAD)
+    for turn in range(4 * TABLES):
+        world.change(PutDomain("*.example.org", f"pod{turn % 2 + 1}"))
+        world.next_timer()
+    published = set().union(*(update[ROUTE] for update in world.published))
+    assert published == {f"table-{number}" for number in range(TABLES)}
+
+
+@pytest.mark.usefixtures("portions")
+def test_single_changes_that_fill_every_portion_do_not_keep_a_large_change_waiting(world: World) -> None:
+    world.start(*SPREAD)
+    tables = world.pipeline._resources.tables
+    busy = [next(name for name in SPREAD if tables.number_of(name) == number) for number in (0, 1)]
+    world.change(*(PutDomain(domain, "pod2") for domain in SPREAD))
+    for turn in range(TABLES):
+        world.change(*(PutDomain(domain, f"pod{turn % 2 + 1}") for domain in busy))
+        world.next_timer()
+    published = set().union(*(update[ROUTE] for update in world.published))
+    assert published == {f"table-{number}" for number in range(TABLES)}
+
+
+@pytest.mark.usefixtures("portions")
+def test_nothing_more_is_published_once_a_large_change_was_cut_off_amid_the_tables(world: World) -> None:
+    world.start(*SPREAD)
+    world.change(PutDomain(SPREAD[0], "pod2"))
+    world.change(PutDomain(SPREAD[1], "pod2"))  # waits, and goes with what comes next
+    world.published.clear()
+    changes: tuple[Change, ...] = (PutPod(Pod("pod3")), *(PutDomain(domain, "pod3") for domain in SPREAD))
+    work = world.pipeline.applying(Transaction("e", 4, changes))
+    next(work)
+    work.close()
+    world.pass_by(1.0)
+    assert world.published == []
+
+
+def test_listeners_that_change_while_the_first_snapshot_is_taken_are_published(world: World) -> None:
+    newest = Edge(https_port=4321)
+    wanted = world.pipeline._resources.listeners(newest)[LISTENER]
+    work = world.pipeline.replacing(Snapshot("e", 1, (Pod("pod1"),), [(domain, "pod1") for domain in SPREAD]))
+    slices = 0
+    for slices, _ in enumerate(work, 1):  # noqa: B007
+        pass
+    for late in range(1, slices + 1):
+        other = World()
+        work = other.pipeline.replacing(Snapshot("e", 1, (Pod("pod1"),), [(domain, "pod1") for domain in SPREAD]))
+        for at, _ in enumerate(work, 1):
+            if at == late:
+                other.pipeline.listen(newest)
+        assert dict(other.cache.view(LISTENER)) == dict(wanted)
