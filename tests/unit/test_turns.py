@@ -78,3 +78,13 @@ async def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     asked[0].cancel()
     assert await asked[1] == 1
     assert clock.done == [1]
+
+
+async def test_an_iterator_that_ends_within_the_work_stops_nobody_else() -> None:
+    clock = Clock()
+    turns = Turns(3.0, lambda: clock.now)
+    asked = [asyncio.create_task(turns.take(lambda: next(iter(())))), asyncio.create_task(turns.take(lambda: 1))]
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asked[0]
+        assert await asked[1] == 1

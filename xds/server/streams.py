@@ -241,8 +241,8 @@ class OpenStream:
         return self._taken(request)
 
     def _taken(self, request: Request) -> bool:
-        self._tell_returned(request)
         settled = self.protocol.receive(request)
+        self._tell_returned(request)  # not of one that is refused, nor of a client that hasn't said who it is
         if settled is not None:
             self._rim.settled(self, settled)
         self._stir()

@@ -43,8 +43,8 @@ class Turns:
                 continue
             try:
                 done.set_result(work())
-            except Exception as error:  # it is the caller's
-                done.set_exception(error)
+            except Exception as error:  # it is the caller's; a future takes any but this one
+                done.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
             if self._clock() >= end:
                 break
         self._serving = bool(self._waiting)
