@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from xds.certificates.leases import LONGEST, Leases
 
 IDLE = 10.0
@@ -75,3 +77,18 @@ def test_the_busiest_are_those_asked_for_again_and_again() -> None:
         leases.asked("e", "busy", "busy", now)
     leases.asked("e", "quiet", "quiet", 32.0)
     assert leases.busiest(5) == ["busy"]
+
+
+def test_names_given_up_one_after_the_other_leave_nothing_behind() -> None:
+    leases, sizes = Leases(100, 3_600.0), []
+    tracemalloc.start()
+    try:
+        for number in range(40_000):
+            leases.asked("e", f"stranger{number}.test", "", number * 0.001, most=64)
+            if number in (9_999, 39_999):
+                sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[1] < 2 * sizes[0]
+    assert len(leases) == 64
+    assert len(list(leases.due(10_000.0))) == 64

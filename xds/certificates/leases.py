@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 LONGEST = 32
 """A lease lasts at most so many times as long as the first."""
+_SLACK = 1_000
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Leases:
         group = self._groups.setdefault(holder, {}).setdefault(certificate, OrderedDict())
         group[name] = None
         heapq.heappush(self._ends, (lease.until, holder, name))
+        self._tidy()
         victims: list[tuple[str, str]] = []
         if most is not None and len(group) > most:
             victims.append(self._give_up(holder, group, now))
@@ -110,6 +112,14 @@ class Leases:
         self._over[holder, name] = now, times
         while len(self._over) > self._each:
             self._over.popitem(last=False)
+
+    def _tidy(self) -> None:
+        """Leases given up leave their ends behind: whoever names host after host would fill memory with them."""
+        if len(self._ends) > 2 * self._count + _SLACK:
+            self._ends = [
+                (lease.until, holder, name) for holder, held in self._held.items() for name, lease in held.items()
+            ]
+            heapq.heapify(self._ends)
 
     def _forget(self, holder: str, name: str) -> None:
         lease = self._held.get(holder, {}).pop(name, None)
