@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class Following:
 
     def __init__(self, path: Path, used: Collection[str] = ()) -> None:
         self.told: list[str] = []
-        self.folder = Folder(path, self._changed, lambda name: name in used)
+        self.ahead = 0.0
+        self.folder = Folder(path, self._changed, lambda name: name in used, clock=lambda: time.time() + self.ahead)
 
     async def _changed(self, names: Collection[str]) -> None:
         self.told += names
@@ -139,6 +141,19 @@ async def test_a_bad_successor_is_set_aside_and_the_one_in_use_stays(tmp_path: P
         assert followed.folder.index.aside["a"].kind == "dates"
         write_flat(tmp_path, "a", CA.issue("a.test"))
         await followed.until(lambda: "a" not in followed.folder.index.aside)
+
+
+async def test_a_certificate_whose_time_comes_is_used_then_though_no_file_changes(tmp_path: Path) -> None:
+    write_flat(tmp_path, "a", CA.issue("a.test", starts=1))
+    async with following(tmp_path) as followed:
+        write_flat(tmp_path, "b", CA.issue("b.test", starts=1))
+        await followed.until(lambda: followed.folder.index.aside.keys() == {"a", "b"})
+        await asyncio.sleep(1.0)
+        assert followed.folder.index.aside.keys() == {"a", "b"}
+        followed.ahead = 86_400.0 + 60.0
+        await followed.until(lambda: not followed.folder.index.aside)
+        assert (followed.covers("a.test"), followed.covers("b.test")) == ("a", "b")
+        await followed.until(lambda: {"a", "b"} <= set(followed.told))
 
 
 async def test_a_folder_that_is_replaced_is_followed(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ _KEPT = 512
 """Pairs kept in memory beside those in use."""
 _AGAIN = 0.3
 """Seconds after which what looks broken is looked at again: files of one certificate are replaced one by one."""
+_DATES = 0.5
+"""Seconds between two looks for certificates whose time has come."""
 _LOGGED = 20
 """Of the reasons found in one go."""
 _RESCAN = 10.0
@@ -71,6 +73,8 @@ class Folder:
         """Held while files are read and taken: what was read before never replaces what was read after."""
         self._loaded_at = float("-inf")
         self._loading: dict[str, asyncio.Task[CertificatePair | None]] = {}
+        self._early: dict[str, float] = {}
+        """From when on what is set aside because its time hasn't come can be used, in seconds since 1970."""
 
     def first(self, name: str) -> tuple[CertificatePair, Entry]:
         """Reads one at the start, and waits for it. Raises CertificateError when it can't be used; one that has
@@ -107,6 +111,19 @@ class Folder:
         return await asyncio.shield(task)
 
     async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="certificates")
+            tasks.create_task(self._await_dates(), name="certificates to come")
+
+    async def _await_dates(self) -> None:
+        """No file changes when a certificate's time comes, as after a clock that was behind its issuer's."""
+        while True:
+            await asyncio.sleep(_DATES)
+            now = self._clock()
+            await self._look_again([name for name, starts in self._early.items() if starts <= now])
+
+    async def _follow(self) -> None:
         """For ever. A folder that is replaced, or whose link leads elsewhere now, is found within a second."""
         while True:
             where = _place(self.path)
@@ -223,6 +240,7 @@ class Folder:
     def _take(self, read: Read, reasons: list[tuple[str, str]], *, keep: bool | None = None) -> bool:
         """Takes what was read; whether what is to be used is another now."""
         name, held = read.name, self.index.get(read.name)
+        self._early.pop(name, None)
         if read.place is None:
             known = held is not None or name in self.index.aside
             self.index.remove(name)
@@ -230,6 +248,8 @@ class Folder:
             return known
         if read.error is not None or read.facts is None:
             error = read.error or CertificateError(f"certificate {name} can't be read")
+            if read.facts is not None and read.facts.not_before > self._clock():
+                self._early[name] = read.facts.not_before
             used = self._used(name) if keep is None else keep or self._used(name)
             before = self.index.aside.get(name)
             self.index.put_aside(name, Aside(error.kind, str(error), read.stamp), keep=used)

@@ -37,9 +37,12 @@ def read_leaf(folder: Path, found: Place, now: float) -> Read:
     try:
         stamp, readable = _stamp(files), _readable(files.key)
         facts = facts_of(files.chain, read_pem(Path(files.chain)))
-        check_dates(files.chain, facts, now)
     except CertificateError as error:
         return Read(found.name, found, _stamp(files), error=error)
+    try:
+        check_dates(files.chain, facts, now)
+    except CertificateError as error:
+        return Read(found.name, found, stamp, readable, facts, error=error)
     return Read(found.name, found, stamp, readable, facts)
 
 
