@@ -102,7 +102,7 @@ class EdgeTls:
     def start(self) -> None:
         """Reads and publishes what every Envoy needs. Raises CertificateError when that can't be used."""
         pair, entry = self.folder.first(self._options.certificate)
-        self._names = entry.facts.names
+        self._names = _sorted(entry.facts.names)
         self._show(pair)
         if self._options.ticket_secret is not None:
             self._ticket_file.changed()
@@ -131,8 +131,9 @@ class EdgeTls:
             log.error("certificate", certificate=self._options.certificate, reason="it is gone", kept="the pair before")
             return
         self._show(pair)
-        if entry.facts.names != self._names:
-            self._names = entry.facts.names
+        names = _sorted(entry.facts.names)
+        if names != self._names:
+            self._names = names
             self._changed(self.tls)
 
     def _used(self, name: str) -> bool:
@@ -154,6 +155,11 @@ class EdgeTls:
     def _publish_tickets(self) -> None:
         keys = ticket_keys(self._ticket_secret, self._clock(), self._options.ticket_rotation)
         self._publish({SECRET: {TICKETS: resource(SECRET, TICKETS, bytes(ticket_secret(TICKETS, keys)))}})
+
+
+def _sorted(names: Collection[str]) -> tuple[str, ...]:
+    """Another order in a renewed certificate must not change the listener: that drains connections."""
+    return tuple(sorted(names))
 
 
 def _ticket_secret(path: Path) -> bytes:
