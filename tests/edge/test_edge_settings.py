@@ -93,6 +93,7 @@ def test_challenges_go_to_the_acme_client_and_nothing_else_does(edge: Edge, acme
         f"/{CHALLENGES}/../../secret",
         f"/{CHALLENGES}/a/b",
         f"/{CHALLENGES}",
+        f"/X{CHALLENGES[1:]}/token_-1",
     ):
         with contextlib.closing(plain(edge)) as one:
             one.sendall(f"GET {path} HTTP/1.1\r\nHost: new.example.org\r\n\r\n".encode())

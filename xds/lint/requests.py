@@ -145,7 +145,7 @@ def _only_redirects(manager: Message) -> str:
         for route in host.get("routes", ()):
             redirect = route.get("redirect", NOTHING)
             match = route.get("match", NOTHING)
-            where = str(match.get("prefix") or at(match, "safe_regex.regex") or "")
+            where = str(match.get("prefix") or at(match, "safe_regex.regex") or "").replace("\\.", ".")
             if not where.startswith(_ACME) and (
                 not redirect.get("https_redirect") or redirect.get("response_code") != "PERMANENT_REDIRECT"
             ):

@@ -27,7 +27,7 @@ ACME = "pointsman:acme"
 """The ACME client's cluster. No pod can be called so: its colon isn't allowed there."""
 
 # A token is base64url (RFC 8555, 8.3): nothing else of the ACME client can be reached.
-_CHALLENGE = "/.well-known/acme-challenge/[A-Za-z0-9_-]+"
+_CHALLENGE = r"/\.well-known/acme-challenge/[A-Za-z0-9_-]+"
 
 
 def plain_routes(redirect_port: int, acme: bool) -> RouteConfiguration:
