@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import ssl
 import sys
 import threading
 import time
@@ -12,6 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aioquic.asyncio.client import connect
+from aioquic.h3.connection import H3_ALPN
+from aioquic.quic.configuration import QuicConfiguration
 from cryptography.x509 import ocsp
 from edge_harness import Edge, running, until
 from tls_harness import connected, openssl, refused, resumed, shown
@@ -19,7 +24,7 @@ from tls_harness import connected, openssl, refused, resumed, shown
 from demo.certificates import EDGE_NAMES
 from demo.issuer import Issuer, Made, other_key, write_flat
 from demo.processes import Process
-from demo.system import envoy_binary, free_ports
+from demo.system import LOOPBACK, envoy_binary, free_ports
 
 CA = Issuer()
 NAMES = EDGE_NAMES
@@ -215,3 +220,17 @@ def test_unknown_names_are_refused_where_that_is_set(tmp_path: Path) -> None:
         assert not refused(port(edge), "t0.example.com")
         assert refused(port(edge), "unknown.test")
         assert refused(port(edge), None)
+        assert asyncio.run(taken_over_quic(port(edge), "t0.example.com"))
+        assert not asyncio.run(taken_over_quic(port(edge), "unknown.test"))
+
+
+async def taken_over_quic(port: int, name: str) -> bool:
+    """Whether the handshake of HTTP/3 is completed."""
+    configuration = QuicConfiguration(
+        alpn_protocols=H3_ALPN, server_name=name, verify_mode=ssl.CERT_NONE, idle_timeout=5.0
+    )
+    try:
+        async with connect(LOOPBACK, port, configuration=configuration):
+            return True
+    except ConnectionError:
+        return False

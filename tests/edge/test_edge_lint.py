@@ -182,6 +182,12 @@ def test_a_running_envoy_holds_every_row(dump: Dump) -> None:
     assert asked == {rule.name for rule in RULES} - {"on-demand"}
 
 
+def test_http3_without_limits_of_its_own_is_named(dump: Dump) -> None:
+    broken = copy.deepcopy(dump)
+    listeners(broken)["http3"]["udp_listener_config"]["quic_options"].pop("quic_protocol_options")
+    assert status(from_dump(broken))["http3"] == "broken"
+
+
 def test_there_is_a_way_to_break_every_row() -> None:
     assert BREAKS.keys() == {rule.name for rule in RULES}
 

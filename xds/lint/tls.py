@@ -9,6 +9,11 @@ _PARAMS = "common_tls_context.tls_params"
 _SERVICE = "common_tls_context.tls_certificate_sds_secret_configs"
 _SELECTOR = "common_tls_context.custom_tls_certificate_selector"
 ON_DEMAND = (1, 37)
+_QUIC = (
+    ("max_concurrent_streams", 100),
+    ("initial_stream_window_size", 64 * 1024),
+    ("initial_connection_window_size", 1024 * 1024),
+)
 
 
 def _named(chain: Message) -> str:
@@ -107,6 +112,11 @@ def _http3(config: Config) -> str:
         port = at(listener, "address.socket_address.port_value")
         if port not in [at(each, "address.socket_address.port_value") for each in config.tcp()]:
             return f"listener {label(listener)} is on a port that no TCP listener has"
+        limits = at(listener, "udp_listener_config.quic_options.quic_protocol_options")
+        for key, most in _QUIC:
+            value = limits.get(key) if isinstance(limits, dict) else None
+            if not isinstance(value, int) or value > most:
+                return f"{key} of listener {label(listener)} is {value or 'not set'}, not at most {most}"
     said = [one for one in config.serving() if "alt-svc" in str(one.get("http_filters", ""))]
     if not said:
         return "no answer has alt-svc: clients never learn of it"
@@ -132,5 +142,5 @@ RULES = (
         _own_stream,
         _no_on_demand,
     ),
-    Rule("http3", "HTTP/3: own UDP listener and alt-svc", "set edge.http3", _http3, _no_http3),
+    Rule("http3", "HTTP/3: own UDP listener, its limits and alt-svc", "set edge.http3", _http3, _no_http3),
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, SocketAddressProtocol
+from envoy_data_plane.envoy.config.core.v3 import QuicProtocolOptions as QuicLimits
 from envoy_data_plane.envoy.config.listener.v3 import (
     Filter,
     FilterChain,
@@ -23,11 +24,11 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from xds.resources.clusters import BUFFER_BYTES
 from xds.resources.hosts import host_filters, same_host_filters
 from xds.resources.local_replies import UnknownHost, access_logs, local_replies
-from xds.resources.manager import Timeouts, manager, response_headers, scoped
+from xds.resources.manager import Timeouts, http2_limits, manager, response_headers, scoped
 from xds.resources.packed import packed
 from xds.resources.port80 import plain_routes
 from xds.resources.rescope import FILTER, rescoping_filter
-from xds.resources.tls import CUSTOMERS, SERVICE, Tls, filter_chains, listener_filters, quic
+from xds.resources.tls import CUSTOMERS, SERVICE, Tls, filter_chains, listener_filters, quic, quic_names
 
 HTTPS = "https"
 HTTP = "http"
@@ -96,13 +97,27 @@ def _tcp(edge: Edge, name: str, port: int, chains: list[FilterChain], more: Sequ
 def _udp(edge: Edge, tables: int) -> Listener:
     """HTTP/3, with the service's certificate: on the same port as https."""
     address = SocketAddress(address=edge.address, port_value=edge.https_port, protocol=SocketAddressProtocol.UDP)
-    chain = FilterChain(filters=[_https(edge, SERVICE, tables, http3=True)], transport_socket=quic(edge.tls))
+    chain = FilterChain(
+        filter_chain_match=quic_names(edge.tls),
+        filters=[_https(edge, SERVICE, tables, http3=True)],
+        transport_socket=quic(edge.tls),
+    )
     return Listener(
         name=HTTP3,
         address=Address(socket_address=address),
         filter_chains=[chain],
-        udp_listener_config=UdpListenerConfig(quic_options=QuicProtocolOptions()),
+        udp_listener_config=UdpListenerConfig(quic_options=QuicProtocolOptions(quic_protocol_options=_quic_limits())),
         per_connection_buffer_limit_bytes=BUFFER_BYTES,
+    )
+
+
+def _quic_limits() -> QuicLimits:
+    """Those of HTTP/2: by default, a client may have 24 MiB on the way on each connection."""
+    limits = http2_limits()
+    return QuicLimits(
+        max_concurrent_streams=limits.max_concurrent_streams,
+        initial_stream_window_size=limits.initial_stream_window_size,
+        initial_connection_window_size=limits.initial_connection_window_size,
     )
 
 

@@ -118,6 +118,11 @@ def listener_filters() -> list[ListenerFilter]:
     ]
 
 
+def quic_names(tls: Tls) -> FilterChainMatch | None:
+    """Whose handshake is taken over QUIC; None for everybody's."""
+    return FilterChainMatch(server_names=list(tls.server_names) or [NO_NAME]) if tls.unknown == "refuse" else None
+
+
 def quic(tls: Tls) -> TransportSocket:
     """For HTTP/3, with the service's certificate. No certificate comes on demand there: Envoy can't."""
     transport = QuicDownstreamTransport(
