@@ -70,7 +70,7 @@ class EdgeTls:
         self.on_demand: OnDemand | None = None
         if options.on_demand:
             leases = Leases(options.names, options.idle, options.names_together)
-            self.on_demand = OnDemand(self.customers, leases, time.monotonic)
+            self.on_demand = OnDemand(self.customers, leases, time.monotonic, "" if stranger else options.certificate)
         self._options = options
         self._publish = publish
         self._changed = changed

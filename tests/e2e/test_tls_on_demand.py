@@ -117,6 +117,10 @@ def test_a_name_outside_the_directory_is_refused_at_once_even_with_a_certificate
     assert time.monotonic() - began < 2.5, "each of them was left waiting"
 
 
+def test_the_name_of_the_services_certificate_is_no_host_to_ask_for(edge: Edge) -> None:
+    assert refused(port(edge), "edge")
+
+
 def test_a_client_without_sni_is_refused(edge: Edge) -> None:
     assert refused(port(edge), None)
 

@@ -52,12 +52,12 @@ class Handed(Mapping[str, Resource]):
 
     def __getitem__(self, name: str) -> Resource:
         shown = self.names.get(name)
-        if shown is None and name.startswith(_INTERNAL):
+        if shown is None and self._owner.hides(name):
             raise KeyError(name)
         return self._fixed[name] if shown is None else shown.resource
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*(name for name in self._fixed if not name.startswith(_INTERNAL)), *self.names})
+        return iter({*(name for name in self._fixed if not self._owner.hides(name)), *self.names})
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -70,7 +70,7 @@ class Handed(Mapping[str, Resource]):
         """What there is of ``names`` is in the view when this returns."""
         self.holder = holder
         for name in names:
-            if name not in self._fixed:
+            if name not in self._fixed or self._owner.hides(name):
                 await self._owner.hand(self, name)
 
     def drop(self, names: Collection[str]) -> None:
@@ -84,16 +84,21 @@ class Handed(Mapping[str, Resource]):
 
 
 class OnDemand:
-    """``clock`` is monotonic seconds."""
+    """``clock`` is monotonic seconds. ``own``: a certificate that no client gets by naming it as its host."""
 
-    def __init__(self, source: Source, leases: Leases, clock: Callable[[], float]) -> None:
+    def __init__(self, source: Source, leases: Leases, clock: Callable[[], float], own: str = "") -> None:
         self.asked = 0
         self.withdrawn = 0
+        self._own = own
         self._source = source
         self._leases = leases
         self._clock = clock
         self._holders: dict[str, dict[Handed, None]] = {}
         self._used: dict[str, int] = {}
+
+    def hides(self, name: str) -> bool:
+        """Whether ``name`` is of those secrets that listeners name, and no client may."""
+        return name.startswith(_INTERNAL) or name == self._own
 
     @property
     def held(self) -> int:
