@@ -222,6 +222,7 @@ class Edge(_Part):
     (``NAME/tls.crt``), or ``NAME.crt`` and ``NAME.key``; ``certificate``: the name of the service's own.
 
     ``proxy_protocol``: a load balancer in front says by it who the client is; other connections are then refused.
+    Whoever reaches the ports can say so: let only the balancer.
     ``http3``: HTTP/3 on the UDP port of the https port's number, and an ``alt-svc`` header that says so; unset, it is
     on, unless ``proxy_protocol`` is: such a balancer doesn't carry it. ``hsts``: the value of the header
     ``strict-transport-security``, such as ``max-age=31536000``; a pod's own goes before it. ``misdirected``: a request
