@@ -106,7 +106,8 @@ def in_process(homes: dict[str, str], crowded: int, moves: int) -> dict[str, obj
 @contextmanager
 def edge_of(homes: dict[str, str], crowded: int, patience: float = 300.0) -> Iterator[Edge]:
     with tempfile.TemporaryDirectory() as folder:
-        edge = Edge(Path(folder), Ports.free(), settings={"edge": {"crowded": crowded}})
+        # Not all of these names are the certificate's.
+        edge = Edge(Path(folder), Ports.free(), settings={"edge": {"crowded": crowded, "misdirected": False}})
         edge.prepare()
         edge.homes = dict(homes)
         endpoints = [
