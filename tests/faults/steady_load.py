@@ -34,6 +34,10 @@ class _Closed(Exception):
     """The connection ended before a byte of the answer."""
 
 
+ENOUGH = 200
+"""Requests that a load makes before it ends, so that they prove something."""
+
+
 class Load:
     """Asks the edge at ``port`` for ``where.domains`` in random order, ``rate`` times a second, while it is entered."""
 
@@ -63,7 +67,10 @@ class Load:
             asyncio.run_coroutine_threadsafe(work, self._loop.loop)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        end = time.monotonic() + 30
+        while error is None and self.count.asked < ENOUGH and time.monotonic() < end:
+            time.sleep(0.02)  # a quick test, or a slow machine
         if self._loop is not None:
             self._loop.stop()
             self._loop = None
