@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from demo.system import LOOPBACK, Ports, System, free_ports
+from demo.system import LOOPBACK, Ports, System, envoy_binary, free_ports
 
 PATIENCE = 20.0
 """Seconds in which a change must be at the edge, on a machine that is busy with other things."""
@@ -24,6 +25,12 @@ RUNNING = ("pod1", "pod2", "pod3")
 
 VARIANT = os.environ.get("POINTSMAN_TEST_VARIANT", "delta")
 """How Envoy asks: "delta" or "sotw". ``make test-matrix`` runs these tests with both, and with two Envoys."""
+
+
+def envoy_is(version: str) -> bool:
+    """``version``: such as "1.36"."""
+    said = subprocess.run([envoy_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    return f"/{version}." in said
 
 
 @dataclass(frozen=True)

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import os
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from edge_harness import Edge, running, until
+from edge_harness import Edge, envoy_is, running, until
 from tls_harness import refused, shown
 
 from demo.issuer import Issuer, write_certbot, write_flat, write_mounted
-from demo.system import envoy_binary
 from xds.server.on_demand import STRANGERS
 
 CAP = 20
 IDLE = 4.0
 
 
-def _old() -> bool:
-    said = subprocess.run([envoy_binary(), "--version"], capture_output=True, text=True, check=True).stdout
-    return "/1.36" in said
-
-
-pytestmark = pytest.mark.skipif(_old(), reason="certificates on demand need Envoy 1.37 or newer")
+pytestmark = pytest.mark.skipif(envoy_is("1.36"), reason="certificates on demand need Envoy 1.37 or newer")
 
 CA = Issuer()
 

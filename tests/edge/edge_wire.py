@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ import h2.events
 import h2.exceptions
 from edge_harness import Edge
 
-from demo.system import LOOPBACK, envoy_binary
+from demo.system import LOOPBACK
 
 PATIENCE = 20.0
 
@@ -171,12 +170,6 @@ class H2:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def envoy_is(version: str) -> bool:
-    """``version``: such as "1.36"."""
-    said = subprocess.run([envoy_binary(), "--version"], capture_output=True, text=True, check=True).stdout
-    return f"/{version}." in said
 
 
 @contextlib.contextmanager

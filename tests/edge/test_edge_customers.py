@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from edge_harness import Edge, running, until
-from edge_wire import H2, envoy_is, first_answer, status
+from edge_harness import Edge, envoy_is, running, until
+from edge_wire import H2, first_answer, status
 
 from demo.issuer import Issuer, write_flat
 from demo.system import LOOPBACK

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from edge_harness import Edge, running, until
-from edge_wire import GOOD, H2, envoy_is, exchange, pod_requests, status
+from edge_harness import Edge, envoy_is, running, until
+from edge_wire import GOOD, H2, exchange, pod_requests, status
 
 from xds.resources.routes import SCOPE_HEADER
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, ResourceType
-from xds.resources.wire import field
+from xds.resources.wire import delimited, field
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 KINDS = (CLUSTER, ENDPOINT, LISTENER, SCOPE, ROUTE)
@@ -121,9 +121,9 @@ class WireEnvoy:
 
     def _take(self, message: bytes) -> None:
         kind, nonce, versions, removed = "", b"", {}, []
-        for number, value in _fields(message):
+        for number, value in delimited(message):
             if number == 2:
-                inner = dict(_fields(value))
+                inner = dict(delimited(value))
                 versions[str(inner[3], "utf-8")] = str(inner.get(1, b""), "utf-8")
             elif number == 4:
                 kind = str(value, "utf-8")
@@ -142,27 +142,6 @@ class WireEnvoy:
                 field(7, b"\x08\x0d" + field(2, b"this Envoy rejects everything")) if self._answer == "nack" else b""
             )
             self._requests.put(field(2, kind.encode()) + field(6, nonce) + error)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        value, at = _varint(message, at)
-        if tag & 7 == 2:
-            yield tag >> 3, message[at : at + value]
-            at += value
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
 
 
 @contextlib.contextmanager

@@ -33,10 +33,12 @@ class Kept:
         self.state.domains.update(dict.fromkeys(names, "pod1"))
         self.keeper.changed(Delta({name: (None, "pod1") for name in names}, {}), "E", self.state.revision)
 
-    def again(self) -> State | None:
+    def again(self) -> State:
         """What another control plane finds, once this one has given the folder up."""
         self.folder.close()
-        return StateFolder(self.folder.path).load().state
+        found = StateFolder(self.folder.path).load().state
+        assert found is not None
+        return found
 
     def failing(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         def fails(*_: object, **__: object) -> None:
@@ -53,7 +55,6 @@ async def test_the_first_write_is_a_whole_state_and_what_follows_goes_to_its_jou
     assert await kept.keeper.write()
     assert (kept.keeper.writes.states, kept.keeper.writes.entries) == (1, 1)
     found = kept.again()
-    assert found is not None
     assert (found.revision, set(found.domains)) == (3, {"a.test", "b.test", "c.test"})
 
 
@@ -67,9 +68,7 @@ async def test_a_journal_as_large_as_its_state_is_followed_by_a_new_state(tmp_pa
     kept.add("z.test")
     await kept.keeper.write()
     assert kept.keeper.writes.states == 2
-    found = kept.again()
-    assert found is not None
-    assert found.domains == kept.state.domains
+    assert kept.again().domains == kept.state.domains
 
 
 async def test_changes_that_could_not_be_written_are_in_the_next_whole_state(
@@ -88,9 +87,7 @@ async def test_changes_that_could_not_be_written_are_in_the_next_whole_state(
         kept.add("c.test")
     assert await kept.keeper.write()
     assert kept.keeper.writes.error == ""
-    found = kept.again()
-    assert found is not None
-    assert found.domains == kept.state.domains
+    assert kept.again().domains == kept.state.domains
 
 
 async def test_a_new_state_that_does_not_fit_leaves_the_journal_going_on(
@@ -106,9 +103,7 @@ async def test_a_new_state_that_does_not_fit_leaves_the_journal_going_on(
     kept.add("c.test")
     assert await kept.keeper.write()
     assert kept.keeper.writes.states == 1
-    found = kept.again()
-    assert found is not None
-    assert found.domains == kept.state.domains
+    assert kept.again().domains == kept.state.domains
 
 
 async def test_a_small_file_that_could_not_be_written_is_tried_again(
@@ -139,9 +134,7 @@ async def test_changes_that_waited_for_a_small_file_that_failed_are_not_lost(
         assert not await kept.keeper.write()
     kept.add("c.test")
     assert await kept.keeper.write()
-    found = kept.again()
-    assert found is not None
-    assert found.domains == kept.state.domains
+    assert kept.again().domains == kept.state.domains
 
 
 async def test_a_state_that_gets_no_journal_does_not_hide_what_the_one_before_goes_on_to_say(
@@ -156,9 +149,7 @@ async def test_a_state_that_gets_no_journal_does_not_hide_what_the_one_before_go
         assert not await kept.keeper.write()
     kept.add("c.test")
     assert await kept.keeper.write()
-    found = kept.again()
-    assert found is not None
-    assert found.domains == kept.state.domains
+    assert kept.again().domains == kept.state.domains
 
 
 async def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
@@ -169,9 +160,7 @@ async def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await kept.keeper.close()
-    found = kept.again()
-    assert found is not None
-    assert found.revision == 2
+    assert kept.again().revision == 2
 
 
 async def test_changes_are_noted_without_waiting_for_a_slow_disk(
@@ -196,6 +185,4 @@ async def test_changes_are_noted_without_waiting_for_a_slow_disk(
     slow.set()
     assert await writing
     assert await kept.keeper.write()
-    found = kept.again()
-    assert found is not None
-    assert found.revision == 3
+    assert kept.again().revision == 3
