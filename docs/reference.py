@@ -21,7 +21,7 @@ One TOML file, given with `--config`; relative paths in it are relative to the f
 environment instead, which has the last word: `xds.limits.names` is `POINTSMAN_XDS__LIMITS__NAMES`. A name that isn't
 listed here is an error. Sizes are bytes, times are seconds unless the name says otherwise.
 
-Written by `make docs` from `xds/settings.py`, `xds/edge_settings.py` and `xds/server/limits.py`.
+Written by `make docs` from `xds/settings.py` and what it is made of.
 """
 
 TARGET = Path(__file__).with_name("settings.md")

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from xds.edge_settings import HostPort, Hsts, Timeouts, UnknownHost
 from xds.errors import SettingsError
+from xds.lookup.settings import Lookup
 from xds.server import access
 from xds.server.limits import Limits
 
@@ -44,7 +45,8 @@ class _Part(BaseModel):
 
 
 class Gds(_Part):
-    """Where the directory is. ``read_timeout``: the longest silence on a watch, above GDS's heartbeat interval.
+    """Where the directory is. ``mode``: it is watched, or asked for one host at a time where it has nothing else
+    (section `lookup`). ``read_timeout``: the longest silence on a watch, above GDS's heartbeat interval.
 
     ``stale_after``: seconds without a word from GDS after which ``/readyz`` answers 503. Unset, it never does for
     that: the Envoys are better served by an old directory than by none, and those that are connected are served anyway.
@@ -53,6 +55,7 @@ class Gds(_Part):
     ``token_file``: a bearer token, read anew for each request.
     """
 
+    mode: Literal["watch", "lookup"] = "watch"
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -280,6 +283,7 @@ class Settings(BaseSettings):
     _file: ClassVar[dict[str, Any]] = {}
 
     gds: Gds = Gds()
+    lookup: Lookup = Lookup()
     xds: Xds
     http: Http = Http()
     edge: Edge = Edge()
@@ -359,6 +363,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
             "gds": settings.gds.model_copy(update=gds),
+            "lookup": settings.lookup.resolved(base),
             "xds": settings.xds.model_copy(update=xds),
             "edge": settings.edge.model_copy(update=edge),
             "http": settings.http.model_copy(update=http),

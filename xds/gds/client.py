@@ -51,14 +51,14 @@ class GdsClient:
         timeouts = timeouts or Timeouts()
         self._credentials = credentials or Credentials()
         self._url = url.rstrip("/")
-        self.shown = _without_user(self._url)
+        self.shown = without_user(self._url)
         self._token()
         # Redirects are not followed: another service's login page must not be read as a directory. Nor is a proxy of
         # the environment used: it is meant for what lies outside.
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect),
             trust_env=False,
-            verify=_trust(self._credentials),
+            verify=trust(self._credentials),
         )
 
     async def __aenter__(self) -> Self:
@@ -129,15 +129,16 @@ class GdsClient:
             raise GdsError(f"GDS's answer at {url} can't be read: {type(error).__name__}: {error}") from error
 
 
-def _without_user(url: str) -> str:
+def without_user(url: str) -> str:
+    """For logs and errors."""
     try:
         return str(httpx.URL(url).copy_with(userinfo=b""))
     except httpx.InvalidURL:
         return url.rpartition("@")[2]
 
 
-def _trust(credentials: Credentials) -> ssl.SSLContext:
-    """Raises CertificateError."""
+def trust(credentials: Credentials) -> ssl.SSLContext:
+    """Whom we trust, and what we show. Raises CertificateError."""
     try:
         context = ssl.create_default_context(cafile=str(credentials.ca) if credentials.ca else None)
     except OSError as error:

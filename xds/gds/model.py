@@ -124,9 +124,14 @@ def all_plain(domains: Collection[str]) -> bool:
     )
 
 
+def is_pod_name(name: str) -> bool:
+    """Whether a pod can be called so."""
+    return _POD.fullmatch(name) is not None
+
+
 def check_pod(pod: Pod) -> None:
     """Raises RecordError unless ``pod`` can be made into a cluster."""
-    if not _POD.fullmatch(pod.name):
+    if not is_pod_name(pod.name):
         raise RecordError(f"pod {pod.name[:80]!r}: the name must be letters, digits, '.', '_' or '-', at most 63")
     if not 1 <= pod.max_connections <= 0xFFFFFFFF:
         raise RecordError(f"pod {pod.name}: max_connections {pod.max_connections} is not between 1 and 2^32-1")
