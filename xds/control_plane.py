@@ -97,7 +97,7 @@ async def run(settings: Settings) -> None:
         takers=server.streams,
         taken=lambda delta: standing.taken(delta),
     )
-    standing = _standing(settings, pipeline)
+    standing = _standing(settings, pipeline, server)
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(_gds(settings.gds))
@@ -152,11 +152,12 @@ def _settle_objects() -> None:
     gc.set_threshold(*COLLECT)
 
 
-def _standing(settings: Settings, pipeline: Pipeline) -> Standing:
+def _standing(settings: Settings, pipeline: Pipeline, server: XdsServer) -> Standing:
     state, guard = settings.state, settings.guard
     folder = StateFolder(state.folder, state.keep) if state.enabled else None
-    limits = Limits(guard.share, guard.minimum, guard.enabled)
-    return Standing(pipeline, folder, limits, token=settings.http.token_file is None)
+    limits = Limits(guard.share, guard.minimum, guard.enabled, guard.allow_empty)
+    token = settings.http.token_file is None
+    return Standing(pipeline, folder, limits, token=token, unserved=server.turn_away)
 
 
 def _tls(settings: Settings) -> Options:

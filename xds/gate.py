@@ -9,7 +9,9 @@ what is held. The rules:
 - When what differs is within the limit again, since GDS was put right, the hold ends by itself; a rollback never does.
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
   within the limit again, or has grown by more than the limit, which is a new hold.
-- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with.
+- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. With
+  nothing on disk, a first answer without a domain is held, and nothing is served: Envoys that come over from another
+  control plane may hold a full directory. It ends by itself when GDS has a domain.
 
 No clock and no I/O: ``now`` and ``remember`` are handed in.
 """
@@ -35,6 +37,12 @@ from xds.state.format import State
 
 log = structlog.get_logger()
 
+NOTHING_KNOWN = (
+    "GDS has no domain that can be routed, and nothing is known from before: an edge that has domains would lose them "
+    "all, so no Envoy is answered. That ends when GDS has a domain; if it is right that there is none, release it "
+    "(`pointsman hold release`, or setting guard.allow_empty)"
+)
+
 
 @dataclass(slots=True)
 class _Apart:
@@ -48,7 +56,8 @@ class Gate:
     """The mirror's follower. All of its work is in slices, one at a time.
 
     ``remember`` is told of each change of the hold; ``began(delta)`` that the edge has its first directory: by what it
-    differs from what was kept on disk, None when nothing was.
+    differs from what was kept on disk, None when nothing was. ``unserved(why)``: the edge has no directory, and gets
+    none before something happens.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Gate:
         now: Callable[[], float],
         remember: Callable[[Hold | None], None] = lambda hold: None,
         began: Callable[[Delta | None], None] = lambda delta: None,
+        unserved: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.hold: Hold | None = None
         self._pipeline = pipeline
@@ -66,6 +76,7 @@ class Gate:
         self._now = now
         self._remember = remember
         self._began = began
+        self._unserved = unserved
         self._kept: Directory | None = None
         self._apart: _Apart | None = None
         self._heard = False
@@ -107,13 +118,17 @@ class Gate:
         from_kept: list[Delta | None] = [None]
         yield from self._pipeline.taking(lambda directory: self._replaced(directory, snapshot, from_kept))
         self._heard = True
-        if first:
+        if first and self._pipeline.directory.complete:
             self._begin(from_kept[0])
 
     def applying(self, transaction: Transaction) -> Work[None]:
         """Raises HistoryGone when the transaction doesn't follow what GDS said before."""
         edge = self._pipeline.directory
-        if self._apart:
+        if self._apart and not edge.complete:
+            yield from self._apart.directory.applying(transaction)
+            if self._apart.directory.domains:
+                yield from self._going_out(self._apart, "GDS has domains")
+        elif self._apart:
             yield from self._following(self._apart, transaction)
         elif self._passes(transaction, edge):
             yield from self._pipeline.applying(transaction)
@@ -122,9 +137,7 @@ class Gate:
 
     def releasing(self, by: str) -> Work[None]:
         """GDS's newest state goes to the edge, as differences. Raises HoldError when there is nothing to release."""
-        apart = self._known()
-        yield from self._pipeline.taking(lambda directory: directory.comparing(apart.directory))
-        self._end(f"released by {by}")
+        yield from self._going_out(self._known(), f"released by {by}")
 
     def refuse(self, by: str) -> None:
         """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held."""
@@ -140,6 +153,13 @@ class Gate:
         epoch, revision = self.position or self._pipeline.position or ("", 0)
         self._hold(Hold("rollback", text, self._now(), epoch, revision, by=by))
         yield from self._pipeline.taking(lambda directory: self._rolled_back(directory, state))
+
+    def _going_out(self, apart: _Apart, why: str) -> Work[None]:
+        first = not self._pipeline.directory.complete
+        yield from self._pipeline.taking(lambda directory: directory.comparing(apart.directory))
+        self._end(why)
+        if first:
+            self._begin(None)
 
     def _rolled_back(self, directory: Directory, state: State) -> Work[tuple[Directory, Delta]]:
         if self._apart:
@@ -158,7 +178,7 @@ class Gate:
     ) -> Work[tuple[Directory, Delta] | None]:
         edge = directory if directory.complete else self._kept
         if edge is None:
-            return (yield from directory.loading(snapshot))
+            return (yield from self._first(directory, snapshot))
         fresh, delta = yield from edge.loading(snapshot)
         difference = yield from Difference.of(delta)
         held = self._stays(difference, edge, fresh)
@@ -170,6 +190,17 @@ class Gate:
             return None if held else (fresh, delta)
         from_kept[0] = Delta({}, {}) if held else delta
         return (yield from directory.comparing(edge if held else fresh))
+
+    def _first(self, directory: Directory, snapshot: Snapshot) -> Work[tuple[Directory, Delta] | None]:
+        fresh, delta = yield from directory.loading(snapshot)
+        if fresh.domains or not self._limits.holds_empty:
+            self._end("GDS has domains")
+            return fresh, delta
+        self._apart = _Apart(fresh, Difference())
+        if self.hold is None:
+            self._hold(Hold("empty", NOTHING_KNOWN, self._now(), fresh.epoch, fresh.revision))
+            self._unserved(NOTHING_KNOWN)
+        return None
 
     def _judged(self, directory: Directory, transaction: Transaction) -> Work[tuple[Directory, Delta] | None]:
         if not directory.lacks(transaction):
@@ -200,8 +231,7 @@ class Gate:
                 else:
                     apart.difference.put_pod(name, edge.pods.get(name), gds.pods.get(name))
         if not self._stays(apart.difference, edge, gds):
-            yield from self._pipeline.taking(lambda directory: directory.comparing(gds))
-            self._end("GDS is within the guard's limit again")
+            yield from self._going_out(apart, "GDS is within the guard's limit again")
 
     def _passes(self, transaction: Transaction, edge: Directory) -> bool:
         """Whether it needn't be judged, whatever it does. A pod's removal counts with the domains on it."""
@@ -238,7 +268,8 @@ class Gate:
 
     def _hold(self, hold: Hold) -> None:
         self.hold = hold
-        self._remember(hold)
+        if self._pipeline.directory.complete or self._kept is not None:
+            self._remember(hold)  # else there is nothing on disk either that it could be of
         log.error(f"hold.{hold.state}", reason=hold.reason, text=hold.text, revision=hold.revision, by=hold.by)
 
     def _end(self, why: str) -> None:

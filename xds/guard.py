@@ -19,11 +19,16 @@ REASONS: tuple[Reason, ...] = ("empty", "removed", "moved", "rollback")
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``share`` of the domains, between 0 and 1, that one change may move or remove; ``minimum``: fewer than so many
-    are never held, but for the last ones."""
+    are never held, but for the last ones. ``allow_empty``: a first directory without a domain isn't held."""
 
     share: float = 0.10
     minimum: int = 100
     enabled: bool = True
+    allow_empty: bool = False
+
+    @property
+    def holds_empty(self) -> bool:
+        return self.enabled and not self.allow_empty
 
     def allows(self, touched: int, domains: int) -> bool:
         """Whether a change of so many records, of a directory of so many ``domains``, passes whatever it does."""

@@ -167,11 +167,15 @@ class Guard(_Part):
 
     ``share``: of the domains that the edge has, 0 to 1. ``minimum``: fewer domains than this are never held, unless
     they are all that there are.
+
+    ``allow_empty``: a control plane that has no state on disk serves also when GDS has no domain yet. Else it waits
+    for the first domain, or for ``pointsman hold release``.
     """
 
     enabled: bool = True
     share: Annotated[float, Field(gt=0, le=1)] = 0.10
     minimum: Annotated[int, Field(ge=1)] = 100
+    allow_empty: bool = False
 
 
 class OnDemand(_Part):

@@ -50,7 +50,7 @@ class _Disk:
 
 class Standing:
     """``gate`` is the mirror's follower. Without a ``folder`` nothing is kept, and the rest is the same. ``token``: the
-    folder is to have one."""
+    folder is to have one. ``unserved``: see `Gate`."""
 
     def __init__(
         self,
@@ -59,12 +59,13 @@ class Standing:
         limits: Limits,
         *,
         token: bool = False,
+        unserved: Callable[[str], None] = lambda why: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.in_slices = InSlices()
-        self.gate = Gate(pipeline, limits, now=now, remember=self._remember, began=self._began)
+        self.gate = Gate(pipeline, limits, now=now, remember=self._remember, began=self._began, unserved=unserved)
         self.disk = _Disk()
         self._pipeline = pipeline
         self._now = now

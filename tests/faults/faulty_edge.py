@@ -200,6 +200,7 @@ def _settings_of(system: System, number: int, address: str, api: int) -> None:
     settings = system.merged_settings()
     settings["xds"]["address"] = address
     settings["http"]["port"] = api
+    settings.setdefault("state", {}).setdefault("folder", f"state-{number}")
     (system.folder / f"pointsman-{number}.toml").write_text(toml(settings))
 
 

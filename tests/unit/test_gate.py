@@ -31,6 +31,7 @@ class World:
         self.remembered: list[Hold | None] = []
         self.taken: list[Delta] = []
         self.began: list[Delta | None] = []
+        self.unserved: list[str] = []
         turn = itertools.count()
         self.pipeline = Pipeline(
             EdgeResources(4, timedelta(seconds=1)),
@@ -47,6 +48,7 @@ class World:
             now=lambda: 1000.0,
             remember=self.remembered.append,
             began=self.began.append,
+            unserved=self.unserved.append,
         )
 
     @property
@@ -90,8 +92,53 @@ def moves(count: int, pod: str = "pod2", start: int = 0) -> list[Change]:
 
 def test_the_first_snapshot_ever_is_taken_whatever_it_holds() -> None:
     world = World()
-    world.snapshot(1, {})
+    world.snapshot(1, customers(1))
     assert (world.held(), world.gate.position, world.began) == ("nothing", ("E", 1), [None])
+
+
+def test_a_first_snapshot_without_a_domain_is_not_served() -> None:
+    world = World()
+    world.snapshot(1, {})
+    world.snapshot(2, {"homeless.test": "pod9"})
+    assert (world.held(), world.gate.position, world.began) == ("held empty", ("E", 2), [])
+    assert world.unserved
+    assert (world.pipeline.directory.complete, world.pipeline.publishes, world.remembered) == (False, 0, [])
+
+
+def test_the_first_domain_ends_that_by_itself() -> None:
+    world = World()
+    world.snapshot(1, {})
+    world.change(PutPod(Pod("pod3")))
+    assert world.held() == "held empty"
+    world.change(PutDomain("c0.test", "pod3"))
+    assert (world.held(), world.gate.position, world.began) == ("nothing", ("E", 3), [None])
+    assert world.edge == {"c0.test": "pod3"}
+    world.change(DeleteDomain("c0.test"))
+    assert (world.held(), world.edge) == ("nothing", {})
+
+
+def test_so_does_a_snapshot_with_domains() -> None:
+    world = World()
+    world.snapshot(1, {})
+    world.snapshot(1, customers(3), epoch="restored")
+    assert (world.held(), world.edge, world.began) == ("nothing", customers(3), [None])
+
+
+def test_an_empty_first_directory_is_served_once_it_is_released_or_where_that_is_set() -> None:
+    world = World()
+    world.snapshot(1, {})
+    world.release()
+    assert (world.held(), world.pipeline.directory.complete, world.began) == ("nothing", True, [None])
+    allowed = World(Limits(allow_empty=True))
+    allowed.snapshot(1, {})
+    assert (allowed.held(), allowed.pipeline.directory.complete, allowed.began) == ("nothing", True, [None])
+
+
+def test_a_directory_that_was_empty_before_is_served_empty_again() -> None:
+    world = World()
+    world.gate.resume(directory({}), None)
+    world.snapshot(5, {})
+    assert (world.held(), world.pipeline.directory.complete) == ("nothing", True)
 
 
 @pytest.mark.parametrize(

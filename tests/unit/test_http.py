@@ -59,7 +59,9 @@ async def plane() -> AsyncIterator[Plane]:
 
 async def test_it_lives_before_it_is_ready_and_is_ready_once_the_directory_is_complete(plane: Plane) -> None:
     assert (await plane.get("/healthz")).status_code == 200
-    assert (await plane.get("/readyz")).status_code == 503
+    unready = await plane.get("/readyz")
+    assert (unready.status_code, unready.json()["ready"]) == (503, False)
+    assert "no whole snapshot" in unready.json()["unready"]
     plane.fill()
     answer = await plane.get("/readyz")
     assert answer.status_code == 200

@@ -43,10 +43,11 @@ def create_app(view: View, operator: Operator | None = None, token: Callable[[],
         """The directory is complete, so Envoys are answered. It stays so while GDS is away, for ``gds.stale_after``."""
         directory, mirror, silent = view.directory, view.mirror, view.silent
         kept = view.kept()
-        is_ready = directory.complete and not view.stale
-        response.status_code = 200 if is_ready else 503
+        unready = view.unready
+        response.status_code = 503 if unready else 200
         return {
-            "ready": is_ready,
+            "ready": not unready,
+            "unready": unready,
             "stale": view.stale,
             "domains": len(directory.domains),
             "pods": len(directory.pods),
@@ -76,7 +77,7 @@ def create_app(view: View, operator: Operator | None = None, token: Callable[[],
         except RecordError as error:
             raise HTTPException(400, str(error)) from None
         if not directory.complete:
-            raise HTTPException(503, "no whole snapshot of GDS has been read yet")
+            raise HTTPException(503, view.unready)
         found = directory.lookup(name)
         if found is None:
             aside = directory.set_aside.get(("domain", name))

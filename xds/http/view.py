@@ -45,6 +45,14 @@ class View:
     clock: Callable[[], float] = time.monotonic
 
     @property
+    def unready(self) -> str:
+        """Why Envoys aren't answered, or shouldn't be; empty when all is well."""
+        hold = self.kept().hold
+        if not self.directory.complete:
+            return hold.text if hold else "no whole snapshot of GDS has been read yet"
+        return "GDS isn't heard for longer than gds.stale_after" if self.stale else ""
+
+    @property
     def silent(self) -> float | None:
         """Seconds since GDS was last heard, before the start perhaps: how stale the directory may be. None if never."""
         heard = self.mirror.heard_at

@@ -67,7 +67,8 @@ _METHODS = {
 
 
 class XdsServer:
-    """Answers nothing until `open_gate`: an empty directory must never reach an Envoy that holds a full one."""
+    """Answers nothing until `open_gate`: an empty directory must never reach an Envoy that holds a full one. Until then
+    calls wait, or are turned away."""
 
     def __init__(
         self,
@@ -91,6 +92,8 @@ class XdsServer:
         self._handshakes = handshakes or Handshakes(self.refusals)
         self._unknown_hosts = unknown_hosts
         self._gate = asyncio.Event()
+        self._decided = asyncio.Event()
+        self._turned_away = ""
         self._open: dict[OpenStream, None] = {}
         self._peers: Counter[str] = Counter()
         self._health = health.aio.HealthServicer()
@@ -103,7 +106,14 @@ class XdsServer:
 
     def open_gate(self) -> None:
         """The directory is complete; streams are answered from now on."""
+        self._turned_away = ""
         self._gate.set()
+        self._decided.set()
+
+    def turn_away(self, why: str) -> None:
+        """Until the gate is opened no call waits for it: another control plane may have what its Envoy needs."""
+        self._turned_away = why
+        self._decided.set()
 
     def streams(self) -> list[Stream]:
         """The open ones, but for those of names on demand."""
@@ -179,7 +189,9 @@ class XdsServer:
         peer = Peer(context.peer(), identity)
         try:
             with self._counted(peer):
-                await self._gate.wait()
+                await self._decided.wait()
+                if self._turned_away:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, self._turned_away)
                 stream = OpenStream(peer, "delta" if parse is parse_delta else "sotw", only, self._rim)
                 try:
                     with self._opened(stream):
