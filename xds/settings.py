@@ -296,6 +296,12 @@ class Settings(BaseSettings):
     log: Log = Log()
 
     @model_validator(mode="after")
+    def _one_authorization(self) -> Self:
+        if self.gds.token_file and (self.lookup.client.header or "").lower() == "authorization":
+            raise ValueError("gds.token_file is sent as authorization, and so is lookup.client.header: leave one out")
+        return self
+
+    @model_validator(mode="after")
     def _enough_streams(self) -> Self:
         names, streams = self.edge.tls.on_demand.names, self.xds.limits.streams_per_peer
         if self.edge.tls.on_demand.enabled and names >= streams:

@@ -52,7 +52,7 @@ class GdsClient:
         self._credentials = credentials or Credentials()
         self._url = url.rstrip("/")
         self.shown = without_user(self._url)
-        self._token()
+        token_header(self._credentials.token_file)
         # Redirects are not followed: another service's login page must not be read as a directory. Nor is a proxy of
         # the environment used: it is meant for what lies outside.
         self._http = httpx.AsyncClient(
@@ -92,21 +92,11 @@ class GdsClient:
                         await asyncio.sleep(0)
         raise GdsError(f"GDS ended the watch at {self.shown}/watch")
 
-    def _token(self) -> dict[str, str]:
-        """Read anew each time: tokens are renewed in place. Raises CertificateError."""
-        file = self._credentials.token_file
-        if file is None:
-            return {}
-        try:
-            return {"authorization": f"Bearer {file.read_text().strip()}"}
-        except (OSError, UnicodeDecodeError) as error:
-            raise CertificateError(f"GDS's token {file} can't be read: {error} (setting gds.token_file)") from None
-
     @asynccontextmanager
     async def _get(self, path: str, kind: str, query: dict[str, str]) -> AsyncIterator[httpx.Response]:
         url = f"{self.shown}{path}"
         try:
-            headers = {"accept": kind, **self._token()}
+            headers = {"accept": kind, **token_header(self._credentials.token_file)}
             async with self._http.stream("GET", f"{self._url}{path}", params=query, headers=headers) as response:
                 if response.status_code == httpx.codes.GONE:
                     raise HistoryGone(f"GDS no longer has the history after revision {query.get('after')}")
@@ -129,6 +119,19 @@ class GdsClient:
             raise GdsError(f"GDS's answer at {url} can't be read: {type(error).__name__}: {error}") from error
 
 
+def token_header(file: Path | None) -> dict[str, str]:
+    """Read anew each time: tokens are renewed in place. Raises CertificateError."""
+    if file is None:
+        return {}
+    try:
+        token = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CertificateError(f"GDS's token {file} can't be read: {error} (setting gds.token_file)") from None
+    if not token.isprintable():  # else the HTTP library refuses it with an error that shows it
+        raise CertificateError(f"GDS's token {file} is more than one printable line (setting gds.token_file)")
+    return {"authorization": f"Bearer {token}"}
+
+
 def without_user(url: str) -> str:
     """For logs and errors."""
     try:
@@ -148,7 +151,9 @@ def trust(credentials: Credentials) -> ssl.SSLContext:
             context.load_cert_chain(credentials.certificate, credentials.key)
         except OSError as error:
             names = f"{credentials.certificate}, {credentials.key}"
-            raise CertificateError(f"the certificate for GDS, {names}, can't be used: {error}") from None
+            raise CertificateError(
+                f"the certificate for GDS, {names}, can't be used: {error} (settings gds.certificate, gds.key)"
+            ) from None
     return context
 
 

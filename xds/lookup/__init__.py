@@ -7,11 +7,12 @@ disk and everything after them are the same.
 | module | does |
 | --- | --- |
 | `asking` | what a question to GDS is, and what comes of it: the protocol `Asker` |
-| `client` | asks over HTTP, the ways that real GDSs differ in: base path, credentials, text or JSON |
+| `client` | asks over HTTP, the ways that real GDSs differ in: path, header or certificate, text or JSON |
+| `reading` | pure: which answers are one, and what to set when one isn't |
 | `pods_file` | the pods, which such a GDS can't name the addresses of: a file, read again when it changes |
 | `budget`, `breaker`, `answers` | pure: how many questions GDS is asked, when none, which answers are remembered |
 | `rounds`, `departures` | pure: what is asked again and when; when a domain is taken for gone |
 | `resolver` | one question for all who wait for a host, within the budget and in bounded time |
 | `learner` | makes of answers what the gate follows; asks again in the background |
-| `settings` | the section ``lookup`` |
+| `settings`, `client_settings` | the section ``lookup`` |
 """

@@ -1,27 +1,19 @@
-"""Asks a GDS for one host over HTTP: ``GET {gds.url}/backend/{host}``, the ways that real ones differ in."""
+"""GDS over HTTP, asked for one host at a time: the one call that the oldest GDS has."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict
 
-from xds.errors import GdsError
-from xds.gds.client import Credentials, trust, without_user
-from xds.gds.model import is_pod_name
-
-_LONGEST = 4096
-"""Bytes of an answer that are looked at."""
-
-
-class ClientSettings(BaseModel):
-    """How this GDS is asked, and what its answer looks like."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from xds.errors import CertificateError, GdsError, SettingsError
+from xds.gds.client import Credentials, token_header, trust, without_user
+from xds.gds.model import check_domain
+from xds.lookup.client_settings import HOST, ClientSettings
+from xds.lookup.reading import MOST_BYTES, Head, check_head, is_unknown, pod_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +25,8 @@ class Wait:
 
 
 class LookupClient:
-    """One GDS at ``url``, its base path included; an `xds.lookup.asking.Asker`. Raises CertificateError when a file
-    can't be used."""
+    """One GDS at ``url``, its base path included; an `xds.lookup.asking.Asker`. Raises CertificateError or
+    SettingsError when a file can't be used."""
 
     def __init__(
         self,
@@ -44,14 +36,19 @@ class LookupClient:
         wait: Wait | None = None,
         connections: int = 100,
     ) -> None:
-        wait = wait or Wait()
+        self._settings = settings or ClientSettings()
+        self._shape = self._settings.shape()
+        self._credentials = credentials or Credentials()
+        self._wait = wait or Wait()
         self._url = url.rstrip("/")
         self.shown = without_user(self._url)
+        self._headers()
+        # Redirects and the environment's proxy: as in xds.gds.client.
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(wait.answer, connect=wait.connect),
+            timeout=httpx.Timeout(self._wait.answer, connect=min(self._wait.connect, self._wait.answer)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
-            verify=trust(credentials or Credentials()),
+            verify=trust(self._credentials),
         )
 
     async def __aenter__(self) -> Self:
@@ -63,18 +60,61 @@ class LookupClient:
         await self._http.aclose()
 
     async def ask(self, host: str) -> str | None:
-        """As `Asker.ask`."""
-        path = f"/backend/{quote(host, safe='')}"
+        """As `Asker.ask`. Raises RecordError when ``host`` is no domain, and GdsError for every answer that isn't
+        surely one."""
+        check_domain(host)
+        path = self._settings.path.replace(HOST, host)
+        asked = f"GDS, asked for {host} at {self.shown}{path},"
         try:
-            response = await self._http.get(f"{self._url}{path}", headers={"accept": "text/plain"})
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            why = str(error) or type(error).__name__
-            raise GdsError(f"GDS can't be asked at {self.shown}{path}: {why}") from error
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        if response.status_code != httpx.codes.OK:
-            raise GdsError(f"GDS answered {response.status_code} at {self.shown}{path}")
-        pod = response.text[:_LONGEST].strip()
-        if not is_pod_name(pod):
-            raise GdsError(f"GDS's answer at {self.shown}{path} is no pod's name: {pod[:80]!r}")
-        return pod
+            async with asyncio.timeout(self._wait.answer):
+                head, body = await self._get(path)
+            if is_unknown(head, self._shape):
+                return None
+            check_head(head, self._shape)
+            return pod_of(body, self._shape)
+        except TimeoutError:
+            raise GdsError(f"{asked} doesn't answer in {self._wait.answer:g} s (setting lookup.timeout)") from None
+        except httpx.HTTPError as error:
+            raise GdsError(f"{asked} can't be read: {str(error) or type(error).__name__}") from error
+        except httpx.InvalidURL as error:
+            raise GdsError(f"{asked} has no address: {error} (settings gds.url, lookup.client.path)") from error
+        except (CertificateError, SettingsError) as error:
+            raise GdsError(str(error)) from None
+        except GdsError as error:
+            raise GdsError(f"{asked} answers {error}") from None
+
+    async def _get(self, path: str) -> tuple[Head, bytes]:
+        """Of a body that can't be an answer, only its beginning is read."""
+        async with self._http.stream("GET", f"{self._url}{path}", headers=self._headers()) as response:
+            given = response.headers
+            head = Head(
+                response.status_code,
+                given.get("content-type", "").partition(";")[0].strip().lower(),
+                given.get("content-encoding", "").strip().lower(),
+                given.get("location", ""),
+            )
+            body = b""
+            # Raw: what is small when packed may be very large.
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    break
+            return head, body
+
+    def _headers(self) -> dict[str, str]:
+        """Raises CertificateError, or SettingsError; neither shows a secret."""
+        headers = {"accept-encoding": "identity", **token_header(self._credentials.token_file)}
+        name, file = self._settings.header, self._settings.header_file
+        if name and file:
+            try:
+                value = file.read_text("ascii").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "it is not ASCII"
+                raise SettingsError(f"GDS's header file {file}: {why} (setting lookup.client.header_file)") from None
+            if not value or not value.isprintable():
+                raise SettingsError(
+                    f"GDS's header file {file} is not one line of printable characters "
+                    "(setting lookup.client.header_file)"
+                )
+            headers[name] = value
+        return headers

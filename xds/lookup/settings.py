@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xds.lookup.client import ClientSettings
+from xds.lookup.client_settings import ClientSettings
 
 _DAY = 86_400
 Seconds = Annotated[float, Field(gt=0, le=_DAY)]
@@ -61,4 +61,4 @@ class Lookup(BaseModel):
 
     def resolved(self, base: Path) -> Lookup:
         """With its paths relative to ``base``."""
-        return self.model_copy(update={"pods": base / self.pods})
+        return self.model_copy(update={"pods": base / self.pods, "client": self.client.resolved(base)})
