@@ -22,10 +22,12 @@ from xds.guard import Limits
 from xds.http.app import create_app
 from xds.http.serve import serving
 from xds.http.view import Counts, View
+from xds.measures import Measures
 from xds.operator import Operator
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.tls import Tls
+from xds.resources.types import Update
 from xds.server.access import Access
 from xds.server.credentials import mtls
 from xds.server.handshakes import Handshakes
@@ -63,9 +65,10 @@ async def run(settings: Settings) -> None:
     resources.warm(edge_of(settings, Tls(edge.certificate)))
     _settle_objects()
     cache = Cache()
+    measures = Measures()
     tls = EdgeTls(
         _tls(settings),
-        cache.publish,
+        partial(_publish_secrets, cache, measures),
         lambda tls: pipeline.listen(edge_of(settings, tls)),
         lambda host: pipeline.directory.lookup(host) is not None,
     )
@@ -85,6 +88,7 @@ async def run(settings: Settings) -> None:
         on_gone=lambda stream: pipeline.gone(stream),
         on_demand=tls.on_demand,
         drain=settings.xds.drain,
+        measures=measures,
     )
     pipeline = Pipeline(
         resources,
@@ -96,6 +100,7 @@ async def run(settings: Settings) -> None:
         on_complete=lambda: _complete(server),
         takers=server.streams,
         taken=lambda delta: standing.taken(delta),
+        measures=measures,
     )
     standing = _standing(settings, pipeline, server)
     credentials = _credentials(settings.xds, handshakes)
@@ -113,10 +118,13 @@ async def run(settings: Settings) -> None:
                 searches=pipeline.isolator.searches,
                 handshakes=handshakes.begun_total,
                 refused=refusals.counts,
+                published=pipeline.published,
             ),
             tls,
             unknown_hosts,
             kept=standing.view,
+            measures=measures,
+            census=pipeline.census,
             stale_after=settings.gds.stale_after,
         )
         token = settings.http.token_file or settings.state.folder / TOKEN
@@ -138,6 +146,11 @@ async def run(settings: Settings) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             log.info("stopped")
+
+
+def _publish_secrets(cache: Cache, measures: Measures, update: Update) -> None:
+    measures.triggered("certificate")
+    cache.publish(update)
 
 
 def _complete(server: XdsServer) -> None:

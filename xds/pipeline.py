@@ -21,10 +21,12 @@ from functools import partial
 import structlog
 
 from xds.cache import Cache
+from xds.census import Census
 from xds.delta import Content, Delta, Key
 from xds.directory import Directory
 from xds.gds.model import Snapshot, Transaction
 from xds.isolator import Isolator
+from xds.measures import Measures
 from xds.protocol.state import Client, Settled
 from xds.resources.edge import Causes, EdgeResources
 from xds.resources.listeners import Edge
@@ -70,12 +72,14 @@ class Pipeline:
         on_complete: Callable[[], None] = lambda: None,
         takers: Callable[[], Iterable[Client]] = tuple,
         taken: Callable[[Delta], None] | None = None,
+        measures: Measures | None = None,
     ) -> None:
         self.directory = Directory()
         self.published = 0
         """The newest revision of which everything is published; the directory may hold a newer one."""
         self.publishes = 0
         self.changes = 0
+        self.census = Census()
         self.isolator = Isolator(
             self,
             later=lambda seconds, call: later(seconds, lambda: self._when_quiet(call)),
@@ -99,6 +103,8 @@ class Pipeline:
         self._clock = clock
         self._on_complete = on_complete
         self._taken = taken
+        self._measures = measures or Measures()
+        self._pending_since: float | None = None
         self._pending = Delta({}, {})
         self._scheduled = False
         self._published_at = float("-inf")
@@ -151,6 +157,7 @@ class Pipeline:
         update = dict((yield from self._resources.laying(delta, None)))
         update |= yield from self._resources.encoding_all()
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
+        yield from self.census.counting(delta)
         yield from emptied(delta.domains)
         update |= self._resources.fixed(self._edge)
         self.directory.become(fresh)
@@ -158,6 +165,7 @@ class Pipeline:
         self._cache.publish(update)
         self._published_at = self._clock()
         self.publishes += 1
+        self._measures.triggered("snapshot")
         self._on_complete()
 
     def apply(self, transaction: Transaction) -> None:
@@ -196,6 +204,7 @@ class Pipeline:
         """The listeners are to be so from now on."""
         self._edge = edge
         if self.directory.complete:
+            self._measures.triggered("listener")
             self._cache.publish(self._resources.listeners(edge))
 
     def certificates(self, pairs: Iterable[CertificatePair]) -> None:
@@ -238,12 +247,19 @@ class Pipeline:
 
     def _taking(self, delta: Delta) -> Work[None]:
         self.changes += len(delta)
+        if delta and not self._pending:
+            self._pending_since = self._clock()
         if len(delta) <= MANY or self.isolator.busy:
             self._pending = self._pending.merged(delta)
+            if len(delta) > MANY:
+                yield from self.census.counting(delta)
+            else:  # without a slice between, in which a search might begin
+                drained(self.census.counting(delta))
             if self._taken and delta:
                 self._taken(delta)
             return
         pending, self._pending = self._pending, Delta({}, {})
+        self._measure(pending, delta)
         self._laying = True
         pods: dict[ResourceType, dict[str, Resource | None]] = {CLUSTER: {}, ENDPOINT: {}}
         for part in (pending, delta):
@@ -252,6 +268,7 @@ class Pipeline:
                 pods[kind].update(resources)
         self._laying = False
         self._publish_portion(pods, {one: self._backlog.pop(one) for one in _pods_of(self._backlog)})
+        yield from self.census.counting(delta)
         if self._taken:
             self._taken(delta)
         else:
@@ -285,6 +302,7 @@ class Pipeline:
     def _lay_pending(self) -> tuple[Update, Causes]:
         """Takes what is pending; returns the clusters and endpoints, and what changed: first what the backlog knew."""
         delta, self._pending = self._pending, Delta({}, {})
+        self._measure(delta)
         causes: Causes = {}
         pods = drained(self._resources.laying(delta, causes))
         again = {one: causes.pop(one) | self._backlog.pop(one) for one in [*self._backlog] if one in causes}
@@ -293,6 +311,8 @@ class Pipeline:
     def publish_now(self, delta: Delta) -> Collection[ResourceId]:
         """Publishes all that is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
         self._pending = self._pending.merged(delta)
+        drained(self.census.counting(delta))
+        self._measures.triggered("trial")
         if self._taken and delta:
             self._taken(Delta(dict(delta.domains), dict(delta.pods)))
         pods, causes = self._lay_pending()
@@ -354,6 +374,7 @@ class Pipeline:
 
     def _publish_step(self, update: Update) -> None:
         """It moves records to other resources, and changes none: nothing of it can be at fault."""
+        self._measures.triggered("split")
         self._cache.publish(update)
         moved = [(kind, name) for kind, resources in update.items() for name in resources]
         versions = {resource: version for resource in moved if (version := self.version(resource)) is not None}
@@ -386,7 +407,18 @@ class Pipeline:
     def _remove(self, name: str, token: object) -> None:
         if self._leaving.get(name) is token:  # else it came back meanwhile, perhaps to leave again later
             del self._leaving[name]
+            self._measures.triggered("removal")
             self._cache.publish({CLUSTER: {name: None}, ENDPOINT: {name: None}})
+
+    def _measure(self, *deltas: Delta) -> None:
+        """These are published now."""
+        since, self._pending_since = self._pending_since, None
+        if since is not None:
+            self._measures.debounce.observe(self._clock() - since)
+        if any(delta.domains for delta in deltas):
+            self._measures.triggered("domain")
+        if any(delta.pods for delta in deltas):
+            self._measures.triggered("pod")
 
     def _said_aside(self) -> None:
         total = self.directory.set_aside_total

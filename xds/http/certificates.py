@@ -90,14 +90,16 @@ def certificate_metrics(tls: EdgeTls) -> Iterator[Metric]:
         within.add_metric([str(days)], count)
     yield within
     soonest = GaugeMetricFamily(
-        "pointsman_certificate_expiry_days", "Days that the certificates have which expire first.", labels=["name"]
+        "pointsman_certificate_expiration_timestamp_seconds",
+        "When the certificates end that end first, and the service's own: seconds since 1970.",
+        labels=["name"],
     )
     first = {entry.place.name: entry for entry in index.soonest(SOONEST)}
     service = index.get(tls.certificate)
     if service is not None:
         first[tls.certificate] = service
     for entry in first.values():
-        soonest.add_metric([entry.place.name], (entry.facts.not_after - now) / _DAY)
+        soonest.add_metric([entry.place.name], entry.facts.not_after)
     yield soonest
     if tls.on_demand is not None:
         on_demand = tls.on_demand

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from xds import __version__
 from xds.guard import REASONS
 from xds.http.certificates import certificate_metrics
+from xds.http.proxies import proxy_metrics
 from xds.http.view import View
 from xds.kept import Kept
 
@@ -20,12 +23,21 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         directory, mirror = self._view.directory, self._view.mirror
         counts = self._view.counts()
+        build = GaugeMetricFamily("pointsman_build_info", "Always 1.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
         yield _gauge("domains", "Domains that are routed.", len(directory.domains))
         yield _gauge("pods", "Pods in the directory.", len(directory.pods))
+        family = GaugeMetricFamily("pointsman_pod_domains", "Domains of each pod.", labels=["pod"])
+        for pod in directory.pods:
+            family.add_metric([pod], self._view.census.domains.get(pod, 0))
+        yield family
         yield _gauge("records_set_aside", "Records of GDS that can't be used.", directory.set_aside_total)
         yield _gauge("directory_complete", "1 when a whole snapshot has been read.", int(directory.complete))
         yield _gauge("directory_revision", "The revision that is held.", directory.revision)
         yield _gauge("gds_revision", "The revision that GDS last spoke of.", mirror.gds_revision)
+        lag = max(0, mirror.gds_revision - counts.published) if directory.complete else 0
+        yield _gauge("directory_lag_revisions", "Revisions of GDS that aren't published whole yet.", lag)
         yield _gauge("gds_following", "1 while the watch on GDS is open.", int(mirror.state == "following"))
         silent = self._view.silent
         if silent is not None:
@@ -51,20 +63,7 @@ class _State(Collector):
                 most.add_metric([asked.host], asked.count)
             yield most
         yield from _kept(self._view.kept())
-        nodes = self._view.nodes()
-        yield _gauge("streams", "Open xDS streams.", len(nodes))
-        for what in ("sent", "acked", "nacked"):
-            family = CounterMetricFamily(
-                f"pointsman_responses_{what}", f"xDS responses {what} on open streams.", labels=["node", "type"]
-            )
-            totals: dict[tuple[str, str], int] = {}
-            for node in nodes:
-                for state in node.types:
-                    key = node.node, state.type
-                    totals[key] = totals.get(key, 0) + getattr(state, what)
-            for labels, total in totals.items():
-                family.add_metric(labels, total)
-            yield family
+        yield from proxy_metrics(self._view.nodes())
 
 
 def _kept(kept: Kept) -> Iterator[Metric]:
@@ -84,6 +83,8 @@ def _kept(kept: Kept) -> Iterator[Metric]:
 def registry(view: View) -> CollectorRegistry:
     made = CollectorRegistry()
     made.register(_State(view))
+    made.register(view.measures)
+    ProcessCollector(registry=made)
     return made
 
 

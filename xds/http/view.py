@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from xds.census import Census
 from xds.directory import Directory
 from xds.edge_tls import EdgeTls
 from xds.gds.mirror import MirrorStatus
 from xds.kept import Kept
+from xds.measures import Measures
 from xds.resources.routes import RouteTables
 from xds.server.refusals import Kind
 from xds.server.streams import NodeState
@@ -26,6 +28,8 @@ class Counts:
     searches: int
     handshakes: int
     refused: Mapping[Kind, int]
+    published: int = 0
+    """The newest revision of which everything is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class View:
     tls: EdgeTls | None = None
     unknown_hosts: UnknownHosts | None = None
     kept: Callable[[], Kept] = Kept
+    measures: Measures = field(default_factory=Measures)
+    census: Census = field(default_factory=Census)
     stale_after: float | None = None
     """Seconds of GDS's silence after which it isn't ready any more; None for never."""
     clock: Callable[[], float] = time.monotonic

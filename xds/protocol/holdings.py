@@ -174,6 +174,7 @@ class Holdings:
 
     def _count(self) -> None:
         self.state.in_flight, self.state.resources = len(self._in_flight), len(self.versions)
+        self.state.rejecting = len(self._rejected)
 
 
 def digest(versions: Mapping[str, str | None]) -> str:

@@ -54,7 +54,8 @@ class Client(Protocol):
 
 @dataclass(slots=True)
 class TypeState:
-    """Counts are of responses. ``version_sent`` and ``version_acked`` name the content that a response brought.
+    """Counts are of responses. ``rejecting``: resources that it NACKed and wasn't sent
+    anew since. ``version_sent`` and ``version_acked`` name the content that a response brought.
     ``rejected`` are the first names in the response that was NACKed last."""
 
     type: str
@@ -65,6 +66,7 @@ class TypeState:
     acked: int = 0
     nacked: int = 0
     in_flight: int = 0
+    rejecting: int = 0
     version_sent: str = ""
     version_acked: str = ""
     version_nacked: str = ""

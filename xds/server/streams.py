@@ -12,6 +12,7 @@ import structlog
 
 from xds.cache import Changed
 from xds.errors import Overdue, ProtocolError
+from xds.measures import Measures
 from xds.protocol.messages import DeltaRequest, Node, Request, Response
 from xds.protocol.state import TypeState
 from xds.protocol.stream import Settled, Stream, View
@@ -86,6 +87,7 @@ class Rim:
     """For making responses: a publish wakes every stream at once. Beside the others, so that neither waits for them."""
     on_demand: OnDemand | None = None
     """For streams of secrets alone."""
+    measures: Measures = field(default_factory=Measures)
 
 
 class OpenStream:
@@ -283,10 +285,16 @@ class OpenStream:
     async def _send_next(self, responses: Iterator[Response], context: Context) -> bool:
         """False when there is none. Keeps nothing of it: a thousand streams would keep megabytes each."""
         # Made when it is its turn, so that it is of the newest state.
-        encoded = await self._rim.responses.take(lambda: _next(responses))
-        if encoded is None:
+        clock, measures = self._rim.clock, self._rim.measures
+        wanted = clock()
+        made = await self._rim.responses.take(lambda: _next(responses, measures, clock() - wanted))
+        if made is None:
             return False
+        kind, encoded = made
+        begun = clock()
         await self._send(encoded, context)
+        ended = clock()
+        measures.pushed(kind, len(encoded), ended - wanted, ended - begun)
         return True
 
     async def _send(self, encoded: bytes, context: Context) -> None:
@@ -303,9 +311,11 @@ class OpenStream:
             await asyncio.wait([self._writing])
 
 
-def _next(responses: Iterator[Response]) -> bytes | None:
+def _next(responses: Iterator[Response], measures: Measures, waited: float) -> tuple[str, bytes] | None:
+    """The next one's type, and its bytes."""
+    measures.queue.observe(waited)
     response = next(responses, None)
-    return None if response is None else response.encode()
+    return None if response is None else (BY_URL[response.type_url].name, response.encode())
 
 
 async def _in_time(doing: asyncio.Future[Any], seconds: float) -> bool:

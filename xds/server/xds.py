@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from xds.cache import Cache
 from xds.errors import AccessError, CertificateError, LimitError, Overdue, ProtocolError, SettingsError
+from xds.measures import Measures
 from xds.protocol.decode import parse_delta, parse_sotw
 from xds.protocol.messages import Node
 from xds.protocol.stream import Settled, Stream
@@ -84,6 +85,7 @@ class XdsServer:
         on_gone: Callable[[Stream], None] = lambda stream: None,
         drain: float = 0.1,
         on_demand: OnDemand | None = None,
+        measures: Measures | None = None,
     ) -> None:
         self._cache = cache
         self._limits = limits or Limits()
@@ -100,8 +102,16 @@ class XdsServer:
         self._on_settled = on_settled
         self._on_gone = on_gone
         self._drain = drain
+        self._measures = measures or Measures()
         self._rim = Rim(
-            self._limits, time.monotonic, cache.view, self._admit, self._settled, on_returned, on_demand=on_demand
+            self._limits,
+            time.monotonic,
+            cache.view,
+            self._admit,
+            self._settled,
+            on_returned,
+            on_demand=on_demand,
+            measures=self._measures,
         )
 
     def open_gate(self) -> None:
@@ -260,6 +270,7 @@ class XdsServer:
         node = stream.protocol.node
         name = node.id if node else ""
         if settled.error is not None:
+            self._measures.rejected(settled.kind.name)
             log.warning("xds.nack", node=name, type=settled.kind.name, reason=settled.error)
         self._on_settled(stream.protocol, name, settled)
 
