@@ -152,9 +152,10 @@ class Directory:
             yield
         return draft, delta
 
-    def overlay(self, revision: int, changes: Iterable[Change]) -> Delta:
-        """Takes single changes of some later revision, without those between."""
+    def overlay(self, epoch: str, revision: int, changes: Iterable[Change]) -> Delta:
+        """Takes single changes of some later revision, or of another epoch, without those between."""
         delta = Delta({}, {})
+        self.epoch = epoch
         self._apply(revision, changes, delta)
         return delta
 

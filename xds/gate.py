@@ -8,7 +8,7 @@ what is held. The rules:
   pod's removal waits, since at the edge domains may still be on it. After a rollback nothing goes out at all.
 - When what differs is within the limit again, since GDS was put right, the hold ends by itself; a rollback never does.
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
-  within the limit again, or has grown by more than the limit, which is a new hold.
+  within the limit again, or has grown by more than the limit, which is a new hold. A rollback can't be refused.
 - What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. With
   nothing on disk, a first answer without a domain is held, and nothing is served: Envoys that come over from another
   control plane may hold a full directory. It ends by itself when GDS has a domain.
@@ -140,7 +140,13 @@ class Gate:
         yield from self._going_out(self._known(), f"released by {by}")
 
     def refuse(self, by: str) -> None:
-        """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held."""
+        """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held, or all of GDS
+        is, after a rollback."""
+        if self.hold and self.hold.reason == "rollback":
+            raise HoldError(
+                "nothing of GDS is taken after a rollback, so there is nothing to refuse: put GDS right, and then "
+                "release it (`pointsman hold release`)"
+            )
         apart = self._known()
         assert self.hold
         self._hold(msgspec.structs.replace(self.hold, refused=apart.difference.counts.at_stake, by=by))
@@ -224,7 +230,7 @@ class Gate:
             changes: list[Change] = [one for one in transaction.changes if not isinstance(one, DeletePod)]
             changes = [*_pods_needed(changes, gds, edge), *changes]
             touched: set[tuple[str, str]] = set(_names(changes))
-            yield from self._pipeline.changing(lambda held: _overlaid(held, transaction.revision, changes, touched))
+            yield from self._pipeline.changing(lambda held: _overlaid(held, transaction, changes, touched))
             for kind, name in touched:
                 if kind == "domain":
                     apart.difference.put(name, edge.domains.get(name), gds.domains.get(name))
@@ -293,8 +299,8 @@ def _names(changes: Iterable[Change]) -> Iterable[tuple[str, str]]:
                 yield "pod", pod.name
 
 
-def _overlaid(edge: Directory, revision: int, changes: list[Change], touched: set[tuple[str, str]]) -> Delta:
-    delta = edge.overlay(revision, changes)
+def _overlaid(edge: Directory, of: Transaction, changes: list[Change], touched: set[tuple[str, str]]) -> Delta:
+    delta = edge.overlay(of.epoch, of.revision, changes)
     touched |= {("domain", name) for name in delta.domains} | {("pod", name) for name in delta.pods}
     return delta
 

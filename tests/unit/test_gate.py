@@ -285,6 +285,21 @@ def test_a_rollback_is_not_overwritten_by_anything_that_gds_says(world: World) -
     assert world.edge == {**customers(100), "c2.test": "pod2"}
 
 
+def test_a_rollback_is_released_and_not_refused(world: World) -> None:
+    rolled_back(world)
+    with pytest.raises(HoldError, match="nothing to refuse: put GDS right, and then release"):
+        world.gate.refuse("somebody")
+    assert world.held() == "held rollback"
+
+
+def test_what_goes_out_of_another_epoch_beside_a_hold_is_said_to_be_of_that_epoch(world: World) -> None:
+    world.snapshot(1000, {**customers(100), "more.test": "pod1"})
+    world.snapshot(5, customers(50), epoch="replaced")
+    world.change(PutDomain("c0.test", "pod2"))
+    edge = world.pipeline.directory
+    assert (world.held(), edge.epoch, edge.revision) == ("held removed", "replaced", 6)
+
+
 def test_a_rollback_goes_on_from_where_gds_was(world: World) -> None:
     rolled_back(world)
     assert world.gate.position == ("E", 2)
