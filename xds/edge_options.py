@@ -23,4 +23,5 @@ def edge_of(settings: Settings, tls: Tls) -> Edge:
         misdirected=edge.misdirected,
         unknown=edge.unknown_host.made(),
         timeouts=edge.timeouts.made(),
+        pod_header=edge.pod_header or "",
     )

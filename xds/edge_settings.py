@@ -111,4 +111,12 @@ def _hsts(value: str) -> str:
     return value
 
 
+def _pod_header(value: str) -> str:
+    if not re.fullmatch(r"x-[a-z0-9-]{1,60}", value):
+        raise ValueError("must be a lower-case header name that begins with x-, such as x-pod")
+    return value
+
+
+PodHeader = Annotated[str, AfterValidator(_pod_header)]
+
 Hsts = Annotated[str, AfterValidator(_hsts)]

@@ -47,6 +47,14 @@ class OrderError(PointsmanError):
     """A running control plane can't be asked, or won't do what was ordered."""
 
 
+class CompareError(PointsmanError):
+    """A comparison can't be made, or not to its end."""
+
+
+class MapError(PointsmanError):
+    """A map file can't be read or imported."""
+
+
 class PublishError(PointsmanError):
     """What was to be published can't be right: nothing of it was."""
 

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from xds.edge_settings import HostPort, Hsts, Timeouts, UnknownHost
+from xds.edge_settings import HostPort, Hsts, PodHeader, Timeouts, UnknownHost
 from xds.errors import SettingsError
 from xds.lookup.settings import Lookup
 from xds.server import access
@@ -235,7 +235,9 @@ class Edge(_Part):
     ``strict-transport-security``, such as ``max-age=31536000``; a pod's own goes before it. ``misdirected``: a request
     for a host that the connection's certificate isn't for is answered 421, and a browser asks again on another
     connection. ``acme``: host:port of an ACME client to which the challenges on the http port go (HTTP-01).
-    ``pods_http2``: pods are spoken to in HTTP/2 without TLS, not in HTTP/1.1.
+    ``pod_header``: a header of all answers on the https port that names the pod, over a pod's own of that name; for
+    ``pointsman compare --edge``, and for whoever asks, clients too. Turning it on or off changes the listener, which
+    drains connections. ``pods_http2``: pods are spoken to in HTTP/2 without TLS, not in HTTP/1.1.
     """
 
     address: Address = "127.0.0.1"
@@ -254,6 +256,7 @@ class Edge(_Part):
     hsts: Hsts | None = None
     misdirected: bool = True
     acme: HostPort | None = None
+    pod_header: PodHeader | None = None
     pods_http2: bool = False
     timeouts: Timeouts = Timeouts()
     unknown_host: UnknownHost = UnknownHost()

@@ -61,13 +61,15 @@ def answering(tls: ssl.SSLContext | None = None) -> Iterator[AnsweringGds]:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(said.body)))
             self.end_headers()
-            for start in range(0, len(said.body), 65_536):
+            for start in range(0, len(said.body) if self.command == "GET" else 0, 65_536):
                 try:
                     self.wfile.write(said.body[start : start + 65_536])
                 except OSError:
                     self.close_connection = True
                     return
                 gds.sent += 65_536
+
+        do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
             pass

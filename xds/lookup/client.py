@@ -45,7 +45,7 @@ class LookupClient:
         self._headers()
         # Redirects and the environment's proxy: as in xds.gds.client.
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(self._wait.answer, connect=min(self._wait.connect, self._wait.answer)),
+            timeout=httpx.Timeout(None, connect=self._wait.connect),  # the whole has its own
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
             verify=trust(self._credentials),

@@ -60,6 +60,8 @@ class Edge:
     misdirected: bool = True
     unknown: UnknownHost = field(default_factory=lambda: UnknownHost(count=False))
     timeouts: Timeouts = field(default_factory=Timeouts)
+    pod_header: str = ""
+    """A header of the answers that names the pod which gave it, or none."""
 
 
 def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
@@ -126,10 +128,12 @@ def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filte
     headers = {"strict-transport-security": edge.hsts} if edge.hsts else {}
     if edge.http3 and chain == SERVICE:
         headers["alt-svc"] = f'h3=":{edge.redirect_port}"; ma={ALT_SVC_SECONDS}'
+    if edge.pod_header:
+        headers[edge.pod_header] = "%UPSTREAM_CLUSTER%"
     return manager(
         HTTPS,
         edge.timeouts,
-        *response_headers(headers, ours=["alt-svc"]),
+        *response_headers(headers, ours=["alt-svc", edge.pod_header]),
         *_host_filters(edge, chain),
         # Only the re-scoping table enables it.
         HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),

@@ -1,0 +1,67 @@
+"""A real edge, compared with its GDS and with an old map: what moved since is found, by a request through Envoy too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from edge_harness import Edge, running
+
+from xds.compare.run import Bounds, compare
+from xds.compare.sources import ControlPlane, Gds, connected
+from xds.compare.sources import Edge as Probe
+from xds.compare.verdict import CONTROL_PLANE, EDGE, GDS, Said, Tally
+from xds.lookup.client import LookupClient
+
+HEADER = "x-answered-by"
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with running(tmp_path_factory.mktemp("compare"), {"edge": {"tables": 16, "pod_header": HEADER}}) as made:
+        yield made
+
+
+async def compared(edge: Edge, *listed: tuple[str, str]) -> Tally:
+    url = f"https://127.0.0.1:{edge.system.ports.edge_https}"
+    async with (
+        LookupClient(edge.system.gds_url) as client,
+        httpx.AsyncClient(trust_env=False) as http,
+        connected(4, edge.system.ca, kept=False, patience=10) as through,
+    ):
+        plane = ControlPlane(edge.system.api_url, http, lookup=False)
+        return await compare(
+            listed, [Gds(client), plane, Probe(url, "/", HEADER, through)], Bounds(rate=1_000, settle=0)
+        )
+
+
+async def test_everybody_says_the_same_of_known_and_unknown_hosts(edge: Edge) -> None:
+    names = [f"{chr(ord('a') + n % 26)}{n}.example.com" for n in range(1, 60)]
+    tally = await compared(edge, *((name, "") for name in names), ("nobody.example.com", ""))
+    assert (tally.equal, tally.different, tally.unanswered) == (60, [], [])
+
+
+async def test_a_domain_that_moved_since_the_map_was_written_is_a_difference(edge: Edge) -> None:
+    edge.put("moved.example.com", "pod1")
+    edge.becomes("moved.example.com", "pod1")
+    tally = await compared(edge, ("moved.example.com", "pod2"), ("t0.example.com", "pod1"))
+    (row,) = tally.different
+    assert (row.host, row.said[GDS], row.said[CONTROL_PLANE], row.said[EDGE]) == (
+        "moved.example.com",
+        *[Said("pod1")] * 3,
+    )
+
+
+async def test_a_host_that_the_edge_has_no_certificate_for_is_unanswered(edge: Edge) -> None:
+    edge.put("uncovered.test", "pod1")
+    tally = await compared(edge, ("uncovered.test", ""))
+    (row,) = tally.unanswered
+    assert "certificate" in row.said[EDGE].error.lower()
+
+
+def test_the_header_names_the_pod_over_the_pods_own_and_never_for_an_unknown_host(edge: Edge) -> None:
+    known, unknown = edge.ask("t0.example.com"), edge.ask("nobody.example.com")
+    assert (known.headers[HEADER], known.pod) == ("pod1", "pod1")
+    assert unknown.status == 404
+    assert unknown.headers.get(HEADER, "-") == "-"

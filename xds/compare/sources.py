@@ -1,0 +1,104 @@
+"""Those who are asked where a host is: GDS, the control plane, and the edge, by a request through it."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from xds.compare.verdict import CONTROL_PLANE, EDGE, GDS, Said
+from xds.errors import CompareError, PointsmanError
+from xds.gds.model import is_pod_name
+from xds.lookup.asking import Asker
+
+_NONE = ("", "-")
+_SHOWN = 200
+
+
+class Gds:
+    """By ``GET /backend/{host}``, as `xds.lookup.client` does."""
+
+    name, words = GDS, "GDS"
+    failures = 20
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    async def said(self, host: str) -> Said:
+        try:
+            return Said(await self._asker.ask(host))
+        except PointsmanError as error:
+            return Said(error=str(error))
+
+
+class ControlPlane:
+    """By its API. ``lookup``: a host that it doesn't know may be one that nobody has asked for yet."""
+
+    name, words = CONTROL_PLANE, "the control plane"
+    failures = 20
+
+    def __init__(self, url: str, http: httpx.AsyncClient, *, lookup: bool) -> None:
+        self._url = url
+        self._http = http
+        self._lookup = lookup
+
+    async def said(self, host: str) -> Said:
+        try:
+            answer = await self._http.get(f"{self._url}/api/v1/domains/{host}")
+            found = answer.json()
+            if answer.status_code == 404:
+                return Said(silent=self._lookup)
+            if answer.status_code == 200:
+                return Said(str(found["pod"]))
+            return Said(error=f"{answer.status_code}: {found.get('detail', '')}"[:_SHOWN])
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return Said(error=f"{self._url} doesn't answer: {str(error) or type(error).__name__} (option --url)")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return Said(error=f"{self._url} doesn't answer as a control plane does (option --url)")
+
+
+class Edge:
+    """By a ``HEAD`` request through the edge at ``url``, over a connection of its own whose SNI is the host: as one of
+    that host's clients. ``header`` of the answer names the pod."""
+
+    name, words = EDGE, "the edge"
+    failures = 1_000  # a pod that is down, or customers without a certificate, say nothing of the edge
+
+    def __init__(self, url: str, path: str, header: str, http: httpx.AsyncClient) -> None:
+        self._url = url.rstrip("/") + path
+        self._header = header
+        self._http = http
+
+    async def said(self, host: str) -> Said:
+        try:
+            answer = await self._http.request(
+                "HEAD", self._url, headers={"host": host}, extensions={"sni_hostname": host}
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+            return Said(error=f"{self._url} doesn't answer for it: {str(error) or type(error).__name__}"[:_SHOWN])
+        pod = answer.headers.get(self._header, "")
+        if pod in _NONE:
+            # Known hosts that get these from their pod have the header.
+            if answer.status_code in (302, 404):
+                return Said(None)
+            return Said(error=f"{answer.status_code} without a header {self._header} (setting edge.pod_header)")
+        return Said(pod) if is_pod_name(pod) else Said(error=f"header {self._header}: {pod[:60]!r} is no pod's name")
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    together: int, ca: Path | None = None, *, kept: bool, patience: float
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of so many connections. ``ca``: whom to trust besides nobody; ``kept``: connections are used again;
+    ``patience``: seconds.
+    Raises CompareError."""
+    try:
+        trust = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise CompareError(f"the CA {ca} can't be used: {error} (option --edge-ca)") from None
+    limits = httpx.Limits(max_connections=together, max_keepalive_connections=together if kept else 0)
+    async with httpx.AsyncClient(verify=trust, limits=limits, timeout=patience, trust_env=False) as client:
+        yield client
