@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
+
+from xds.edge_settings import Timeouts, UnknownHost
+from xds.errors import SettingsError
 from xds.resources.listeners import Edge
+from xds.resources.local_replies import UnknownHost as UnknownHostOptions
+from xds.resources.manager import Timeouts as TimeoutOptions
 from xds.resources.tls import Tls
 from xds.settings import Settings
+
+PAGE_BYTES = 64 * 1024
 
 
 def edge_of(settings: Settings, tls: Tls) -> Edge:
@@ -21,7 +30,32 @@ def edge_of(settings: Settings, tls: Tls) -> Edge:
         hsts=edge.hsts or "",
         acme=edge.acme is not None,
         misdirected=edge.misdirected,
-        unknown=edge.unknown_host.made(),
-        timeouts=edge.timeouts.made(),
+        unknown=_unknown_host(edge.unknown_host),
+        timeouts=_timeouts(edge.timeouts),
         pod_header=edge.pod_header or "",
     )
+
+
+def _timeouts(given: Timeouts) -> TimeoutOptions:
+    return TimeoutOptions(
+        connection_idle=timedelta(seconds=given.connection_idle),
+        stream_idle=timedelta(seconds=given.stream_idle),
+        request_headers=timedelta(seconds=given.request_headers),
+        request=timedelta(seconds=given.request),
+    )
+
+
+def _unknown_host(given: UnknownHost) -> UnknownHostOptions:
+    return UnknownHostOptions(_page(given.page) if given.page else "", given.redirect or "", given.count)
+
+
+def _page(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            body = file.read(PAGE_BYTES + 1)
+        if len(body) > PAGE_BYTES:
+            raise SettingsError(f"page {path} is larger than {PAGE_BYTES:,} bytes (settings edge.unknown_host.page)")
+        return body.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise SettingsError(f"page {path}: {why} (settings edge.unknown_host.page)") from None

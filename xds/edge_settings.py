@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from xds.errors import SettingsError
-from xds.resources.local_replies import UnknownHost as UnknownHostOptions
-from xds.resources.manager import Timeouts as TimeoutOptions
-
-PAGE_BYTES = 64 * 1024
 
 _DAY = 86_400
 
@@ -34,14 +27,6 @@ class Timeouts(BaseModel):
     stream_idle: Annotated[float, Field(ge=1, le=_DAY)] = 300.0
     request_headers: Annotated[float, Field(ge=0.1, le=300)] = 10.0
     request: Annotated[float, Field(ge=0, le=_DAY)] = 0.0
-
-    def made(self) -> TimeoutOptions:
-        return TimeoutOptions(
-            connection_idle=timedelta(seconds=self.connection_idle),
-            stream_idle=timedelta(seconds=self.stream_idle),
-            request_headers=timedelta(seconds=self.request_headers),
-            request=timedelta(seconds=self.request),
-        )
 
 
 def _url(value: str) -> str:
@@ -68,22 +53,6 @@ class UnknownHost(BaseModel):
     redirect: Annotated[str, AfterValidator(_url)] | None = None
     count: bool = True
     remember: Annotated[int, Field(ge=10, le=100_000)] = 1_000
-
-    def made(self) -> UnknownHostOptions:
-        """Raises SettingsError when the page can't be used."""
-        return UnknownHostOptions(_page(self.page) if self.page else "", self.redirect or "", self.count)
-
-
-def _page(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            body = file.read(PAGE_BYTES + 1)
-        if len(body) > PAGE_BYTES:
-            raise SettingsError(f"page {path} is larger than {PAGE_BYTES:,} bytes (settings edge.unknown_host.page)")
-        return body.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise SettingsError(f"page {path}: {why} (settings edge.unknown_host.page)") from None
 
 
 _HOST_PORT = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")

@@ -44,7 +44,11 @@ class HoldError(PointsmanError):
 
 
 class OrderError(PointsmanError):
-    """A running control plane can't be asked, or won't do what was ordered."""
+    """A running control plane can't be asked, or won't do what was ordered. ``status``: of its answer, 0 for none."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CompareError(PointsmanError):

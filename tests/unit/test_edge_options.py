@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
-from xds.edge_options import edge_of
-from xds.edge_settings import PAGE_BYTES, host_and_port
+from xds.edge_options import PAGE_BYTES, edge_of
+from xds.edge_settings import host_and_port
 from xds.errors import SettingsError
 from xds.gds.model import Pod
 from xds.resources.clusters import cluster

@@ -1,0 +1,60 @@
+"""The commands there are. To add one: a function in a module of its subject, and a row in `COMMANDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+from typer.main import get_command
+
+from xds.cli import edge_lint, hold, serve, shell, version
+
+RUN, SEE, ACT, MORE = "Run", "See and explain", "Decide", "More"
+
+GROUPS = {
+    "hold": (ACT, "What of GDS is held back from the edge: show it, release it, refuse it."),
+    "rollback": (ACT, "Earlier states of the directory: list them, go back to one."),
+}
+
+COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
+    (RUN, "serve", serve.serve),
+    (RUN, "edge-lint", edge_lint.edge_lint),
+    (ACT, "hold show", hold.show),
+    (ACT, "hold release", hold.release),
+    (ACT, "hold refuse", hold.refuse),
+    (ACT, "rollback list", hold.states),
+    (ACT, "rollback to", hold.to),
+    (MORE, "version", version.version),
+)
+"""Where `--help` lists it, its words, and what it runs. The docstring is its help, and ends with examples."""
+
+
+def _made() -> shell.Group:
+    root = _group("An external Envoy control plane that routes every customer domain to its pod.")
+    groups = {name: _group(text) for name, (_, text) in GROUPS.items()}
+    for name, (panel, _) in GROUPS.items():
+        root.add_typer(groups[name], name=name, rich_help_panel=panel)
+    for panel, words, function in COMMANDS:
+        group, _, name = words.rpartition(" ")
+        shell.add(groups[group] if group else root, name, "" if group else panel, function)
+    made = get_command(root)
+    assert isinstance(made, shell.Group)
+    made.commands = {name: made.commands[name] for name in (words.partition(" ")[0] for _, words, _ in COMMANDS)}
+    return made
+
+
+def _group(text: str) -> typer.Typer:
+    made = typer.Typer(
+        name="pointsman",
+        cls=shell.Group,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    made.callback()(lambda: None)
+    return made
+
+
+app = _made()

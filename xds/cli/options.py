@@ -1,0 +1,38 @@
+"""The options that many commands have, the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="POINTSMAN_CONFIG",
+        help="Settings file (TOML) of the control plane; the environment (POINTSMAN_XDS__PORT=…) overrides it.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar="POINTSMAN_URL",
+        help="The control plane's HTTP, where it isn't what the settings say.",
+        show_default=False,
+    ),
+]
+Token = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        envvar="POINTSMAN_TOKEN_FILE",
+        help="A file with the token, where it isn't what the settings say.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]

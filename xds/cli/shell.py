@@ -1,0 +1,94 @@
+"""Between the shell and a command: its help, its one line of error, its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from xds.cli import exits
+from xds.errors import PointsmanError
+
+EXAMPLES = "Examples:"
+_WRONG_WORDS = typer.BadParameter.__mro__[2]  # the base of what Typer says of a command line; its module is private
+
+
+class Command(TyperCommand):
+    """One command; its docstring ends with examples."""
+
+
+class Group(TyperGroup):
+    """The root, and groups of commands. Whatever a command raises ends here: in one line, and an exit code."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        sys.exit(_ended(lambda: super(Group, self).main(args, "pointsman", complete_var, False, **extra)))
+
+
+def _ended(run: Callable[[], Any]) -> int:
+    """The exit code of ``run``, which raises or returns one."""
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else exits.OK
+    except PointsmanError as error:
+        _say(str(error))
+        return exits.FAILED
+    except BrokenPipeError:
+        # What is still buffered can't be written either, and Python would say so at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.CLOSED
+    except (KeyboardInterrupt, typer.Abort):
+        return exits.INTERRUPTED
+    except Exception as error:
+        if not isinstance(error, _WRONG_WORDS):
+            raise
+        return _usage(error)
+
+
+def _usage(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), end="", file=sys.stderr)
+        return exits.USAGE
+    where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+    _say(f"{error.format_message().rstrip('.')}{where}")
+    return exits.USAGE
+
+
+def _say(message: str) -> None:
+    print(f"pointsman: {message}", file=sys.stderr)
+
+
+def examples_of(function: Callable[..., None]) -> tuple[str, list[str]]:
+    """What a command's docstring says before its examples, and these, one a line."""
+    text, _, rest = (function.__doc__ or "").partition(EXAMPLES)
+    return text.strip(), [line.strip() for line in rest.splitlines() if line.strip()]
+
+
+def add(app: typer.Typer, name: str, panel: str, function: Callable[..., None]) -> None:
+    """Makes ``function`` the command ``name``."""
+    text, examples = examples_of(function)
+    app.command(
+        name,
+        cls=Command,
+        help=_escaped(text),
+        epilog=_escaped("\n\n".join([EXAMPLES, *examples])),
+        rich_help_panel=panel or None,
+    )(function)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
