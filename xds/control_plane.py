@@ -124,7 +124,6 @@ async def run(settings: Settings) -> None:
             unknown_hosts,
             kept=standing.view,
             measures=measures,
-            census=pipeline.census,
             stale_after=settings.gds.stale_after,
         )
         token = settings.http.token_file or settings.state.folder / TOKEN

@@ -7,7 +7,8 @@ refused (`withhold`) is set aside likewise, until it comes with other content.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
@@ -30,7 +31,7 @@ from xds.gds.model import (
     normalise_host,
 )
 from xds.set_aside import SHOWN, SetAside, Unusable
-from xds.slices import Work, cut, drained, emptied
+from xds.slices import SLICE, Work, cut, drained, emptied
 
 _TOGETHER = 256  # domains of a snapshot checked in one go; one bad name among them costs a look at each
 _AT_ONCE = 5_000  # changes of a transaction that are made in place; more on a draft, slice by slice
@@ -45,6 +46,7 @@ class Directory:
         self.complete = False
         self._domains: dict[str, str] = {}
         self._pods: dict[str, Pod] = {}
+        self._residents: Counter[str] = Counter()
         self._homeless: dict[str, dict[str, None]] = {}
         self._wanted: dict[str, str] = {}
         self._unusable = Unusable()
@@ -59,6 +61,11 @@ class Directory:
     @property
     def pods(self) -> Mapping[str, Pod]:
         return MappingProxyType(self._pods)
+
+    @property
+    def residents(self) -> Mapping[str, int]:
+        """How many domains each pod has; a pod without any may be missing."""
+        return MappingProxyType(self._residents)
 
     @property
     def set_aside(self) -> Mapping[tuple[str, str], SetAside]:
@@ -129,7 +136,7 @@ class Directory:
         delta = Delta({}, {})
         if not self.lacks(transaction):
             return delta
-        if len(transaction.changes) <= _AT_ONCE:
+        if len(transaction.changes) <= _AT_ONCE and self._evicted(transaction.changes) <= _AT_ONCE:
             self._apply(transaction.revision, transaction.changes, delta)
             return delta
         draft, delta = yield from self.drafting(transaction)
@@ -148,6 +155,7 @@ class Directory:
         """What the next revision makes of this directory, and what differs, in slices; for `become`."""
         draft, delta = self._draft(), Delta({}, {})
         for some in cut(transaction.changes):
+            yield from draft._evicting(some, delta)
             draft._apply(transaction.revision, some, delta)
             yield
         return draft, delta
@@ -175,6 +183,31 @@ class Directory:
             self._apply_one(change, step)
             extend(delta.domains, step.domains)
             extend(delta.pods, step.pods)
+
+    def _evicted(self, changes: Iterable[Change]) -> int:
+        """How many domains are on the pods that these remove."""
+        return sum(self._residents[name] for name in {one.name for one in changes if isinstance(one, DeletePod)})
+
+    def _evicting(self, changes: Iterable[Change], delta: Delta) -> Work[None]:
+        """Makes many domains of pods that are about to be removed homeless, in slices."""
+        if self._evicted(changes) <= SLICE:
+            return
+        step = Delta({}, {})
+        for domain, pod in (yield from self._on({one.name for one in changes if isinstance(one, DeletePod)})).items():
+            self._set_domain(domain, None, step)
+            self._want(domain, pod)
+            if len(step.domains) == SLICE:
+                extend(delta.domains, step.domains)
+                step.domains.clear()
+                yield
+        extend(delta.domains, step.domains)
+
+    def _on(self, pods: Collection[str]) -> Work[dict[str, str]]:
+        found: dict[str, str] = {}
+        for some in cut(self._domains.items()):
+            found.update((domain, pod) for domain, pod in some if pod in pods)
+            yield
+        return found
 
     def content(self, key: Key) -> Content:
         """What the record ``key`` says, as it is used now."""
@@ -283,6 +316,7 @@ class Directory:
                 and self._wanted.keys().isdisjoint(part)
             ):
                 self._domains.update(part)
+                self._residents.update(part.values())
                 continue
             for domain, pod in some:
                 if domain in self._domains or domain in self._wanted:
@@ -314,6 +348,8 @@ class Directory:
                 return False
         if old != home.name:
             self._domains[domain] = home.name
+            self._residents[old] -= 1
+            self._residents[home.name] += 1
             self._changed[domain] = self.revision
             delta.domains[domain] = (old, home.name)
         return True
@@ -377,7 +413,8 @@ class Directory:
         if old is None:
             return
         delta.pods[name] = (old, None)
-        if name not in self._domains.values():  # as it should be, and quicker to see than which ones
+        if not self._residents[name]:  # as it should be
+            del self._residents[name]
             return
         for domain in [d for d, pod in self._domains.items() if pod == name]:
             self._set_domain(domain, None, delta)
@@ -389,6 +426,10 @@ class Directory:
             return
         delta.domains[domain] = (old, pod)
         self._changed[domain] = self.revision
+        if old is not None:
+            self._residents[old] -= 1
+        if pod is not None:
+            self._residents[pod] += 1
         if pod is None:
             del self._domains[domain]
         else:

@@ -130,6 +130,17 @@ class Isolator:
         if search is not None and search.nack.witness is witness:
             self._give_up(search)
 
+    def interrupt(self) -> None:
+        """Something large must go out, in slices, which a trial couldn't: the search is begun anew after that."""
+        search = self._search
+        if search is None:
+            return
+        self._publish(search, search.isolation.give_up())
+        self._search = None
+        self._nacks.append(search.nack)
+        log.info("isolation.interrupted", node=search.nack.node, trials=search.isolation.trials)
+        self._later(OTHERS, self._consider)
+
     def _consider(self) -> None:
         waiting: list[_Nack] = []
         while self._nacks and self._search is None:

@@ -21,7 +21,6 @@ from functools import partial
 import structlog
 
 from xds.cache import Cache
-from xds.census import Census
 from xds.delta import Content, Delta, Key
 from xds.directory import Directory
 from xds.gds.model import Snapshot, Transaction
@@ -79,7 +78,6 @@ class Pipeline:
         """The newest revision of which everything is published; the directory may hold a newer one."""
         self.publishes = 0
         self.changes = 0
-        self.census = Census()
         self.isolator = Isolator(
             self,
             later=lambda seconds, call: later(seconds, lambda: self._when_quiet(call)),
@@ -157,7 +155,6 @@ class Pipeline:
         update = dict((yield from self._resources.laying(delta, None)))
         update |= yield from self._resources.encoding_all()
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
-        yield from self.census.counting(delta)
         yield from emptied(delta.domains)
         update |= self._resources.fixed(self._edge)
         self.directory.become(fresh)
@@ -249,12 +246,10 @@ class Pipeline:
         self.changes += len(delta)
         if delta and not self._pending:
             self._pending_since = self._clock()
-        if len(delta) <= MANY or self.isolator.busy:
+        if len(delta) > MANY:
+            self.isolator.interrupt()
+        else:
             self._pending = self._pending.merged(delta)
-            if len(delta) > MANY:
-                yield from self.census.counting(delta)
-            else:  # without a slice between, in which a search might begin
-                drained(self.census.counting(delta))
             if self._taken and delta:
                 self._taken(delta)
             return
@@ -268,7 +263,6 @@ class Pipeline:
                 pods[kind].update(resources)
         self._laying = False
         self._publish_portion(pods, {one: self._backlog.pop(one) for one in _pods_of(self._backlog)})
-        yield from self.census.counting(delta)
         if self._taken:
             self._taken(delta)
         else:
@@ -311,7 +305,6 @@ class Pipeline:
     def publish_now(self, delta: Delta) -> Collection[ResourceId]:
         """Publishes all that is pending, and then ``delta``, whose pods leave without a grace; returns what changed."""
         self._pending = self._pending.merged(delta)
-        drained(self.census.counting(delta))
         self._measures.triggered("trial")
         if self._taken and delta:
             self._taken(Delta(dict(delta.domains), dict(delta.pods)))

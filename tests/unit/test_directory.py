@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,3 +161,47 @@ def test_a_domain_knows_the_revision_at_which_it_last_changed() -> None:
     directory.replace(Snapshot("E", 7, (Pod("pod1"), Pod("pod2")), [("a.test", "pod1"), ("b.test", "pod1")]))
     directory.apply(Transaction("E", 8, (PutDomain("a.test", "pod2"),)))
     assert (directory.revision_of("a.test"), directory.revision_of("b.test")) == (8, 7)
+
+
+class _Counted(dict[str, str]):
+    """Says how often somebody looks at all of it."""
+
+    looks = 0
+
+    def values(self) -> Any:
+        self.looks += 1
+        return super().values()
+
+    def items(self) -> Any:
+        self.looks += 1
+        return super().items()
+
+
+def test_pods_without_domains_are_removed_without_a_look_at_any_domain() -> None:
+    directory = Directory()
+    pods = [Pod(f"pod{number}") for number in range(100)]
+    directory.replace(Snapshot("e", 1, tuple(pods), [(f"d{number}.test", "pod0") for number in range(1_000)]))
+    directory._domains = domains = _Counted(directory._domains)
+    directory.apply(Transaction("e", 2, [DeletePod(pod.name) for pod in pods[1:]]))
+    assert (domains.looks, set(directory.pods)) == (0, {"pod0"})
+
+
+def test_a_pod_that_takes_many_domains_with_it_is_removed_in_slices() -> None:
+    one, other = Directory(), Directory()
+    domains = [(f"d{number}.test", "pod1" if number % 4 else "pod2") for number in range(20_000)]
+    for directory in (one, other):
+        directory.replace(Snapshot("e", 1, (Pod("pod1"), Pod("pod2")), domains))
+    changes = [PutDomain("d1.test", "pod2"), PutDomain("d4.test", "pod1"), DeletePod("pod1"), DeleteDomain("d2.test")]
+    work = one.applying(Transaction("e", 2, changes))
+    slices = 0
+    try:
+        while True:
+            next(work)
+            assert one.revision == 1
+            slices += 1
+    except StopIteration as end:
+        delta = end.value
+    assert slices > 20
+    expected = other.overlay("e", 2, changes)
+    assert (delta, dict(one.domains), one.set_aside_total) == (expected, dict(other.domains), other.set_aside_total)
+    assert one.residents == {"pod1": 0, "pod2": 5_000} == other.residents

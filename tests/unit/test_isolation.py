@@ -351,6 +351,22 @@ def test_changes_that_come_during_a_search_go_through_and_the_bad_ones_among_the
     assert all(envoy.routes(name) for name in [*late, *(f"n{n}.example.com" for n in range(30))])
 
 
+def test_a_large_change_that_comes_during_a_search_goes_out_in_slices_and_the_search_begins_anew() -> None:
+    world = World(*domains(30))
+    envoy = world.envoy("e1", b"poison")
+    world.change(*(PutDomain(f"n{n}.example.com", "pod1") for n in range(30)), PutDomain("poison.example.com", "pod1"))
+    while not world.pipeline.isolator.busy:
+        world.time.pass_by(0.01, envoy.read)
+    many = [f"many{n}.example.com" for n in range(4_000)]
+    revision = world.pipeline.directory.revision + 1
+    change = Transaction("e", revision, [PutDomain(name, "pod2") for name in many])
+    assert sum(1 for _ in world.pipeline.applying(change)) >= 4
+    assert not world.pipeline.isolator.busy, "what is laid out in slices would go with a trial, at once"
+    world.settle()
+    assert {name for _, name in world.aside} == {"poison.example.com"}
+    assert all(envoy.routes(name) for name in [*many, *(f"n{n}.example.com" for n in range(30))])
+
+
 def test_what_another_envoy_accepts_later_is_not_set_aside() -> None:
     world = World(*domains(10))
     world.envoy("odd", b"new.example.com")

@@ -30,7 +30,7 @@ class _State(Collector):
         yield _gauge("pods", "Pods in the directory.", len(directory.pods))
         family = GaugeMetricFamily("pointsman_pod_domains", "Domains of each pod.", labels=["pod"])
         for pod in directory.pods:
-            family.add_metric([pod], self._view.census.domains.get(pod, 0))
+            family.add_metric([pod], self._view.directory.residents.get(pod, 0))
         yield family
         yield _gauge("records_set_aside", "Records of GDS that can't be used.", directory.set_aside_total)
         yield _gauge("directory_complete", "1 when a whole snapshot has been read.", int(directory.complete))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from xds.census import Census
 from xds.directory import Directory
 from xds.edge_tls import EdgeTls
 from xds.gds.mirror import MirrorStatus
@@ -45,7 +44,6 @@ class View:
     unknown_hosts: UnknownHosts | None = None
     kept: Callable[[], Kept] = Kept
     measures: Measures = field(default_factory=Measures)
-    census: Census = field(default_factory=Census)
     stale_after: float | None = None
     """Seconds of GDS's silence after which it isn't ready any more; None for never."""
     clock: Callable[[], float] = time.monotonic
