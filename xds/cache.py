@@ -24,6 +24,8 @@ class Cache:
         self._owners: dict[ResourceType, dict[bytes, str]] = {kind: {} for kind in TYPES if kind.unique}
         self._watchers: dict[Watcher, None] = {}
         self._watchers_of: dict[ResourceType, dict[Watcher, None]] = {kind: {} for kind in TYPES}
+        self.publishes = 0
+        """Publishes that changed something; it has grown before the watchers are told."""
 
     def view(self, kind: ResourceType) -> Mapping[str, Resource]:
         """The resources of a type by name: live, read-only."""
@@ -50,6 +52,7 @@ class Cache:
             if names:
                 changed[kind] = names
         if changed:
+            self.publishes += 1
             for watcher in [*self._watchers, *(one for kind in changed for one in self._watchers_of[kind])]:
                 watcher(changed)
         return changed

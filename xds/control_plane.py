@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import time
 from datetime import timedelta
 from functools import partial
 
@@ -25,6 +26,7 @@ from xds.http.view import Counts, View
 from xds.measures import Measures
 from xds.operator import Operator
 from xds.pipeline import Pace, Pipeline
+from xds.protocol.stream import Settled, Stream
 from xds.resources.edge import EdgeResources
 from xds.resources.tls import Tls
 from xds.resources.types import Update
@@ -39,6 +41,7 @@ from xds.standing import Standing
 from xds.state.folder import StateFolder
 from xds.tokens import FILE as TOKEN
 from xds.tokens import read as read_token
+from xds.tracker import Tracker
 from xds.unknown_hosts import UnknownHosts
 
 log = structlog.get_logger()
@@ -83,9 +86,10 @@ async def run(settings: Settings) -> None:
         refusals=refusals,
         handshakes=handshakes,
         unknown_hosts=unknown_hosts,
-        on_settled=lambda *answer: pipeline.settled(*answer),
+        on_settled=lambda stream, node, settled: _settled(tracker, pipeline, stream, node, settled),
         on_returned=lambda *held: pipeline.isolator.returned(*held),
-        on_gone=lambda stream: pipeline.gone(stream),
+        on_gone=lambda stream: _gone(tracker, pipeline, stream),
+        on_joined=lambda stream, node: tracker.joined(stream, node),
         on_demand=tls.on_demand,
         drain=settings.xds.drain,
         measures=measures,
@@ -100,13 +104,20 @@ async def run(settings: Settings) -> None:
         on_complete=lambda: _complete(server),
         takers=server.streams,
         taken=lambda delta: standing.taken(delta),
+        on_published=lambda *position: tracker.published(*position),
         measures=measures,
     )
     standing = _standing(settings, pipeline, server)
+    tracker = Tracker(
+        pipeline.directory,
+        publishes=lambda: cache.publishes,
+        changes=lambda: pipeline.changes,
+        held=lambda: standing.gate.hold is not None,
+    )
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(_gds(settings.gds))
-        mirror = Mirror(client, standing.gate, in_slices=standing.in_slices)
+        mirror = Mirror(client, tracker.following(standing.gate), in_slices=standing.in_slices)
         view = View(
             pipeline.directory,
             mirror.status,
@@ -125,6 +136,10 @@ async def run(settings: Settings) -> None:
             kept=standing.view,
             measures=measures,
             stale_after=settings.gds.stale_after,
+            tracker=tracker,
+            streams=server.streams,
+            cache=cache,
+            started_at=time.time(),
         )
         token = settings.http.token_file or settings.state.folder / TOKEN
         api = create_app(view, Operator(standing), partial(read_token, token))
@@ -134,6 +149,7 @@ async def run(settings: Settings) -> None:
         tasks = [
             asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
+            asyncio.create_task(tracker.run(), name="receipts"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
         try:
@@ -150,6 +166,16 @@ async def run(settings: Settings) -> None:
 def _publish_secrets(cache: Cache, measures: Measures, update: Update) -> None:
     measures.triggered("certificate")
     cache.publish(update)
+
+
+def _settled(tracker: Tracker, pipeline: Pipeline, stream: Stream, node: str, settled: Settled) -> None:
+    tracker.settled(stream, settled)
+    pipeline.settled(stream, node, settled)
+
+
+def _gone(tracker: Tracker, pipeline: Pipeline, stream: Stream) -> None:
+    tracker.left(stream)
+    pipeline.gone(stream)
 
 
 def _complete(server: XdsServer) -> None:

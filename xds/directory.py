@@ -79,6 +79,11 @@ class Directory:
         return MappingProxyType(shown)
 
     @property
+    def withheld(self) -> Mapping[Key, str]:
+        """The records that are set aside since an Envoy rejected them, with the reason."""
+        return {key: record.reason for key, (_, record) in self._withheld.items()} if self._withheld else {}
+
+    @property
     def set_aside_total(self) -> int:
         """How many names are set aside. One that both waits for its pod and has a newer, bad record counts once."""
         return len(self._unusable) + len(self._wanted) + len(self._withheld) - self._unusable.among(self._wanted)

@@ -82,3 +82,7 @@ class AccessError(ProtocolError):
         super().__init__(message)
         self.revoked = revoked
         self.unknown = unknown
+
+
+class WaitError(PointsmanError):
+    """Too many wait for something already."""

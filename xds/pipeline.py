@@ -57,7 +57,8 @@ class Pace:
 class Pipeline:
     """The mirror's follower. ``later(seconds, call)`` and ``clock()`` are the event loop's, or a test's; ``takers``
     are the streams of the connected Envoys. ``taken`` is given what the directory changes by, but for the first
-    directory, and may keep and empty it."""
+    directory, and may keep and empty it. ``on_published`` is told of the newest revision of which everything is
+    published each time that something is, be it the one before."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Pipeline:
         takers: Callable[[], Iterable[Client]] = tuple,
         taken: Callable[[Delta], None] | None = None,
         measures: Measures | None = None,
+        on_published: Callable[[str, int], None] = lambda epoch, revision: None,
     ) -> None:
         self.directory = Directory()
         self.published = 0
@@ -103,6 +105,7 @@ class Pipeline:
         self._taken = taken
         self._measures = measures or Measures()
         self._pending_since: float | None = None
+        self._on_published = on_published
         self._pending = Delta({}, {})
         self._scheduled = False
         self._published_at = float("-inf")
@@ -352,8 +355,9 @@ class Pipeline:
         for name in parting:
             self._leave(name)
         if not self._working:
-            if not self._pending:
+            if not self._pending and self.directory.complete:
                 self.published = self.directory.revision
+                self._on_published(self.directory.epoch, self.published)
             waiting, self._waiting = self._waiting, []
             for call in waiting:
                 self._when_quiet(call)

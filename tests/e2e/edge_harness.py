@@ -92,7 +92,8 @@ class Edge:
         )
 
     def nodes(self) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = httpx.get(f"{self.system.api_url}/api/v1/nodes", trust_env=False).json()
+        url = f"{self.system.api_url}/api/v1/nodes?limit=1000"
+        answer: list[dict[str, Any]] = httpx.get(url, trust_env=False).json()["items"]
         return answer
 
     def config_dump(self, resource: str) -> list[dict[str, Any]]:

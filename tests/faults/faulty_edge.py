@@ -103,8 +103,8 @@ class FaultyEdge(Edge):
 
     def nodes_of(self, replica: int = 0) -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = httpx.get(
-            f"{self._api(replica)}/api/v1/nodes", trust_env=False, timeout=5
-        ).json()
+            f"{self._api(replica)}/api/v1/nodes?limit=1000", trust_env=False, timeout=5
+        ).json()["items"]
         return answer
 
     def nodes(self) -> list[dict[str, Any]]:

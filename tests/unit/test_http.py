@@ -17,8 +17,9 @@ from xds.protocol.state import TypeState
 from xds.resources.routes import RouteTables
 from xds.server.refusals import Kind
 from xds.server.streams import NodeState
+from xds.tracker import Tracker
 
-NODE = NodeState("edge-1", "edge", "envoy 1.40.0", "ipv4:127.0.0.1:5", "edge-1", "delta", 1.0, [TypeState("route")])
+NODE = NodeState("edge-1", "edge", "envoy 1.40.0", "ipv4:127.0.0.1:5", "edge-1", "delta", 1.0, [TypeState("route")], 1)
 
 
 class Plane:
@@ -38,6 +39,7 @@ class Plane:
             lambda: Counts(5, 7, 2, 9, refused),
             stale_after=stale_after,
             clock=lambda: self.now,
+            tracker=Tracker(self.directory, publishes=lambda: 0, changes=lambda: 0, held=lambda: False),
         )
         transport = httpx.ASGITransport(create_app(view))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://pointsman")
@@ -129,9 +131,9 @@ async def test_records_set_aside_are_listed_with_their_reason(plane: Plane) -> N
 
 
 async def test_nodes_are_listed_type_by_type(plane: Plane) -> None:
-    assert (await plane.get("/api/v1/nodes")).json() == []
+    assert (await plane.get("/api/v1/nodes")).json() == {"items": [], "next": None, "total": 0}
     plane.nodes = [NODE]
-    (told,) = (await plane.get("/api/v1/nodes")).json()
+    (told,) = (await plane.get("/api/v1/nodes")).json()["items"]
     assert (told["node"], told["variant"], told["types"][0]["type"]) == ("edge-1", "delta", "route")
 
 

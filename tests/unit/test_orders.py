@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from xds import tokens
 from xds.errors import HoldError, StateError
-from xds.http.orders import add_orders
+from xds.http import problems
+from xds.http.orders import orders_api
 from xds.operator import Caller, Operator
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -44,7 +45,8 @@ def desk() -> Desk:
 @pytest.fixture
 async def api(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    add_orders(app, desk, lambda: TOKEN)
+    problems.install(app)
+    app.include_router(orders_api(desk, lambda: TOKEN))
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -81,7 +83,8 @@ async def test_an_order_that_can_not_be_done_is_a_conflict_with_its_reason(api: 
 
 async def test_without_a_token_file_nobody_orders(desk: Desk, tmp_path: Path) -> None:
     app = FastAPI()
-    add_orders(app, desk, lambda: tokens.read(tmp_path / "token"))
+    problems.install(app)
+    app.include_router(orders_api(desk, lambda: tokens.read(tmp_path / "token")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         answer = await client.post("/api/v1/hold/release", json={}, headers=bearer())
         assert (answer.status_code, desk.orders) == (503, [])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import structlog
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
@@ -31,8 +31,10 @@ class Rollback(Order):
     epoch: Annotated[str, Field(max_length=200)] = ""
 
 
-def add_orders(app: FastAPI, operator: Operator, token: Callable[[], str]) -> None:
+def orders_api(operator: Operator, token: Callable[[], str]) -> APIRouter:
     """``token()`` is read at each request; it raises PointsmanError when there is none, and then nobody may order."""
+
+    app = APIRouter(tags=["orders"])
 
     def caller(request: Request, by: str, order: str) -> Caller:
         address = request.client.host if request.client else "unknown"
@@ -75,6 +77,8 @@ def add_orders(app: FastAPI, operator: Operator, token: Callable[[], str]) -> No
         """Takes the edge back to an earlier state, which GDS doesn't overwrite until it is released."""
         await _done(operator.roll_back(order.revision, order.epoch, caller(request, order.by, "rollback")))
         return operator.hold()
+
+    return app
 
 
 async def _done(order: Any) -> Any:

@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from xds.cache import Cache
 from xds.directory import Directory
 from xds.edge_tls import EdgeTls
 from xds.gds.mirror import MirrorStatus
 from xds.kept import Kept
 from xds.measures import Measures
+from xds.protocol.stream import Stream
 from xds.resources.routes import RouteTables
 from xds.server.refusals import Kind
 from xds.server.streams import NodeState
+from xds.tracker import Tracker
 from xds.unknown_hosts import UnknownHosts
 
 
@@ -47,6 +50,14 @@ class View:
     stale_after: float | None = None
     """Seconds of GDS's silence after which it isn't ready any more; None for never."""
     clock: Callable[[], float] = time.monotonic
+    tracker: Tracker = field(kw_only=True)
+    streams: Callable[[], list[Stream]] = field(default=list, kw_only=True)
+    """The open ones, but for those of names on demand."""
+    cache: Cache = field(default_factory=Cache, kw_only=True)
+    started_at: float = field(default=0.0, kw_only=True)
+    """Seconds since 1970."""
+    mode: str = field(default="watch", kw_only=True)
+    """How domains are known: "watch" or "lookup"."""
 
     @property
     def unready(self) -> str:

@@ -22,12 +22,14 @@ UNKNOWN = ""
 Versions = dict[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sent:
-    """A response in flight: what it brought anew, None for a removal, and the name of its content."""
+    """A response in flight: what it brought anew, None for a removal, and the name of its content. ``carries``: with
+    it everything up to this publish is sent; 0 when that isn't so."""
 
     versions: Versions
     digest: str
+    carries: int = 0
 
 
 class Holdings:
@@ -36,6 +38,10 @@ class Holdings:
     def __init__(self, kind: ResourceType) -> None:
         self.state = TypeState(kind.name)
         self.versions = Held()
+        self.reached = 0
+        """The publish up to which the client ACKed everything, as far as responses say so."""
+        self.rejected_at = 0
+        """The publish that the response which was NACKed last carried."""
         self._kind = kind
         self._in_flight: dict[str, _Sent] = {}
         self._weight = 0
@@ -75,6 +81,10 @@ class Holdings:
         self.state.version_sent = digest
         self._count()
 
+    def carries(self, nonce: str, publish: int) -> None:
+        """With this response in flight everything up to ``publish`` is sent."""
+        self._in_flight[nonce].carries = publish
+
     def unanswered(self) -> Versions:
         """What the responses in flight bring, the newest of each name."""
         return {name: version for sent in self._in_flight.values() for name, version in sent.versions.items()}
@@ -95,19 +105,24 @@ class Holdings:
         if nonce not in self._in_flight:
             return None
         older: Versions = {}
+        carried = 0
         while (first := next(iter(self._in_flight))) != nonce:
-            older |= self._answered(first).versions
+            before = self._answered(first)
+            older |= before.versions
+            carried = max(carried, before.carries)
         sent = self._answered(nonce)
         settled = Settled(self._kind, sent.versions, None if error is None else readable(error))
         if settled.error is None:
             settled = Settled(self._kind, older | sent.versions, None)
             self.state.acked += 1
             self.state.version_acked = sent.digest
+            self.reached = max(self.reached, carried, sent.carries)
             self._accept(settled)
         else:
             self.state.nacked += 1
             self.state.last_nack, self.state.version_nacked = settled.error, sent.digest
             self.state.rejected = tuple(islice(sent.versions, NAMES_SHOWN))
+            self.rejected_at = max(self.rejected_at, sent.carries)
             self._reject(settled, wanted)
         if not self._in_flight:
             self.versions.share()
@@ -145,6 +160,24 @@ class Holdings:
             version, error = (rejection.versions[name] or "", rejection.error or "") if rejection else ("", "")
             held = self.versions.get(name) or self._good.get(name, "")
             yield ResourceStatus(name, held, name in in_flight, version, error)
+
+    def status(self, name: str) -> ResourceStatus | None:
+        """Of one resource, as `statuses` says it; None when the client has nothing of that name."""
+        rejection = self._rejected.get(name)
+        held = self.versions.get(name) or self._good.get(name, "")
+        in_flight = any(name in sent.versions for sent in self._in_flight.values())
+        if not held and rejection is None and not in_flight:
+            return None
+        version, error = (rejection.versions[name] or "", rejection.error or "") if rejection else ("", "")
+        return ResourceStatus(name, held, in_flight, version, error)
+
+    def acked(self, name: str) -> str:
+        """The version that the client ACKed last, as far as that is known; empty when it ACKed none."""
+        if name in self._good:
+            return self._good[name]
+        if any(name in sent.versions for sent in self._in_flight.values()):
+            return ""
+        return self.versions.get(name) or ""
 
     def _accept(self, settled: Settled) -> None:
         for sent in self._in_flight.values():

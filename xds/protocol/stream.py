@@ -16,12 +16,14 @@ from xds.protocol.delta import DeltaType
 from xds.protocol.messages import DeltaRequest, Node, Request, Response, SotwRequest
 from xds.protocol.sotw import SotwType
 from xds.protocol.state import Bounds, ResourceStatus, Settled, TypeState
-from xds.resources.types import BY_URL, CLUSTER, ENDPOINT, TYPES, Resource, ResourceType
+from xds.resources.types import BY_URL, CLUSTER, ENDPOINT, ROUTE, SCOPE, TYPES, Resource, ResourceType
 
 __all__ = ["Settled", "Stream"]
 
 View = Callable[[ResourceType], Mapping[str, Resource]]
 
+DIRECTORY = (CLUSTER, ENDPOINT, SCOPE, ROUTE)
+"""The types whose resources are made from the directory."""
 _UNKNOWN_TYPES = 16
 _SHOWN = 200
 """Characters of what a client says of itself and nothing depends on."""
@@ -32,7 +34,7 @@ class Stream:
     """``view`` gives the live resources of a type: `xds.cache.Cache.view`. ``only`` is the one type of a stream that
     carries a single type; None for an aggregated one. ``response_bytes`` bounds the resources of one delta response:
     below the 4 MiB that gRPC clients accept unless told otherwise. ``max_names`` bounds what one type may subscribe
-    to."""
+    to. ``newest`` is the number of the cache's last publish."""
 
     def __init__(
         self,
@@ -41,14 +43,16 @@ class Stream:
         *,
         response_bytes: int = 3_500_000,
         max_names: int = 100_000,
+        newest: Callable[[], int] = lambda: 0,
     ) -> None:
         self.node: Node | None = None
         self.unknown: dict[str, None] = {}
         """Types asked for that aren't served; the first few."""
         self._view = view
-        self._only = only
+        self.only = only
         self._bounds = Bounds(response_bytes, max_names)
         self._types: dict[ResourceType, DeltaType | SotwType] = {}
+        self._newest = newest
         self._nonces = count(1)
         self._pushes_released = False
         self._removals_released = False
@@ -118,6 +122,8 @@ class Stream:
                 response = held.next_response(nonce, pushes=pushes, removals=self._may_remove)
                 if response is None:
                     break
+                if not held.pushing:
+                    held.holdings.carries(nonce, self._newest())
                 if kind is CLUSTER and ENDPOINT in self._types:
                     # Envoy warms a changed cluster until its endpoints come again, changed or not.
                     self._types[ENDPOINT].again(held.holdings.brought(nonce))
@@ -126,6 +132,37 @@ class Stream:
     def resources(self, kind: ResourceType) -> Iterator[ResourceStatus]:
         """Each resource of a type as the client has it, by name."""
         return self._types[kind].statuses() if kind in self._types else iter(())
+
+    def has(self, kind: ResourceType) -> bool:
+        """The client asked for that type."""
+        return kind in self._types
+
+    def resource(self, kind: ResourceType, name: str) -> tuple[ResourceStatus | None, str]:
+        """One resource as the client has it, and the version of it that it ACKed last."""
+        held = self._types.get(kind)
+        return (None, "") if held is None else (held.holdings.status(name), held.holdings.acked(name))
+
+    @property
+    def reached(self) -> int:
+        """The publish up to which the client ACKed everything that comes from the directory, or needs none of it."""
+        reached = self._newest()
+        for kind in DIRECTORY:
+            held = self._types.get(kind)
+            if held is not None and (held.unsettled or held.holdings.any_rejected):
+                reached = min(reached, held.holdings.reached)
+        return reached
+
+    def rejected_at(self, kind: ResourceType) -> int:
+        """The publish that the response of a type which was NACKed last carried."""
+        return self._types[kind].holdings.rejected_at if kind in self._types else 0
+
+    @property
+    def rejecting(self) -> tuple[str, str] | None:
+        """The type of which the client rejects something now, with the reason; None when it rejects nothing."""
+        for kind, held in self._types.items():
+            if held.holdings.any_rejected:
+                return kind.name, held.state.last_nack
+        return None
 
     def states(self) -> list[TypeState]:
         return [self._types[kind].state for kind in TYPES if kind in self._types]
@@ -165,10 +202,10 @@ class Stream:
         return held.unsettled and not self._removals_released
 
     def _kind(self, type_url: str) -> ResourceType | None:
-        if self._only is not None:
-            if type_url not in ("", self._only.url):
-                raise ProtocolError(f"{type_url} was asked for on a stream of {self._only.url}")
-            return self._only
+        if self.only is not None:
+            if type_url not in ("", self.only.url):
+                raise ProtocolError(f"{type_url} was asked for on a stream of {self.only.url}")
+            return self.only
         if not type_url:
             raise ProtocolError("a request on the aggregated stream names no type_url")
         return BY_URL.get(type_url)

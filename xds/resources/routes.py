@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -357,6 +357,18 @@ class RouteTables:
         """Encodes what all virtual hosts of a pod begin with: a millisecond or two for each pod, once."""
         if pod not in self._shells:
             self._shells[pod] = bytes(virtual_host(pod, ()))
+
+    def listed(self, number: int, pod: str = "") -> Iterator[tuple[str, list[str]]]:
+        """The pods of a table with their domains, without wildcards, sorted by domain; only ``pod``, if it is given.
+        ``number`` beyond the last table: those of the wildcards."""
+        held = self._wildcards if number >= len(self) else self._tables[number]
+        for name in [pod] if pod else [*held]:
+            if name in held:
+                yield name, held[name].names()
+
+    def numbers_beginning(self, pair: str) -> Collection[int]:
+        """The tables that answer for hosts which begin so."""
+        return range(len(self)) if self.is_split(pair) else (self._own(pair),)
 
     def shares(self, number: int) -> dict[str, list[str]]:
         """The pods of a table with their domains, wildcards included, both sorted."""

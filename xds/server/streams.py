@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import grpc
@@ -67,6 +68,10 @@ class NodeState:
     variant: str
     connected_seconds: float
     types: list[TypeState]
+    number: int = 0
+    """Grows with every stream of this server."""
+    reached: int = 0
+    """The cache's publish up to which it ACKed everything that comes from the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,9 @@ class Rim:
     on_demand: OnDemand | None = None
     """For streams of secrets alone."""
     measures: Measures = field(default_factory=Measures)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    newest: Callable[[], int] = lambda: 0
+    """The number of the cache's last publish."""
 
 
 class OpenStream:
@@ -95,9 +103,12 @@ class OpenStream:
 
     def __init__(self, peer: Peer, variant: str, only: ResourceType | None, rim: Rim) -> None:
         limits = rim.limits
-        self.protocol = Stream(self._view, only, response_bytes=limits.response_bytes, max_names=limits.names)
+        self.protocol = Stream(
+            self._view, only, response_bytes=limits.response_bytes, max_names=limits.names, newest=rim.newest
+        )
         self.only = only
         self.peer = peer
+        self.number = next(rim.numbers)
         self.variant = variant
         self._grant: Grant | None = None
         self._writing: asyncio.Future[None] | None = None
@@ -149,6 +160,8 @@ class OpenStream:
             variant=self.variant,
             connected_seconds=round(self._rim.clock() - self._since, 3),
             types=self.protocol.states(),
+            number=self.number,
+            reached=self.protocol.reached,
         )
 
     async def run(self, requests: AsyncIterator[bytes], context: Context, parse: Parse) -> None:

@@ -83,6 +83,7 @@ class XdsServer:
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
         on_gone: Callable[[Stream], None] = lambda stream: None,
+        on_joined: Callable[[Stream, str], None] = lambda stream, node: None,
         drain: float = 0.1,
         on_demand: OnDemand | None = None,
         measures: Measures | None = None,
@@ -101,6 +102,7 @@ class XdsServer:
         self._health = health.aio.HealthServicer()
         self._on_settled = on_settled
         self._on_gone = on_gone
+        self._on_joined = on_joined
         self._drain = drain
         self._measures = measures or Measures()
         self._rim = Rim(
@@ -112,6 +114,7 @@ class XdsServer:
             on_returned,
             on_demand=on_demand,
             measures=self._measures,
+            newest=lambda: cache.publishes,
         )
 
     def open_gate(self) -> None:
@@ -264,6 +267,8 @@ class XdsServer:
         if isinstance(decided, Refusal):
             raise AccessError(decided.reason)
         stream.log("xds.stream", node=node.id, cluster=node.cluster, envoy=node.user_agent, peer=stream.peer.address)
+        if not stream.on_demand:
+            self._on_joined(stream.protocol, node.id)
         return decided
 
     def _settled(self, stream: OpenStream, settled: Settled) -> None:

@@ -1,0 +1,193 @@
+"""Receipts: which Envoys have a change since when, told from what each of them has."""
+
+from __future__ import annotations
+
+from xds.delta import Key
+from xds.receipts import Move, Receipt, Receipts
+
+
+class Fleet:
+    """Receipts, with Envoys that are called by their names; a second passes with each thing that happens."""
+
+    def __init__(self, *envoys: str, keep: int = 1_000) -> None:
+        self.bad: dict[Key, str] = {}
+        self.events: list[str] = []
+        self.receipts = Receipts(keep, tell=lambda event, about, node: self.events.append(event), bad=lambda: self.bad)
+        self.now = 0.0
+        for name in envoys:
+            self.joined(name)
+            self.has(name, 0)
+
+    def tick(self) -> float:
+        self.now += 1
+        return self.now
+
+    def joined(self, name: str) -> None:
+        self.receipts.joined(name, name, self.tick())
+
+    def received(self, revision: int, *moves: Move, epoch: str = "E", changes: int | None = None) -> Receipt:
+        count = len(moves) if changes is None else changes
+        receipt = Receipt(epoch, revision, "change", count, moves, self.tick(), 1e9 + self.now)
+        self.receipts.received(receipt)
+        return receipt
+
+    def published(self, revision: int, mark: int, epoch: str = "E") -> None:
+        self.receipts.published(epoch, revision, mark, self.tick())
+
+    def has(self, name: str, mark: int) -> None:
+        self.receipts.reached(name, mark, self.tick())
+
+    def state(self, revision: int) -> str:
+        return self.receipts.standing(revision).state
+
+
+def test_a_change_is_complete_when_every_envoy_has_it() -> None:
+    fleet = Fleet("a", "b")
+    fleet.received(1)
+    assert fleet.state(1) == "received"
+    fleet.published(1, mark=1)
+    fleet.has("a", 1)
+    assert fleet.state(1) == "published"
+    fleet.has("b", 1)
+    assert fleet.state(1) == "complete"
+    publish = fleet.receipts.standing(1).publish
+    assert publish is not None
+    assert [*publish.seconds] == [1, 2]
+    assert [fleet.receipts.name_of(number) for number in publish.numbers] == ["a", "b"]
+    assert fleet.events[-5:] == ["connected", "received", "published", "first_ack", "complete"]
+
+
+def test_revisions_that_were_coalesced_have_one_publish() -> None:
+    fleet = Fleet("a")
+    for revision in (1, 2, 3):
+        fleet.received(revision)
+    fleet.published(3, mark=1)
+    fleet.has("a", 1)
+    assert [fleet.state(revision) for revision in (1, 2, 3, 4)] == ["complete"] * 3 + ["expected"]
+
+
+def test_an_envoy_that_is_ahead_of_others_completes_only_what_it_is_asked_for() -> None:
+    fleet = Fleet("a", "b")
+    for revision in (1, 2):
+        fleet.received(revision)
+        fleet.published(revision, mark=revision)
+    fleet.has("a", 2)
+    fleet.has("b", 1)
+    assert (fleet.state(1), fleet.state(2)) == ("complete", "published")
+
+
+def test_without_envoys_a_published_change_is_complete() -> None:
+    fleet = Fleet()
+    fleet.received(1)
+    fleet.published(1, mark=1)
+    assert fleet.state(1) == "complete"
+
+
+def test_nobody_waits_for_an_envoy_that_is_gone() -> None:
+    fleet = Fleet("a", "b")
+    fleet.received(1)
+    fleet.published(1, mark=1)
+    fleet.has("a", 1)
+    fleet.receipts.left("b", fleet.tick())
+    standing = fleet.receipts.standing(1)
+    assert (standing.state, standing.publish and standing.publish.left) == ("complete", 1)
+
+
+def test_an_envoy_that_comes_is_waited_for_until_it_says_what_it_has() -> None:
+    fleet = Fleet("a")
+    fleet.received(1)
+    fleet.published(1, mark=1)
+    fleet.has("a", 1)
+    fleet.joined("b")
+    assert fleet.state(1) == "published"
+    fleet.has("b", 1)
+    assert fleet.state(1) == "complete"
+    publish = fleet.receipts.standing(1).publish
+    assert publish is not None
+    assert len(publish.numbers) == 1, "who came later says nothing of how long it took"
+
+
+def test_what_is_held_is_not_published_by_what_comes_after_it_but_by_its_release() -> None:
+    fleet = Fleet("a")
+    fleet.receipts.hold(fleet.received(1))
+    fleet.received(2)
+    fleet.published(2, mark=1)
+    fleet.has("a", 1)
+    assert (fleet.state(1), fleet.state(2)) == ("held", "complete")
+    fleet.published(2, mark=2)
+    fleet.receipts.released()
+    assert fleet.state(1) == "published"
+    fleet.has("a", 2)
+    assert fleet.state(1) == "complete"
+
+
+def test_after_a_rollback_what_is_newer_is_no_longer_complete() -> None:
+    fleet = Fleet("a")
+    for revision in (1, 2):
+        fleet.received(revision)
+        fleet.published(revision, mark=revision)
+        fleet.has("a", revision)
+    fleet.published(1, mark=3)
+    fleet.has("a", 3)
+    assert (fleet.state(1), fleet.state(2)) == ("complete", "rolled_back")
+
+
+def test_a_record_that_an_envoy_rejected_keeps_its_revision_from_being_complete_until_it_is_used_again() -> None:
+    fleet = Fleet("a")
+    fleet.received(1, Move("domain", "bad.test", None, "pod1"))
+    fleet.received(2, Move("domain", "good.test", None, "pod1"))
+    fleet.published(2, mark=1)
+    fleet.receipts.refused("a", 1, "route", "no", fleet.tick())
+    publish = fleet.receipts.standing(1).publish
+    assert publish is not None
+    assert [nack.reason for nack in publish.nacks.values()] == ["no"]
+    fleet.bad = {("domain", "bad.test"): "no"}
+    fleet.has("a", 2)
+    assert (fleet.state(1), fleet.state(2)) == ("set_aside", "complete")
+    fleet.bad = {}
+    fleet.published(2, mark=3)
+    assert fleet.state(1) == "published"
+    fleet.has("a", 3)
+    assert fleet.state(1) == "complete"
+
+
+def test_of_a_large_revision_any_record_rejected_meanwhile_counts() -> None:
+    fleet = Fleet("a")
+    fleet.received(1, Move("domain", "first.test", None, "pod1"), changes=1_000)
+    fleet.published(1, mark=1)
+    fleet.bad = {("domain", "far.test"): "no"}
+    fleet.has("a", 1)
+    assert fleet.state(1) == "set_aside"
+
+
+def test_of_a_revision_that_is_forgotten_it_is_still_known_whether_it_is_complete() -> None:
+    fleet = Fleet("a", keep=2)
+    for revision in range(1, 6):
+        fleet.received(revision)
+        fleet.published(revision, mark=revision)
+    assert (len(fleet.receipts), fleet.receipts.standing(1).receipt) == (2, None)
+    fleet.has("a", 3)
+    assert fleet.state(1) == "published", "which publish it was isn't known any more, but the 4th surely has it"
+    fleet.has("a", 4)
+    assert (fleet.state(1), fleet.state(5)) == ("complete", "published")
+
+
+def test_a_revision_of_another_epoch_is_another_one() -> None:
+    fleet = Fleet("a")
+    fleet.received(7)
+    fleet.published(7, mark=1)
+    fleet.received(2, epoch="F")
+    fleet.published(2, mark=2, epoch="F")
+    fleet.has("a", 2)
+    assert (fleet.state(2), fleet.state(7)) == ("complete", "expected")
+
+
+def test_an_envoy_that_comes_after_all_others_completes_everything_at_once() -> None:
+    fleet = Fleet("slow", "quick")
+    for revision in range(1, 900):
+        fleet.received(revision)
+        fleet.published(revision, mark=revision)
+        fleet.has("quick", revision)
+    assert [fleet.state(revision) for revision in (1, 899)] == ["published", "published"]
+    fleet.has("slow", 899)
+    assert [fleet.state(revision) for revision in (1, 899)] == ["complete", "complete"]

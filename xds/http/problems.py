@@ -1,0 +1,100 @@
+"""Errors as RFC 9457 ``application/problem+json``, whoever raises them: a handler, ours below it, or the framework."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from xds.errors import PointsmanError
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+_WHEN = {
+    400: "What was asked for can't be meant: not a host name, not a cursor of ours.",
+    401: "A token is needed, or a client certificate: the header `WWW-Authenticate` says how.",
+    404: "There is nothing of that name.",
+    409: "It can't be done as things stand; nothing has changed.",
+    413: "The body is larger than any that is taken.",
+    422: "A parameter or the body isn't of the form that is described here.",
+    503: "Not now: there is no directory yet, or too many ask for the same.",
+}
+
+
+class Problem(BaseModel):
+    """RFC 9457. ``detail`` names the thing, what was wrong and what to do."""
+
+    type: Annotated[str, Field(description="`about:blank`: the status says what kind of problem it is")] = "about:blank"
+    title: Annotated[str, Field(description="the status in words")]
+    status: int
+    detail: str
+
+
+def problem(status: int, detail: str, headers: Any = None) -> Response:
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer beside what it is for: 401 and 422 always."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": _WHEN[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in sorted({401, 422, *statuses})
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of this application a problem, and says so in its OpenAPI document."""
+    app.add_exception_handler(HTTPException, _the_frameworks)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(PointsmanError, _ours)
+    app.add_exception_handler(Exception, _unforeseen)
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+async def _the_frameworks(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    told = error.detail
+    if told == HTTPStatus(error.status_code).phrase:
+        told = f"{request.method} {request.url.path}: {told}"
+    return problem(error.status_code, told, error.headers)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem(422, "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()))
+
+
+async def _ours(_: Request, error: Exception) -> Response:
+    return problem(409, str(error))
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    log.error("http.failed", path=request.url.path, reason=f"{type(error).__name__}: {error}")
+    return problem(500, "the control plane made a mistake; its log has more")

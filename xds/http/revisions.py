@@ -1,0 +1,296 @@
+"""Receipts in the API: for each change of GDS when it came, when it was published, and which Envoys have it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from xds.convergence import Quantiles
+from xds.errors import WaitError
+from xds.http.paging import Cursor, Limit, Page, cursor_of, number_of
+from xds.http.problems import problems
+from xds.http.view import View
+from xds.receipts import Publish, Receipt, Standing, State
+
+LONGEST = 60.0
+"""Seconds that a caller may wait."""
+MOST = 2**63 - 1
+
+Number = Annotated[int, Path(ge=0, le=MOST, description="a revision of GDS")]
+
+
+class Change(BaseModel):
+    """A domain with its pod before and after, null for none; or a pod, with its own name."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    kind: Literal["domain", "pod"]
+    name: str
+    before: Annotated[str | None, Field(alias="from")]
+    after: Annotated[str | None, Field(alias="to")]
+
+
+class Nacked(BaseModel):
+    node: str
+    type: str
+    reason: str
+
+
+class Refused(BaseModel):
+    """A record that an Envoy rejected, so that it isn't used any more."""
+
+    kind: str
+    name: str
+    reason: str
+
+
+class Envoys(BaseModel):
+    """``total``: that were to have it; ``acked`` and ``pending`` add up to them, with those that ``left`` before.
+    ``nacked``: how many rejected something of it. ``joining``: that came and haven't said yet what they have."""
+
+    total: int
+    acked: int
+    pending: int
+    left: int
+    nacked: int
+    joining: int
+
+
+class Seconds(BaseModel):
+    """From one to the next; null for what hasn't happened. ACKs count from the publish."""
+
+    received_to_published: float | None
+    published_to_first_ack: float | None
+    published_to_last_ack: float | None
+
+
+class RevisionShown(BaseModel):
+    """The receipt. ``complete``: everything of it is at every connected Envoy. ``state``:
+
+    - ``expected``: GDS hasn't spoken of it yet.
+    - ``received``: it isn't published yet. ``held``: it is held back from the edge, see `/api/v1/hold`.
+    - ``published``: some Envoys lack it, or have just come and haven't said yet. ``complete``: none does.
+    - ``set_aside``: all have what can be used of it; ``refused`` names records that an Envoy rejected.
+    - ``rolled_back``: the edge was taken back to a state before it, or GDS was replaced.
+
+    ``known``: the receipt is remembered. Else, of a revision before those, only ``complete`` is known. Times are
+    seconds since 1970.
+    """
+
+    revision: int
+    epoch: str
+    state: State
+    complete: bool
+    known: bool
+    kind: Literal["change", "snapshot"] | None
+    received_at: float | None
+    published_at: float | None
+    completed_at: float | None
+    changes: int | None
+    first_changes: list[Change]
+    envoys: Envoys | None
+    nacks: list[Nacked]
+    refused: list[Refused]
+    seconds: Seconds | None
+
+
+class Step(BaseModel):
+    """``seconds`` after the publish this Envoy had it."""
+
+    node: str
+    seconds: float
+
+
+class Trace(BaseModel):
+    """``acks``: the Envoys that ACKed it, in that order, at most 1,000; ``total``: of how many."""
+
+    revision: int
+    epoch: str
+    received_at: float
+    published_at: float | None
+    completed_at: float | None
+    acks: list[Step]
+    total: int
+    nacks: list[Nacked]
+
+
+class Point(BaseModel):
+    """Ten seconds from ``at`` on, in seconds since 1970; the rest as `Lately`."""
+
+    at: float
+    count: int
+    p50: float
+    p99: float
+    max: float
+
+
+class Lately(BaseModel):
+    """Seconds from a publish to an Envoy's ACK; ``count`` of them. ``p50`` and ``p99`` are at most 5 % too high."""
+
+    count: int
+    p50: float
+    p99: float
+    max: float
+
+
+class Convergence(BaseModel):
+    """Of the last half hour; a point in which nothing was ACKed isn't there."""
+
+    step_seconds: float
+    points: list[Point]
+
+
+def revisions_api(view: View) -> APIRouter:
+    api = APIRouter(prefix="/api/v1", tags=["revisions"])
+    receipts = view.tracker.receipts
+
+    @api.get("/revisions", responses=problems(400))
+    async def revisions(limit: Limit = 100, cursor: Cursor = "") -> Page[RevisionShown]:
+        """The receipts that are remembered, the newest first."""
+        found: list[Receipt] = []
+        more = None
+        joining = receipts.joining
+        for receipt in receipts.newest_first(number_of(cursor)):
+            if len(found) == limit:
+                more = cursor_of(str(found[-1].number))
+                break
+            found.append(receipt)
+        items = [
+            _shown(
+                view, receipt.revision, Standing(receipts.state_of(receipt, joining), receipt, receipt.publish, joining)
+            )
+            for receipt in found
+        ]
+        return Page[RevisionShown](items=items, next=more, total=len(receipts))
+
+    @api.get("/revisions/{revision}", responses=problems(409, 503))
+    async def revision(
+        revision: Number,
+        wait: Annotated[float, Query(ge=0, le=LONGEST, description="seconds to wait until it is complete")] = 0.0,
+        epoch: Annotated[str, Query(max_length=200, description="GDS's, when it must be this one")] = "",
+    ) -> RevisionShown:
+        """The receipt of a revision of GDS. With ``wait`` the answer comes as soon as every Envoy has it, or after so
+        many seconds. Either way the status is 200 and ``complete`` says which: a script asks for that alone."""
+        if epoch and view.directory.complete and epoch != view.directory.epoch:
+            raise HTTPException(409, f"GDS's epoch is {view.directory.epoch!r}, not {epoch!r}: it was replaced")
+        try:
+            standing = await view.tracker.wait(revision, wait)
+        except WaitError as error:
+            raise HTTPException(503, str(error), {"retry-after": "1"}) from None
+        return _shown(view, revision, standing)
+
+    @api.get("/revisions/{revision}/trace", responses=problems(404))
+    async def trace(revision: Number) -> Trace:
+        """When each Envoy had it."""
+        receipt = receipts.standing(revision).receipt
+        if receipt is None:
+            raise HTTPException(404, f"there is no receipt of revision {revision}: it is too old, or hasn't come yet")
+        publish = receipt.publish
+        steps = list(zip(publish.numbers, publish.seconds, strict=True))[:1_000] if publish else []
+        return Trace(
+            revision=revision,
+            epoch=receipt.epoch,
+            received_at=receipt.wall,
+            published_at=_wall(receipt, publish.at) if publish else None,
+            completed_at=_wall(receipt, publish.completed) if publish else None,
+            acks=[Step(node=receipts.name_of(number), seconds=round(took, 6)) for number, took in steps],
+            total=len(publish.numbers) if publish else 0,
+            nacks=_nacks(view, publish),
+        )
+
+    @api.get("/convergence", responses=problems())
+    async def convergence() -> Convergence:
+        """How long changes took to reach the Envoys, ten seconds by ten seconds."""
+        now = view.clock()
+        offset = view.tracker.wall() - now
+        points = [
+            Point(at=round(point.at + offset, 3), **lately_of(point.quantiles).model_dump())
+            for point in receipts.convergence.series(now)
+        ]
+        return Convergence(step_seconds=10.0, points=points)
+
+    return api
+
+
+def lately(view: View) -> Lately:
+    """Of the last five minutes."""
+    return lately_of(view.tracker.receipts.convergence.lately(view.clock(), 300.0))
+
+
+def lately_of(quantiles: Quantiles) -> Lately:
+    return Lately(
+        count=quantiles.count,
+        p50=round(quantiles.p50, 6),
+        p99=round(quantiles.p99, 6),
+        max=round(quantiles.max, 6),
+    )
+
+
+def _receipt(view: View, receipt: Receipt, joining: int) -> RevisionShown:
+    state = view.tracker.receipts.state_of(receipt, joining)
+    return _shown(view, receipt.revision, Standing(state, receipt, receipt.publish, joining))
+
+
+def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
+    receipt, publish = standing.receipt, standing.publish
+    return RevisionShown(
+        revision=revision,
+        epoch=receipt.epoch if receipt else view.directory.epoch,
+        state=standing.state,
+        complete=standing.complete,
+        known=receipt is not None,
+        kind=receipt.kind if receipt else None,
+        received_at=receipt.wall if receipt else None,
+        published_at=_wall(receipt, publish.at) if receipt and publish else None,
+        completed_at=_wall(receipt, publish.completed) if receipt and publish else None,
+        changes=receipt.changes if receipt else None,
+        first_changes=[
+            Change(kind=one.kind, name=one.name, before=one.before, after=one.after)
+            for one in (receipt.first if receipt else ())
+        ],
+        envoys=_envoys(publish, standing.joining) if publish else None,
+        nacks=_nacks(view, publish),
+        refused=[
+            Refused(kind=kind, name=name, reason=reason) for (kind, name), reason in list(receipt.bad.items())[:20]
+        ]
+        if receipt
+        else [],
+        seconds=_seconds(receipt, publish) if receipt and publish else None,
+    )
+
+
+def _envoys(publish: Publish, joining: int) -> Envoys:
+    acked = publish.envoys - publish.pending - publish.left
+    return Envoys(
+        total=publish.envoys,
+        acked=acked,
+        pending=publish.pending,
+        left=publish.left,
+        nacked=len(publish.nacks),
+        joining=joining,
+    )
+
+
+def _nacks(view: View, publish: Publish | None) -> list[Nacked]:
+    name_of = view.tracker.receipts.name_of
+    return [
+        Nacked(node=name_of(nack.number), type=nack.type, reason=nack.reason)
+        for nack in (publish.nacks.values() if publish else ())
+    ]
+
+
+def _seconds(receipt: Receipt, publish: Publish) -> Seconds:
+    def since(at: float | None, before: float) -> float | None:
+        return None if at is None else round(max(0.0, at - before), 6)
+
+    return Seconds(
+        received_to_published=since(publish.at, receipt.received),
+        published_to_first_ack=since(publish.first_ack, publish.at),
+        published_to_last_ack=since(publish.last_ack, publish.at) if not publish.pending else None,
+    )
+
+
+def _wall(receipt: Receipt, at: float | None) -> float | None:
+    return None if at is None else round(receipt.wall + max(0.0, at - receipt.received), 6)

@@ -1,0 +1,376 @@
+"""The receipt of every change of GDS: when it came, when it was published, and which Envoys have it since when.
+
+A publish is known by its mark, the number of the cache's publish that completed it; it carries one revision, or several
+that were coalesced. Of each Envoy one number is kept, its position: the newest mark up to which it has everything. So
+an ACK costs the publishes that it settles and no more, whatever is remembered.
+
+Pure: what happened is told, with its time in seconds of a clock that never goes back.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from xds.convergence import Convergence
+from xds.delta import Key
+
+SHOWN = 20
+"""Changes of a revision, and NACKs of a publish, that are remembered one by one."""
+_GONE = 2_000
+"""Names of Envoys that left that are remembered, for traces."""
+
+State = Literal["expected", "received", "held", "published", "complete", "set_aside", "rolled_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of a revision: a domain with its pod before and after, None for none; or a pod."""
+
+    kind: Literal["domain", "pod"]
+    name: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """What an Envoy rejected and why; ``number`` is the Envoy's in `Receipts.name_of`."""
+
+    number: int
+    type: str
+    reason: str
+    at: float
+
+
+@dataclass(slots=True, eq=False)
+class Publish:
+    """``envoys``: those that were to have it; ``pending``: those that don't; ``left``: those that went before they had
+    it. ``numbers`` and ``seconds``: the Envoys that ACKed it, and how long after the publish."""
+
+    mark: int
+    at: float
+    revision: int
+    envoys: int
+    pending: int
+    left: int = 0
+    first_ack: float | None = None
+    last_ack: float | None = None
+    completed: float | None = None
+    nacks: dict[int, Nack] = field(default_factory=dict)
+    numbers: array[int] = field(default_factory=lambda: array("L"))
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    bad_before: Collection[Key] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Receipt:
+    """``received`` and all times of its publish are of the clock that never goes back; ``wall`` is ``received`` in
+    seconds since 1970. ``changes`` counts them all, ``first`` holds the first ones."""
+
+    epoch: str
+    revision: int
+    kind: Literal["change", "snapshot"]
+    changes: int
+    first: tuple[Move, ...]
+    received: float
+    wall: float
+    number: int = 0
+    """Grows with every receipt."""
+    held: bool = False
+    publish: Publish | None = None
+    bad: dict[Key, str] = field(default_factory=dict)
+    """Records of it that an Envoy rejected, with the reason: they were published, and then no more."""
+
+
+@dataclass(slots=True, eq=False)
+class _Taker:
+    number: int
+    node: str
+    joined: float
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a revision stands now. ``receipt`` is None when none is remembered; ``publish`` is then that of the next
+    revision that is."""
+
+    state: State
+    receipt: Receipt | None
+    publish: Publish | None
+    joining: int
+
+    @property
+    def complete(self) -> bool:
+        return self.state == "complete"
+
+
+Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
+"""What happened: its name, what it is about, the node."""
+
+
+class Receipts:
+    """``keep``: receipts that are remembered. ``bad()``: the records that are withheld now because an Envoy rejected
+    them, with the reason."""
+
+    def __init__(
+        self,
+        keep: int = 1_000,
+        *,
+        tell: Tell = lambda event, about, node: None,
+        bad: Callable[[], Mapping[Key, str]] = dict,
+    ) -> None:
+        self.convergence = Convergence()
+        self.epoch = ""
+        self.revision = 0
+        """What is published of which epoch."""
+        self._keep = keep
+        self._tell = tell
+        self._bad = bad
+        self._receipts: dict[tuple[str, int], Receipt] = {}
+        self._unpublished: dict[tuple[str, int], Receipt] = {}
+        self._latest: Publish | None = None
+        self._open: list[Publish] = []
+        """Those that some Envoy lacks, by their mark."""
+        self._takers: dict[Hashable, _Taker] = {}
+        self._behind: dict[Hashable, None] = {}
+        """Those that lack the latest publish."""
+        self._names: dict[int, str] = {}
+        self._count = self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._receipts)
+
+    @property
+    def envoys(self) -> int:
+        return len(self._takers)
+
+    @property
+    def behind(self) -> Collection[Hashable]:
+        """The Envoys that lack something of the latest publish, or haven't said yet what they have."""
+        return self._behind
+
+    @property
+    def latest(self) -> Publish | None:
+        return self._latest
+
+    def name_of(self, number: int) -> str:
+        """The node id of an Envoy that is or was here."""
+        return self._names.get(number, "")
+
+    def position(self, taker: Hashable) -> int | None:
+        """The newest mark up to which it has everything; -1 while it hasn't said; None for one that isn't here."""
+        found = self._takers.get(taker)
+        return None if found is None else found.position
+
+    # What GDS says
+
+    def received(self, receipt: Receipt) -> None:
+        self._serial += 1
+        receipt.number = self._serial
+        key = receipt.epoch, receipt.revision
+        self._receipts.pop(key, None)
+        self._receipts[key] = self._unpublished[key] = receipt
+        while len(self._receipts) > self._keep:
+            oldest = next(iter(self._receipts))
+            del self._receipts[oldest]
+            self._unpublished.pop(oldest, None)
+        self._tell("received", receipt, "")
+
+    def forget(self, receipt: Receipt) -> None:
+        """It wasn't taken after all: it doesn't follow what is held, or was held already."""
+        key = receipt.epoch, receipt.revision
+        if self._receipts.get(key) is receipt and receipt.publish is None:
+            del self._receipts[key]
+            self._unpublished.pop(key, None)
+
+    def hold(self, receipt: Receipt) -> None:
+        """It isn't for the edge until it is released."""
+        if receipt.publish is None:
+            receipt.held = True
+            self._tell("held", receipt, "")
+
+    def released(self) -> None:
+        """What was held is taken: with the next publish it is out, or with the one before."""
+        for receipt in self._unpublished.values():
+            receipt.held = False
+        self.nothing_new()
+
+    def nothing_new(self) -> None:
+        """What was received and isn't held changed nothing that is published."""
+        if self._latest is not None:
+            self._carry(self._latest, self.epoch, self.revision)
+
+    # What is published
+
+    def published(self, epoch: str, revision: int, mark: int, at: float) -> None:
+        """Everything up to this revision is published, with the cache's publish ``mark`` at the latest."""
+        self.epoch, self.revision = epoch, revision
+        lacking = [key for key, taker in self._takers.items() if taker.position < mark]
+        publish = Publish(mark, at, revision, len(self._takers), len(lacking), bad_before=[*self._bad()])
+        self._behind = dict.fromkeys(lacking)
+        self._latest = publish
+        self._carry(publish, epoch, revision)
+        self._tell("published", publish, "")
+        if lacking:
+            self._open.append(publish)
+            del self._open[: -self._keep]
+        else:
+            self._complete(publish, at)
+
+    def _carry(self, publish: Publish, epoch: str, revision: int) -> None:
+        for key, receipt in [*self._unpublished.items()]:
+            if receipt.epoch == epoch and receipt.revision <= revision and not receipt.held:
+                receipt.publish = publish
+                del self._unpublished[key]
+
+    # What the Envoys say
+
+    def joined(self, key: Hashable, node: str, at: float) -> None:
+        self._count += 1
+        self._takers[key] = _Taker(self._count, node, at)
+        self._names[self._count] = node
+        self._behind[key] = None
+        for publish in self._open:
+            publish.envoys += 1
+            publish.pending += 1
+        if len(self._names) > len(self._takers) + _GONE:
+            here = {taker.number for taker in self._takers.values()}
+            for number in [number for number in islice(self._names, _GONE // 2) if number not in here]:
+                del self._names[number]
+        self._tell("connected", None, node)
+
+    def left(self, key: Hashable, at: float) -> None:
+        taker = self._takers.pop(key, None)
+        if taker is None:
+            return
+        self._behind.pop(key, None)
+        for publish in self._after(taker.position):
+            publish.left += 1
+            self._settle(publish, at)
+        self._close()
+        self._tell("disconnected", None, taker.node)
+
+    def reached(self, key: Hashable, mark: int, at: float, *, acked: bool = True) -> None:
+        """It has everything up to ``mark``. ``acked``: by an ACK; else it turned out to lack nothing."""
+        taker = self._takers.get(key)
+        if taker is None or mark <= taker.position:
+            return
+        settled = [publish for publish in self._after(taker.position) if publish.mark <= mark]
+        taker.position = mark
+        if self._latest is None or self._latest.mark <= mark:
+            self._behind.pop(key, None)
+        for publish in settled:
+            if acked and taker.joined <= publish.at:
+                self._note_ack(publish, taker, at)
+            self._settle(publish, at)
+        if settled:
+            self._close()
+
+    def refused(self, key: Hashable, mark: int, kind: str, reason: str, at: float) -> None:
+        """It NACKed a response that carried everything up to ``mark``."""
+        taker = self._takers.get(key)
+        if taker is None:
+            return
+        nack = Nack(taker.number, kind, reason, at)
+        for publish in self._after(taker.position):
+            if publish.mark <= mark and len(publish.nacks) < SHOWN:
+                publish.nacks[taker.number] = nack
+        self._tell("nack", nack, taker.node)
+
+    def _after(self, position: int) -> list[Publish]:
+        return self._open[bisect_right(self._open, position, key=_mark) :]
+
+    def _note_ack(self, publish: Publish, taker: _Taker, at: float) -> None:
+        publish.numbers.append(taker.number)
+        publish.seconds.append(at - publish.at)
+        publish.last_ack = at
+        if publish.first_ack is None:
+            publish.first_ack = at
+            self._tell("first_ack", publish, taker.node)
+        self.convergence.note(at, at - publish.at)
+
+    def _settle(self, publish: Publish, at: float) -> None:
+        publish.pending -= 1
+        if not publish.pending:
+            self._complete(publish, at)
+
+    def _complete(self, publish: Publish, at: float) -> None:
+        publish.completed = at
+        bad = self._bad()
+        fresh = {key: reason for key, reason in bad.items() if key not in publish.bad_before} if bad else {}
+        if fresh:
+            for receipt in self._carried(publish):
+                named = {(move.kind, move.name) for move in receipt.first}
+                whole = receipt.changes <= len(receipt.first)
+                receipt.bad = {key: reason for key, reason in fresh.items() if key in named or not whole}
+        self._tell("complete", publish, "")
+
+    def _close(self) -> None:
+        self._open = [publish for publish in self._open if publish.pending]
+
+    def _carried(self, publish: Publish) -> Iterator[Receipt]:
+        return (receipt for receipt in self._receipts.values() if receipt.publish is publish)
+
+    # What is asked
+
+    def newest_first(self, before: int | None = None) -> Iterator[Receipt]:
+        """The receipts that are remembered, of all epochs; ``before``: those that came before this number."""
+        found = reversed(self._receipts.values())
+        return (receipt for receipt in found if before is None or receipt.number < before)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when the oldest revision that isn't published waits for that; None when none does."""
+        return next((receipt.received for receipt in self._unpublished.values()), None)
+
+    @property
+    def joining(self) -> int:
+        """Envoys that haven't said yet what they have."""
+        return sum(self._takers[key].position < 0 for key in self._behind)
+
+    def standing(self, revision: int) -> Standing:
+        """How a revision of the epoch that is published stands."""
+        epoch = self.epoch or next(reversed(self._receipts), ("", 0))[0]  # before the first publish
+        receipt = self._receipts.get((epoch, revision))
+        joining = self.joining
+        if receipt is None:
+            if revision > self.revision or self._latest is None:
+                return Standing("expected", None, None, joining)
+            publish = self._carrier(revision)
+            return Standing("published" if publish.pending or joining else "complete", None, publish, joining)
+        if receipt.publish is None:
+            return Standing("held" if receipt.held else "received", receipt, None, joining)
+        return Standing(self.state_of(receipt, joining), receipt, receipt.publish, joining)
+
+    def state_of(self, receipt: Receipt, joining: int = 0) -> State:
+        """``joining``: Envoys that haven't said yet what they have."""
+        if receipt.publish is None:
+            return "held" if receipt.held else "received"
+        if receipt.epoch != self.epoch or receipt.revision > self.revision:
+            return "rolled_back"
+        if receipt.publish.pending or joining:
+            return "published"
+        if receipt.bad and not receipt.bad.keys().isdisjoint(self._bad()):
+            return "set_aside"
+        # What a search for a bad record withheld for a time was published again with a later publish.
+        return "published" if receipt.bad and self._latest and self._latest.pending else "complete"
+
+    def _carrier(self, revision: int) -> Publish:
+        """The publish that surely has a revision of which there is no receipt any more."""
+        later = [
+            receipt.publish
+            for (epoch, number), receipt in self._receipts.items()
+            if epoch == self.epoch and number > revision and receipt.publish is not None
+        ]
+        assert self._latest is not None
+        return min(later, key=_mark, default=self._latest)
+
+
+def _mark(publish: Publish) -> int:
+    return publish.mark

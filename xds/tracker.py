@@ -1,0 +1,256 @@
+"""Follows each change from GDS to the Envoys' ACKs, and wakes who waits for one: the receipts, joined to what happens.
+
+It stands between the mirror and the gate, and is told what the pipeline publishes and what the streams settle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count, islice
+
+from xds.directory import Directory
+from xds.errors import GdsError, WaitError
+from xds.gds.mirror import Follower
+from xds.gds.model import Change, DeleteDomain, DeletePod, PutDomain, PutPod, Snapshot, Transaction
+from xds.protocol.stream import Settled, Stream
+from xds.receipts import SHOWN, Move, Nack, Publish, Receipt, Receipts, Standing
+from xds.resources.types import LISTENER, ROUTE, SECRET
+from xds.slices import Work
+
+LOOK = 0.25
+"""Seconds between two looks at Envoys that are behind: one that lacks nothing sends no ACK."""
+JOINING = 10.0
+"""Seconds within which an Envoy asks for its routes; one that doesn't is taken for a client that needs none."""
+WAITERS = 500
+"""Callers that wait at a time."""
+
+_Waiting = tuple[int, int, "asyncio.Future[None]"]
+"""The revision, a number to tell them apart, and what is set when it is there."""
+Listener = Callable[[str, Receipt | Publish | Nack | None, str], None]
+
+
+@dataclass(slots=True)
+class _Joined:
+    node: str
+    at: float
+
+
+class Tracker:
+    """``directory`` is the edge's. ``publishes()`` is the number of the cache's last publish, ``changes()`` how many
+    changes the pipeline has taken, ``held()`` whether something of GDS is held from the edge. ``listener`` is told what
+    happens, when somebody listens."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        keep: int = 1_000,
+        publishes: Callable[[], int],
+        changes: Callable[[], int],
+        held: Callable[[], bool],
+        listener: Listener = lambda event, about, node: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.receipts = Receipts(keep, tell=self._told, bad=lambda: directory.withheld)
+        self._directory = directory
+        self._publishes = publishes
+        self._changes = changes
+        self._held = held
+        self._listener = listener
+        self._clock = clock
+        self.wall = wall
+        self._streams: dict[Stream, _Joined] = {}
+        self.waiters = 0
+        self._waiting: list[_Waiting] = []
+        """By revision, the lowest first: a change looks at those that it may be for, and at no other."""
+        self._awaiting: dict[int, list[_Waiting]] = {}
+        """Those whose revision is published: by the publish's mark."""
+        self._stuck: list[_Waiting] = []
+        """Those that wait for something else, a hold's end or an Envoy that just came: looked at now and then."""
+        self._numbers = count()
+        self._was_held = False
+        self._published: tuple[str, int, int] | None = None
+
+    # Between the mirror and the gate
+
+    def following(self, gate: Follower) -> Follower:
+        """The gate, with a receipt for all that goes through it."""
+        return _Noted(gate, self)
+
+    def replacing(self, gate: Follower, snapshot: Snapshot) -> Work[None]:
+        receipt = Receipt(snapshot.epoch, snapshot.revision, "snapshot", 0, (), self._clock(), self.wall())
+        self.receipts.received(receipt)
+        before = self._changes()
+        yield from gate.replacing(snapshot)
+        receipt.changes = self._changes() - before
+        self._note_held(receipt)
+
+    def applying(self, gate: Follower, transaction: Transaction) -> Work[None]:
+        first = tuple(_moves(islice(transaction.changes, SHOWN), self._directory))
+        epoch, revision, changes = transaction.epoch, transaction.revision, len(transaction.changes)
+        position = gate.position
+        if position is not None and epoch == position[0] and revision <= position[1]:
+            yield from gate.applying(transaction)
+            return
+        receipt = Receipt(epoch, revision, "change", changes, first, self._clock(), self.wall())
+        self.receipts.received(receipt)
+        try:
+            yield from gate.applying(transaction)
+        except GdsError:
+            self.receipts.forget(receipt)
+            raise
+        self._note_held(receipt)
+
+    def _note_held(self, receipt: Receipt) -> None:
+        at_edge = (self._directory.epoch, self._directory.revision) == (receipt.epoch, receipt.revision)
+        if self._held() and not at_edge:
+            self.receipts.hold(receipt)
+        self.look()
+
+    # What the rest says
+
+    def published(self, epoch: str, revision: int) -> None:
+        """The pipeline has published everything up to this revision."""
+        told = epoch, revision, self._publishes()
+        if told == self._published:
+            self.receipts.nothing_new()
+        else:
+            self._published = told
+            self.receipts.published(*told, self._clock())
+
+    def joined(self, stream: Stream, node: str) -> None:
+        if stream.only not in (LISTENER, SECRET):
+            self._streams[stream] = _Joined(node, self._clock())
+            self.receipts.joined(stream, node, self._clock())
+
+    def left(self, stream: Stream) -> None:
+        if self._streams.pop(stream, None) is not None:
+            self.receipts.left(stream, self._clock())
+
+    def settled(self, stream: Stream, settled: Settled) -> None:
+        """An Envoy ACKed or NACKed something."""
+        if stream not in self._streams:
+            return
+        if settled.error is not None:
+            at = stream.rejected_at(settled.kind)
+            self.receipts.refused(stream, at, settled.kind.name, settled.error, self._clock())
+        self._weigh(stream, acked=True)
+
+    def look(self) -> None:
+        """At what nobody says: a hold that ended, Envoys that lack nothing, and who waits in vain so far."""
+        held = self._held()
+        if self._was_held and not held:
+            self.receipts.released()
+        self._was_held = held
+        for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
+            self._weigh(stream, acked=False)
+        stuck, self._stuck = self._stuck, []
+        self._sort(stuck)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(LOOK)
+            self.look()
+
+    def _weigh(self, stream: Stream, *, acked: bool) -> None:
+        if (self.receipts.position(stream) or 0) < 0 and not self._has_begun(stream):
+            return
+        self.receipts.reached(stream, stream.reached, self._clock(), acked=acked)
+
+    def _has_begun(self, stream: Stream) -> bool:
+        if stream.only is not None:
+            return stream.has(stream.only)
+        return stream.has(ROUTE) or self._clock() - self._streams[stream].at > JOINING
+
+    # Who waits
+
+    async def wait(self, revision: int, seconds: float) -> Standing:
+        """How a revision stands: as soon as every Envoy has it, else after so many seconds. Raises WaitError when too
+        many wait."""
+        standing = self.receipts.standing(revision)
+        if standing.complete or seconds <= 0:
+            return standing
+        if self.waiters >= WAITERS:
+            raise WaitError(f"{WAITERS} callers wait for a revision already: ask again without `wait`, or later")
+        self.waiters += 1
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sort([(revision, next(self._numbers), done)])
+        try:
+            await asyncio.wait([done], timeout=seconds)
+        finally:
+            self.waiters -= 1
+            done.cancel()
+            self._forget_gone()
+        return self.receipts.standing(revision)
+
+    def _forget_gone(self) -> None:
+        """Those that went before their time; what else waits may be many, so that it is only looked at now and then."""
+        if sum(map(len, (self._waiting, self._stuck, *self._awaiting.values()))) <= 2 * self.waiters + 10:
+            return
+        self._waiting = [entry for entry in self._waiting if not entry[2].done()]
+        heapq.heapify(self._waiting)
+        self._stuck = [entry for entry in self._stuck if not entry[2].done()]
+        left = {mark: [entry for entry in entries if not entry[2].done()] for mark, entries in self._awaiting.items()}
+        self._awaiting = {mark: entries for mark, entries in left.items() if entries}
+
+    def _sort(self, entries: Iterable[_Waiting]) -> None:
+        """Each to what it waits for."""
+        for entry in entries:
+            if entry[2].done():
+                continue
+            standing = self.receipts.standing(entry[0])
+            if standing.complete:
+                entry[2].set_result(None)
+            elif standing.state == "expected":
+                heapq.heappush(self._waiting, entry)
+            elif standing.publish is not None and standing.publish.pending:
+                self._awaiting.setdefault(standing.publish.mark, []).append(entry)
+            else:
+                self._stuck.append(entry)
+
+    def _told(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None:
+        if event == "published":
+            due = []
+            while self._waiting and self._waiting[0][0] <= self.receipts.revision:
+                due.append(heapq.heappop(self._waiting))
+            self._sort(due)
+        elif event == "complete" and isinstance(about, Publish):
+            self._sort(self._awaiting.pop(about.mark, ()))
+        self._listener(event, about, node)
+
+
+class _Noted:
+    def __init__(self, gate: Follower, tracker: Tracker) -> None:
+        self._gate = gate
+        self._tracker = tracker
+
+    @property
+    def position(self) -> tuple[str, int] | None:
+        return self._gate.position
+
+    def replacing(self, snapshot: Snapshot) -> Work[None]:
+        yield from self._tracker.replacing(self._gate, snapshot)
+
+    def applying(self, transaction: Transaction) -> Work[None]:
+        yield from self._tracker.applying(self._gate, transaction)
+
+
+def _moves(changes: Iterable[Change], directory: Directory) -> Iterable[Move]:
+    for change in changes:
+        match change:
+            case PutDomain(domain, pod):
+                yield Move("domain", domain, directory.domains.get(domain), pod)
+            case DeleteDomain(domain):
+                yield Move("domain", domain, directory.domains.get(domain), None)
+            case PutPod(pod):
+                yield Move("pod", pod.name, pod.name if pod.name in directory.pods else None, pod.name)
+            case DeletePod(name):
+                yield Move("pod", name, name if name in directory.pods else None, None)
+            case _:
+                continue
