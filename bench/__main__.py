@@ -26,6 +26,7 @@ PARTS = {
         *("--domains", "2000", "--rounds", "1", "--seconds", "1", "--connections", "100"),
         *("--hold", "3", "--held", "500"),
     ],
+    "lookup": ["--quick"],
 }
 """And their options when it is to be quick."""
 

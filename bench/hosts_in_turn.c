@@ -16,7 +16,7 @@ typedef struct {
   uint8_t flags;
 } field; /* nghttp2_nv */
 
-enum { LONGEST = 256, MOST = 100000, FIELDS = 64 };
+enum { LONGEST = 256, MOST = 200000, FIELDS = 64 };
 static char (*hosts)[LONGEST];
 static size_t count, length, turn;
 static int32_t (*submit)(void *, const void *, const field *, size_t, const void *, void *);

@@ -1,0 +1,187 @@
+"""Who is compared by `bench.lookup`: HAProxy with its Lua in both ways, and our edge in lookup mode. Each has a GDS of
+its own that has one call, and the same pods."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from bench.haproxy import MAP_FIRST, PUBLISHED, HAProxy
+from demo.processes import DemoError, Process
+from demo.system import BASE, LOOPBACK, Ports, System, free_ports
+
+OURS = "pointsman"
+SIDES = (PUBLISHED, MAP_FIRST, OURS)
+SNI = "edge.example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``status`` is 0 when there is none. ``seconds`` are those that it took, over a connection that was open."""
+
+    status: int
+    pod: str
+    seconds: float
+
+
+class Asker:
+    """One TLS connection to an edge, request after request."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext, patience: float = 30.0) -> None:
+        self._port = port
+        self._tls = tls
+        self._patience = patience
+        self._connection: http.client.HTTPConnection | None = None
+
+    def ask(self, host: str) -> Answer:
+        if self._connection is None:
+            plain = socket.create_connection((LOOPBACK, self._port), timeout=self._patience)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = http.client.HTTPConnection(LOOPBACK, self._port)
+            self._connection.sock = self._tls.wrap_socket(plain, server_hostname=SNI)
+        began = time.perf_counter()
+        try:
+            self._connection.request("GET", "/", headers={"host": host})
+            answer = self._connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            return Answer(0, "", time.perf_counter() - began)
+        took = time.perf_counter() - began
+        pod = answer.headers.get("x-pod", "")
+        if answer.will_close:
+            self.close()
+        return Answer(answer.status, pod, took)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@dataclass
+class Side:
+    """One of `SIDES`, which runs from `start` to `stop`. ``homes``: what its GDS knows; ``rate``: of questions to GDS
+    for unknown hosts that ours may ask a second, unset as it comes."""
+
+    name: str
+    folder: Path
+    pods: Mapping[str, int]
+    homes: Mapping[str, str]
+    rate: float | None = None
+    _ports: list[int] = field(default_factory=lambda: free_ports(7))
+    _parts: dict[str, Process] = field(default_factory=dict)
+    _system: System | None = None
+
+    @property
+    def gds_port(self) -> int:
+        return self._ports[0]
+
+    @property
+    def port(self) -> int:
+        """Of its edge, https."""
+        return self._ports[1]
+
+    def tls(self) -> ssl.SSLContext:
+        return self._made().tls()
+
+    def start(self) -> None:
+        """Raises DemoError when a part doesn't start."""
+        system = self._made()
+        system.prepare()
+        self.start_gds()
+        if self.name == OURS:
+            self._start_ours(system)
+            return
+        certificate = self.folder / "certs" / "certificates" / "edge"
+        proxy = HAProxy(self.name, self.port, self.gds_port, BASE, self.pods, certificate)
+        self._parts["proxy"] = started = proxy.start(self.folder / "haproxy", ())
+        started.wait_until(lambda: _listens(self.port))
+
+    def start_gds(self) -> None:
+        homes = self.folder / "homes"
+        homes.write_text("".join(f"{host} {pod}\n" for host, pod in self.homes.items()))
+        command = [sys.executable, "-m", "bench.one_call_gds", str(self.gds_port), BASE, str(homes)]
+        self._parts["gds"] = Process("gds", command, self.folder / "gds.log", self.folder)
+        self._parts["gds"].wait_until(lambda: _listens(self.gds_port))
+
+    def stop_gds(self) -> None:
+        self._parts.pop("gds").stop()
+
+    def stop(self) -> None:
+        for name in sorted(self._parts, key=lambda name: name == "gds"):
+            self._parts.pop(name).stop()
+        if self._system is not None:
+            self._system.stop()
+
+    def gds(self, *words: str) -> str:
+        """Tells its GDS something: see `bench.one_call_gds`."""
+        url = f"http://{LOOPBACK}:{self.gds_port}/control/{'/'.join(words)}"
+        return httpx.get(url, timeout=10, trust_env=False).raise_for_status().text
+
+    def gds_seconds(self, host: str) -> float:
+        """How long its GDS takes for itself, asked as a client of it asks."""
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            url = f"http://{LOOPBACK}:{self.gds_port}{BASE}/backend/{host}"
+            client.get(url)
+            began = time.perf_counter()
+            client.get(url)
+            return time.perf_counter() - began
+
+    def refresh(self, host: str) -> None:
+        """Tells ours that a host may have moved, as GDS's owner would."""
+        made = self._made()
+        token = (self.folder / "state" / "token").read_text().strip()
+        answer = httpx.post(
+            f"{made.api_url}/api/v1/domains/{host}/refresh",
+            json={"by": "bench"},
+            headers={"authorization": f"Bearer {token}"},
+            timeout=30,
+            trust_env=False,
+        )
+        answer.raise_for_status()
+
+    def _made(self) -> System:
+        if self._system is None:
+            gds, edge, xds, api, plain, admin, _ = self._ports
+            lookup: dict[str, object] = {"pods": "pods.json", **({"rate": self.rate} if self.rate else {})}
+            settings: dict[str, dict[str, object]] = {
+                "gds": {"url": f"http://{LOOPBACK}:{gds}{BASE}", "mode": "lookup"},
+                "lookup": lookup,
+                "log": {"level": "warning"},
+            }
+            self._system = System(self.folder, Ports(gds, xds, api, edge, plain, admin), settings)
+        return self._system
+
+    def _start_ours(self, system: System) -> None:
+        pods = [{"name": n, "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in self.pods.items()]
+        (self.folder / "pods.json").write_text(json.dumps(pods))
+        system.start_control_plane()
+        system.wait_control_plane()
+        system.start_envoy()
+        system.wait_envoy()
+        asker = Asker(self.port, self.tls())
+        some = next(iter(self.homes))
+        end = time.monotonic() + 30
+        while asker.ask(some).status != 200:
+            if time.monotonic() > end:
+                raise DemoError(f"our edge doesn't answer for {some}; its log is in {self.folder}")
+            time.sleep(0.1)
+        asker.close()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
