@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -65,3 +69,63 @@ def test_the_header_names_the_pod_over_the_pods_own_and_never_for_an_unknown_hos
     assert (known.headers[HEADER], known.pod) == ("pod1", "pod1")
     assert unknown.status == 404
     assert unknown.headers.get(HEADER, "-") == "-"
+
+
+def pointsman(edge: Edge, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xds.cli", *words, "--config", str(edge.system.folder / "pointsman.toml")]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+
+def through(edge: Edge) -> list[str]:
+    return ["--edge", f"https://127.0.0.1:{edge.system.ports.edge_https}", "--edge-ca", str(edge.system.ca)]
+
+
+def test_the_command_says_what_differs_and_so_does_its_exit_code(edge: Edge, tmp_path: Path) -> None:
+    edge.put("away.example.com", "pod3")
+    edge.becomes("away.example.com", "pod3")
+    old = tmp_path / "backend.map"
+    old.write_text("# old\nT0.example.com:443   pod1\naway.example.com pod1\n")
+    done = pointsman(edge, "compare", "--map", str(old), "--settle", "0", *through(edge))
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.splitlines() == [
+        "away.example.com  map: pod1, gds: pod3, control plane: pod3, edge: pod3",
+        "2 hosts: 1 equal, 1 different",
+    ]
+
+
+def test_the_command_is_content_when_all_say_the_same(edge: Edge) -> None:
+    done = pointsman(
+        edge, "compare", "--hosts", "-", "--json", *through(edge), stdin="t0.example.com\nb1.example.com\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "hosts": 2,
+        "equal": 2,
+        "settled": 0,
+        "not_asked_for_yet": 0,
+        "different": [],
+        "unanswered": [],
+        "bad_lines": [],
+    }
+
+
+def test_a_line_that_can_not_be_compared_is_named_and_is_no_success(edge: Edge) -> None:
+    done = pointsman(edge, "compare", "--map", "-", stdin="t0.example.com pod1\n.example.com pod1\n")
+    assert done.returncode == 1
+    assert "-:2: stands for hosts that it doesn't name" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "code", "said"),
+    [
+        (["--map", "/nowhere"], "", 1, "/nowhere can't be read"),
+        (["--map", "-"], "# nothing\n", 1, "no host to be compared"),
+        (["--hosts", "-", "--url", "http://127.0.0.1:9"], "\n".join(f"a{n}.test" for n in range(50)), 1, "in a row"),
+        (["--map", "-", "--hosts", "-"], "", 2, "--map FILE or --hosts FILE"),
+    ],
+)
+def test_what_can_not_be_compared_is_said_in_one_line(
+    edge: Edge, words: list[str], stdin: str, code: int, said: str
+) -> None:
+    done = pointsman(edge, "compare", *words, stdin=stdin)
+    assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (code, True, 1), done.stderr

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 from typer.main import get_command
 
-from xds.cli import edge_lint, hold, serve, shell, version
+from xds.cli import compare, edge_lint, hold, serve, shell, version
 
 RUN, SEE, ACT, MORE = "Run", "See and explain", "Decide", "More"
 
@@ -19,6 +19,7 @@ GROUPS = {
 COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (RUN, "serve", serve.serve),
     (RUN, "edge-lint", edge_lint.edge_lint),
+    (SEE, "compare", compare.compare),
     (ACT, "hold show", hold.show),
     (ACT, "hold release", hold.release),
     (ACT, "hold refuse", hold.refuse),
