@@ -103,21 +103,33 @@ def test_an_unknown_host_is_shown_the_page_whatever_its_scope(edge: Edge, host: 
         assert answer.text == PAGE
 
 
-def test_the_hosts_asked_for_most_are_counted_and_a_scan_takes_no_memory(edge: Edge) -> None:
-    def counted() -> dict[str, int]:
-        hosts = httpx.get(f"{edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).json()["hosts"]
-        return {asked["host"]: asked["count"] for asked in hosts}
+def counted(edge: Edge) -> dict[str, int]:
+    hosts = httpx.get(f"{edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).json()["hosts"]
+    return {asked["host"]: asked["count"] for asked in hosts}
 
+
+def test_what_asks_a_known_host_for_no_path_makes_it_no_unknown_one(edge: Edge) -> None:
+    for request in (
+        b"CONNECT b1.example.com:443 HTTP/1.1\r\nHost: b1.example.com:443\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: b1.example.com\r\n\r\n",
+        get(b"after.example.com"),
+    ):
+        assert status(exchange(edge, request)) in (400, 404)
+    until(lambda: "after.example.com" in counted(edge), "what came after them is counted")
+    assert "b1.example.com" not in counted(edge)
+
+
+def test_the_hosts_asked_for_most_are_counted_and_a_scan_takes_no_memory(edge: Edge) -> None:
     with H2(edge) as one:
         for number in range(150):
             one.answer(one.ask(f"scan{number}.example.com"))
             one.answer(one.ask("popular.example.com"))
-    until(lambda: counted().get("popular.example.com", 0) >= 150, "the popular host is counted")
-    assert len(counted()) <= 50
-    assert max(counted(), key=lambda host: counted()[host]) == "popular.example.com"
+    until(lambda: counted(edge).get("popular.example.com", 0) >= 150, "the popular host is counted")
+    assert len(counted(edge)) <= 50
+    assert max(counted(edge), key=lambda host: counted(edge)[host]) == "popular.example.com"
     metrics = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text
     assert 'pointsman_unknown_host{host="popular.example.com"}' in metrics
-    assert GOOD not in counted()
+    assert GOOD not in counted(edge)
 
 
 def test_hsts_is_on_https_answers_and_not_on_http(edge: Edge) -> None:

@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     RuntimeUInt32,
     SubstitutionFormatString,
 )
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
     CommonGrpcAccessLogConfig,
     HttpGrpcAccessLogConfig,
@@ -35,6 +36,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     LocalReplyConfig,
     ResponseMapper,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from xds.resources.hosts import is_host
 from xds.resources.packed import packed
@@ -79,7 +81,10 @@ def access_logs(unknown: UnknownHost) -> list[AccessLog]:
         transport_api_version=ApiVersion.V3,
     )
     log = packed(_GRPC_LOG, HttpGrpcAccessLogConfig(common_config=common))
-    return [AccessLog(name="pointsman.unknown-hosts", filter=_no_route(), typed_config=log)]
+    # These have no route at a host that is known, either.
+    asks_no_host = ((":method", "CONNECT"), (":path", "*"))
+    filters = [_no_route(), *(_other_than(*each) for each in asks_no_host)]
+    return [AccessLog(name="pointsman.unknown-hosts", filter=_all(*filters), typed_config=log)]
 
 
 def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:
@@ -104,6 +109,11 @@ def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:
 
 def _no_route() -> AccessLogFilter:
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"]))
+
+
+def _other_than(header: str, value: str) -> AccessLogFilter:
+    matcher = HeaderMatcher(name=header, string_match=StringMatcher(exact=value), invert_match=True)
+    return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
 
 
 def _status(code: int) -> AccessLogFilter:
