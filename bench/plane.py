@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.edge import PODS, Edge, pod_name
+from bench.edge import PODS, Edge, pod_name, sample
 from bench.nginx import Nginx
 from bench.timeline import ProbeFile
 from bench.varied import VARIANTS
@@ -29,10 +29,9 @@ class Plane(Edge):
     nginx: Nginx = field(init=False)
 
     def asked(self) -> list[str]:
-        """A thousand hosts of one length, or as many as there are, from all over the directory."""
+        """A thousand hosts of one length, or as many as there are, from all over the directory and of every pod."""
         longest = max(map(len, self.homes))
-        alike = [host for host in self.homes if len(host) == longest]
-        return alike[:: max(1, len(alike) // HOSTS)][:HOSTS]
+        return sample([host for host in self.homes if len(host) == longest], HOSTS)
 
     def prepare(self) -> None:
         super().prepare()

@@ -15,7 +15,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from xds.delta import Delta, Key
 from xds.resources.edge import Causes, EdgeResources
-from xds.resources.listeners import HTTPS, Edge
+from xds.resources.listeners import Edge
 from xds.resources.routes import route_table, table_name, virtual_host
 from xds.resources.types import LISTENER, ROUTE, SCOPE, Resource, ResourceId, Update, resource
 from xds.resources.wire import field
@@ -76,14 +76,15 @@ def _nameless(pod: str) -> bytes:
 
 def _unscoped(listener: Listener) -> Listener:
     """The product's listener, with one table in the place of the scopes and of the header that chooses among them."""
-    if listener.name != HTTPS:
-        return listener
-    wrapped = listener.filter_chains[0].filters[0].typed_config
-    assert wrapped is not None
-    manager = HttpConnectionManager.parse(wrapped.value)
-    manager.scoped_routes = None
-    manager.early_header_mutation_extensions = []
     ads = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
-    manager.rds = Rds(config_source=ads, route_config_name=_TABLE)
-    wrapped.value = bytes(manager)
+    for chain in listener.filter_chains:
+        wrapped = chain.filters[-1].typed_config
+        assert wrapped is not None
+        manager = HttpConnectionManager.parse(wrapped.value)
+        if manager.scoped_routes is None:
+            continue
+        manager.scoped_routes = None
+        manager.early_header_mutation_extensions = []
+        manager.rds = Rds(config_source=ads, route_config_name=_TABLE)
+        wrapped.value = bytes(manager)
     return listener

@@ -73,6 +73,8 @@ TARGETS = (
     Target("one table / ours at 1 M", "layouts", _at_1m("ratio"), 1_000, "x", True),
     Target("Sovereign, quickest reload / ours at 1 k", "sovereign", _at("domains", "ratio", 1_000), 50, "x", True),
     Target("Sovereign, quickest reload / ours at 10 k", "sovereign", _at("domains", "ratio", 10_000), 50, "x", True),
+    Target("skewed names at 1 M: commit → ACK, p50", "skew-edge", _worst("ack_p50_ms"), 15, "ms"),
+    Target("skewed names at 1 M: commit → ACK, p99", "skew-edge", _worst("ack_p99_ms"), 15, "ms"),
     Target("bytes to one Envoy per change at 1 M", "moves", _at_1m("bytes"), 64_000, "B"),
     Target("Envoy's memory at 1 M", "moves", _at_1m("envoy_mb"), 400, "MB"),
     Target("control plane's memory at 1 M", "moves", _at_1m("control_mb"), 600, "MB"),

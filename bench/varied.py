@@ -20,6 +20,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
 )
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+
+from xds.resources.hosts import HOSTS
+from xds.resources.rescope import FILTER as RESCOPING
 
 _ROUTER = "envoy.filters.http.router"
 
@@ -60,8 +66,22 @@ def _underscores(manager: HttpConnectionManager) -> None:
     manager.common_http_protocol_options.headers_with_underscores_action = allow
 
 
-def _without_lua(manager: HttpConnectionManager) -> None:
-    manager.http_filters = [held for held in manager.http_filters if held.name == _ROUTER]
+def _without_filters(*names: str) -> Callable[[HttpConnectionManager], None]:
+    def change(manager: HttpConnectionManager) -> None:
+        kept = [held for held in manager.http_filters if held.name not in names]
+        if len(kept) == len(manager.http_filters):
+            raise SystemExit(f"the manager has none of the filters {', '.join(names)}")
+        manager.http_filters = kept
+
+    return change
+
+
+def _forged_headers_stay(manager: HttpConnectionManager) -> None:
+    held = manager.early_header_mutation_extensions[0].typed_config
+    assert held is not None
+    early = EarlyHeaderMutation.parse(held.value)
+    early.mutations = [each for each in early.mutations if each.remove_on_match is None]
+    held.value = bytes(early)
 
 
 def _without(start: str, end: str) -> Callable[[str], str]:
@@ -93,6 +113,21 @@ stats_config:
         - suffix: downstream_rq_time
         - suffix: upstream_rq_time
 """
+
+
+def _bare(manager: HttpConnectionManager) -> None:
+    manager.http_filters = [held for held in manager.http_filters if held.name == _ROUTER]
+    manager.generate_request_id = False
+    manager.access_log, manager.upgrade_configs, manager.local_reply_config = [], [], None
+    manager.skip_xff_append = True
+    manager.strip_any_host_port = manager.strip_trailing_host_dot = False
+    manager.stream_idle_timeout = manager.request_headers_timeout = timedelta(0)
+    _forged_headers_stay(manager)
+    _paths_as_they_are(manager)
+    _underscores(manager)
+
+
+_NO_STATS = "\nstats_config: { stats_matcher: { reject_all: true } }\n"
 _EXACT = ListenerConnectionBalanceConfig(exact_balance={})  # type: ignore[arg-type]
 
 VARIANTS = {
@@ -103,9 +138,7 @@ VARIANTS = {
     "no-request-id": Variant("generate_request_id: false", manager=_setting(generate_request_id=False)),
     "no-envoy-headers": Variant("router: suppress_envoy_headers", router=_setting(suppress_envoy_headers=True)),
     "no-dynamic-stats": Variant("router: dynamic_stats: false", router=_setting(dynamic_stats=False)),
-    "no-stats": Variant(
-        "stats_matcher: reject_all", bootstrap=_adding("\nstats_config: { stats_matcher: { reject_all: true } }\n")
-    ),
+    "no-stats": Variant("stats_matcher: reject_all", bootstrap=_adding(_NO_STATS)),
     "lean": Variant(
         "no request id, no x-envoy-* headers, no dynamic statistics",
         manager=_setting(generate_request_id=False),
@@ -117,7 +150,13 @@ VARIANTS = {
     ),
     "raw-paths": Variant("no normalize_path, merge_slashes, escaped slashes", manager=_paths_as_they_are),
     "underscores": Variant("headers with underscores allowed", manager=_underscores),
-    "no-lua": Variant("no Lua filter in the list (it is disabled there)", manager=_without_lua),
+    "no-lua": Variant("no Lua filter in the list (it is disabled there)", manager=_without_filters(RESCOPING)),
+    "no-host-check": Variant("no check of the host", manager=_without_filters(HOSTS)),
+    "no-added-headers": Variant("no alt-svc added to answers", manager=_without_filters("pointsman.response-headers")),
+    "forged-headers": Variant("headers of ours aren't taken out of requests", manager=_forged_headers_stay),
+    "no-access-log": Variant("unknown hosts aren't counted", manager=_setting(access_log=[])),
+    "no-local-replies": Variant("local replies as Envoy's", manager=_setting(local_reply_config=None)),
+    "no-forwarded-proto": Variant("no use_remote_address", manager=_setting(use_remote_address=False)),
     "no-timers": Variant(
         "no stream idle and no request header time-out",
         manager=_setting(stream_idle_timeout=timedelta(0), request_headers_timeout=timedelta(0)),
@@ -139,6 +178,12 @@ VARIANTS = {
     "oghttp2": Variant("HTTP/2 by oghttp2", manager=_h2(use_oghttp2_codec=True)),
     "nghttp2": Variant("HTTP/2 by nghttp2", manager=_h2(use_oghttp2_codec=False)),
     "exact-balance": Variant("connections balanced exactly", listener=_setting(connection_balance_config=_EXACT)),
+    "bare": Variant(
+        "nothing but TLS, scopes and the router: what all of the above cost together",
+        manager=_bare,
+        router=_setting(suppress_envoy_headers=True, dynamic_stats=False),
+        bootstrap=lambda text: _adding(_NO_STATS)(_io_cycle(0)(text)),
+    ),
     "one-thread": Variant("--concurrency 1", concurrency=1),
 }
 

@@ -28,6 +28,7 @@ from demo.system import ROOT, free_ports
 from xds.gds.model import Pod
 from xds.resources.clusters import cluster
 from xds.resources.listeners import Edge, listeners
+from xds.resources.local_replies import UnknownHost
 
 GDS = "/rest/private/gds"
 HOSTS = [f"host{number:03}.example.com" for number in range(100)]
@@ -162,8 +163,9 @@ def test_a_round_in_which_all_is_slower_changes_no_ratio() -> None:
 def test_every_variant_changes_what_is_generated(name: str) -> None:
     variant = VARIANTS[name]
     bootstrap = (ROOT / "envoy" / "envoy.yaml").read_text()
-    same, varied = (changed(VARIANTS[each], Listener.parse(bytes(listeners(Edge())[0]))) for each in ("same", name))
-    assert bytes(same) == bytes(listeners(Edge())[0])
+    made = bytes(listeners(Edge(http3=True, unknown=UnknownHost(count=True)))[0])
+    same, varied = (changed(VARIANTS[each], Listener.parse(made)) for each in ("same", name))
+    assert bytes(same) == made
     assert bytes(varied) != bytes(same) or variant.bootstrap(bootstrap) != bootstrap
 
 
