@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from edge_harness import Edge, until
+from edge_harness import Edge, customers, until
 from scraping import metric, scrape
 
 
@@ -48,6 +48,9 @@ def test_the_connected_envoy_is_counted_by_its_version(edge: Edge) -> None:
 
 
 def test_a_held_change_leaves_the_edge_behind_gds(edge: Edge) -> None:
-    edge.load(*({"op": "delete", "domain": f"{chr(97 + n % 26)}{n}.example.com"} for n in range(1, 150)))
+    held = customers(200)[1:150]
+    edge.load(*({"op": "delete", "domain": domain} for domain, _ in held))
     until(lambda: metric(edge, 'pointsman_held{reason="removed"}') == 1, "the change is held")
     assert metric(edge, "pointsman_directory_lag_revisions") >= 1
+    edge.load(*({"op": "put", "domain": domain, "pod": pod} for domain, pod in held))
+    until(lambda: metric(edge, "pointsman_directory_lag_revisions") == 0, "GDS is right again")

@@ -27,6 +27,9 @@ _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _RSA_BITS = 2048
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
+KINDS = "file", "pem", "key", "order", "dates", "names", "type", "staple"
+"""What may be wrong with a certificate: `CertificateError.kind`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Files:

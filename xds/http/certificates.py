@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.exceptions import HTTPException
 
-from xds.certificates.checks import shown
+from xds.certificates.checks import KINDS, shown
 from xds.certificates.index import SHOWN, Entry
 from xds.edge_tls import EdgeTls
 from xds.gds.model import normalise_host
@@ -78,7 +78,7 @@ def certificate_metrics(tls: EdgeTls) -> Iterator[Metric]:
     index, now = tls.index, time.time()
     yield GaugeMetricFamily("pointsman_certificates", "Certificates that can be used.", value=len(index))
     aside = GaugeMetricFamily("pointsman_certificates_set_aside", "Certificates set aside, by kind.", labels=["kind"])
-    for kind, count in sorted(index.reasons().items()):
+    for kind, count in (dict.fromkeys(KINDS, 0) | dict(index.reasons())).items():
         aside.add_metric([kind], count)
     yield aside
     readable = len(index.readable)
