@@ -17,12 +17,12 @@ from xds.cache import Cache
 from xds.edge_options import edge_of
 from xds.edge_settings import host_and_port
 from xds.edge_tls import EdgeTls, Options
-from xds.gds.client import Credentials, GdsClient, Timeouts
-from xds.gds.mirror import Mirror
+from xds.followers import following
 from xds.guard import Limits
 from xds.http.app import create_app
 from xds.http.serve import serving
 from xds.http.view import Counts, View
+from xds.lookup.learner import Learner
 from xds.measures import Measures
 from xds.operator import Operator
 from xds.pipeline import Pace, Pipeline
@@ -36,7 +36,7 @@ from xds.server.handshakes import Handshakes
 from xds.server.refusals import Refusals
 from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
-from xds.settings import Gds, Settings, Xds
+from xds.settings import Settings, Xds
 from xds.standing import Standing
 from xds.state.folder import StateFolder
 from xds.tokens import FILE as TOKEN
@@ -64,6 +64,7 @@ async def run(settings: Settings) -> None:
         edge.crowded,
         pods_http2=edge.pods_http2,
         acme=host_and_port(edge.acme) if edge.acme else None,
+        asking=settings.gds.mode == "lookup",
     )
     resources.warm(edge_of(settings, Tls(edge.certificate)))
     _settle_objects()
@@ -87,6 +88,7 @@ async def run(settings: Settings) -> None:
         handshakes=handshakes,
         unknown_hosts=unknown_hosts,
         on_settled=lambda stream, node, settled: _settled(tracker, pipeline, stream, node, settled),
+        where=(lambda host: learner.where(host)) if settings.gds.mode == "lookup" else None,  # type: ignore[union-attr]
         on_returned=lambda *held: pipeline.isolator.returned(*held),
         on_gone=lambda stream: _gone(tracker, pipeline, stream),
         on_joined=lambda stream, node: tracker.joined(stream, node),
@@ -116,8 +118,9 @@ async def run(settings: Settings) -> None:
     )
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(_gds(settings.gds))
-        mirror = Mirror(client, tracker.following(standing.gate), in_slices=standing.in_slices)
+        follower = tracker.following(standing.gate)
+        mirror, gds = await stack.enter_async_context(following(settings, standing, follower))
+        learner = mirror if isinstance(mirror, Learner) else None
         view = View(
             pipeline.directory,
             mirror.status,
@@ -140,12 +143,13 @@ async def run(settings: Settings) -> None:
             streams=server.streams,
             cache=cache,
             started_at=time.time(),
+            lookup=learner,
         )
         token = settings.http.token_file or settings.state.folder / TOKEN
         api = create_app(view, Operator(standing), partial(read_token, token))
         http = await stack.enter_async_context(serving(api, settings.http.address, settings.http.port))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
-        log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=client.shown)
+        log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=gds)
         tasks = [
             asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
@@ -193,7 +197,9 @@ def _settle_objects() -> None:
 def _standing(settings: Settings, pipeline: Pipeline, server: XdsServer) -> Standing:
     state, guard = settings.state, settings.guard
     folder = StateFolder(state.folder, state.keep) if state.enabled else None
-    limits = Limits(guard.share, guard.minimum, guard.enabled, guard.allow_empty)
+    # Where hosts are asked for one by one, nobody is known in the beginning.
+    empty = guard.allow_empty or settings.gds.mode == "lookup"
+    limits = Limits(guard.share, guard.minimum, guard.enabled, empty)
     token = settings.http.token_file is None
     return Standing(pipeline, folder, limits, token=token, unserved=server.turn_away)
 
@@ -213,11 +219,6 @@ def _tls(settings: Settings) -> Options:
         ticket_secret=tls.tickets.secret,
         ticket_rotation=tls.tickets.rotation,
     )
-
-
-def _gds(gds: Gds) -> GdsClient:
-    timeouts = Timeouts(gds.connect_timeout, gds.read_timeout)
-    return GdsClient(str(gds.url), timeouts, Credentials(gds.ca, gds.certificate, gds.key, gds.token_file))
 
 
 def _access(xds: Xds) -> Access:

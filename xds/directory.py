@@ -265,6 +265,10 @@ class Directory:
             extend(delta.pods, step.pods)
         return delta
 
+    def home(self, domain: str) -> str | None:
+        """The pod of a domain as GDS says, though there may be no such pod; None when the domain isn't known."""
+        return self._domains.get(domain) or self._wanted.get(domain)
+
     def lookup(self, host: str) -> tuple[str, str] | None:
         """The (domain, pod) that serves ``host``: its own entry, else the longest wildcard that covers it."""
         name = normalise_host(host)

@@ -19,6 +19,7 @@ PAGE_BYTES = 64 * 1024
 def edge_of(settings: Settings, tls: Tls) -> Edge:
     """Raises SettingsError when the page of unknown hosts can't be read."""
     edge = settings.edge
+    asking = settings.gds.mode == "lookup"
     return Edge(
         edge.address,
         edge.https_port,
@@ -30,9 +31,11 @@ def edge_of(settings: Settings, tls: Tls) -> Edge:
         hsts=edge.hsts or "",
         acme=edge.acme is not None,
         misdirected=edge.misdirected,
-        unknown=_unknown_host(edge.unknown_host),
+        unknown=_unknown_host(edge.unknown_host, asking),
         timeouts=_timeouts(edge.timeouts),
         pod_header=edge.pod_header or "",
+        # Ours is over first: then it is said why.
+        asking=timedelta(seconds=settings.lookup.patience + 1) if asking else None,
     )
 
 
@@ -45,8 +48,8 @@ def _timeouts(given: Timeouts) -> TimeoutOptions:
     )
 
 
-def _unknown_host(given: UnknownHost) -> UnknownHostOptions:
-    return UnknownHostOptions(_page(given.page) if given.page else "", given.redirect or "", given.count)
+def _unknown_host(given: UnknownHost, asked: bool) -> UnknownHostOptions:
+    return UnknownHostOptions(_page(given.page) if given.page else "", given.redirect or "", given.count, asked)
 
 
 def _page(path: Path) -> str:

@@ -91,6 +91,16 @@ class Gate:
         return self._pipeline.position
 
     @property
+    def followed(self) -> Directory:
+        """What GDS said: the edge's directory, but for what is held. For reading."""
+        return self._apart.directory if self._apart else self._pipeline.directory
+
+    @property
+    def edge(self) -> Directory:
+        """What the Envoys have. For reading."""
+        return self._pipeline.directory
+
+    @property
     def counts(self) -> Counts | None:
         """What a release would do now; None while that isn't known, or nothing is held."""
         return self._apart.difference.counts if self._apart else None

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -19,7 +20,7 @@ from xds.delta import Delta
 from xds.directory import Directory
 from xds.errors import StateError
 from xds.gate import Gate
-from xds.gds.mirror import Mirror, MirrorStatus
+from xds.gds.mirror import MirrorStatus
 from xds.guard import Limits
 from xds.in_slices import InSlices
 from xds.kept import Kept
@@ -35,6 +36,14 @@ PATIENCE = 10.0
 """Seconds that GDS has for its first answer, before the Envoys get what was on disk."""
 HEARD = 5.0
 """Seconds between two notes on disk that GDS was heard."""
+
+
+class Following(Protocol):
+    """Who follows GDS: `xds.gds.mirror.Mirror`, or `xds.lookup.learner.Learner`."""
+
+    status: MirrorStatus
+
+    async def run(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -85,7 +94,7 @@ class Standing:
         if self._keeper:
             self._keeper.changed(delta, self._pipeline.directory.epoch, self._pipeline.directory.revision)
 
-    async def run(self, mirror: Mirror) -> None:
+    async def run(self, mirror: Following) -> None:
         """Follows GDS until it is cancelled, and keeps what it says."""
         await self._load()
         async with self._keeping():

@@ -135,10 +135,9 @@ def running(
         text = (folder / "envoy.yaml").read_text()
         assert text.count(old) == 1, f"in Envoy's bootstrap, {old!r} stands {text.count(old)} times"
         (folder / "envoy.yaml").write_text(text.replace(old, new))
-    system.load(
-        customers(domains),
-        [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()],
-    )
+    homes = [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()]
+    system.load(customers(domains), homes)
+    (folder / "pods.json").write_text(json.dumps(homes))  # for control planes that GDS doesn't tell
     try:
         system.start_gds()
         system.start_control_plane()

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
+from xds.http.lookup import LookupState, lookup_state
 from xds.http.metrics import registry
 from xds.http.view import View
 
@@ -33,6 +34,8 @@ class Ready(BaseModel):
     from_disk: bool
     hold: str
     state_error: str
+    lookup: LookupState | None
+    """Where GDS is asked for one host at a time."""
 
 
 def health_api(view: View) -> APIRouter:
@@ -70,6 +73,7 @@ def health_api(view: View) -> APIRouter:
             from_disk=kept.disk,
             hold=kept.hold.state if kept.hold else "none",
             state_error=kept.writes.error,
+            lookup=lookup_state(view.lookup) if view.lookup else None,
         )
 
     @api.get(

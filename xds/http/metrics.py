@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from xds import __version__
 from xds.guard import REASONS
 from xds.http.certificates import certificate_metrics
+from xds.http.lookup import lookup_metrics
 from xds.http.proxies import proxy_metrics
 from xds.http.view import View
 from xds.kept import Kept
@@ -62,6 +63,8 @@ class _State(Collector):
             for asked in hosts.frequent(10, 0.01):  # few and lasting: a client must not choose our labels
                 most.add_metric([asked.host], asked.count)
             yield most
+        if self._view.lookup is not None:
+            yield from lookup_metrics(self._view.lookup)
         yield from _kept(self._view.kept())
         yield from proxy_metrics(self._view.nodes())
 

@@ -11,6 +11,7 @@ from xds.directory import Directory
 from xds.edge_tls import EdgeTls
 from xds.gds.mirror import MirrorStatus
 from xds.kept import Kept
+from xds.lookup.learner import Learner
 from xds.measures import Measures
 from xds.protocol.stream import Stream
 from xds.resources.routes import RouteTables
@@ -47,6 +48,7 @@ class View:
     unknown_hosts: UnknownHosts | None = None
     kept: Callable[[], Kept] = Kept
     measures: Measures = field(default_factory=Measures)
+    lookup: Learner | None = None
     stale_after: float | None = None
     """Seconds of GDS's silence after which it isn't ready any more; None for never."""
     clock: Callable[[], float] = time.monotonic

@@ -64,7 +64,7 @@ def planned(bootstrap: Path, settings: Settings) -> Config:
         bootstrap=boot,
         listeners=tuple(_json(listener) for listener in listeners(edge, settings.edge.tables)),
         clusters=(*static, *(_json(each) for each in clusters)),
-        tables=(_json(route_table(0, {"pod": ["domain.example"]})),),
+        tables=(_json(route_table(0, {"pod": ["domain.example"]}, asking=edge.asking is not None)),),
     )
 
 

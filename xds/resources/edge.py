@@ -44,8 +44,9 @@ class EdgeResources:
         *,
         pods_http2: bool = False,
         acme: tuple[str, int] | None = None,
+        asking: bool = False,
     ) -> None:
-        self.tables = RouteTables(tables, crowded)
+        self.tables = RouteTables(tables, crowded, asking=asking)
         self._connect_timeout = connect_timeout
         self._pods_http2 = pods_http2
         self._acme = acme
@@ -56,7 +57,7 @@ class EdgeResources:
         self.fixed(edge)
         pod = Pod("warm", endpoints=(Endpoint("127.0.0.1", 1, "zone"),))
         bytes(cluster(pod, self._connect_timeout)), bytes(load_assignment(pod))
-        bytes(rescoping_table()), bytes(route_table(0, {})), bytes(virtual_host("warm", ()))
+        bytes(rescoping_table()), bytes(route_table(0, {}, asking=self.tables.asking)), bytes(virtual_host("warm", ()))
 
     def fixed(self, edge: Edge) -> Update:
         """Listeners and scopes: of the directory they know at most which pairs are split."""
@@ -83,7 +84,7 @@ class EdgeResources:
         for number in range(len(self.tables)):
             tables |= self._encoded((number,))
             yield
-        return {ROUTE: {**tables, RESCOPE: resource(ROUTE, RESCOPE, bytes(rescoping_table()))}}
+        return {ROUTE: {**tables, RESCOPE: resource(ROUTE, RESCOPE, bytes(rescoping_table(asking=self.tables.asking)))}}
 
     def step(self) -> Update | None:
         """The next step of pairs that are split or joined; None when there is none. What the one before changed must

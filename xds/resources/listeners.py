@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, SocketAddressProtocol
 from envoy_data_plane.envoy.config.core.v3 import QuicProtocolOptions as QuicLimits
@@ -22,6 +23,7 @@ from envoy_data_plane.envoy.extensions.filters.listener.proxy_protocol.v3 import
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from xds.resources.clusters import BUFFER_BYTES
+from xds.resources.cold import asking_filters
 from xds.resources.hosts import host_filters, same_host_filters
 from xds.resources.local_replies import UnknownHost, access_logs, local_replies
 from xds.resources.manager import Timeouts, http2_limits, manager, response_headers, scoped
@@ -45,7 +47,8 @@ class Edge:
     """Where Envoy listens, and how it meets clients. ``redirect_port`` is the https port as clients see it.
 
     ``hsts``: the value of that header, or none. ``acme``: the cluster of the ACME client is there. ``misdirected``: a
-    request for a host that the connection's certificate isn't for is answered 421.
+    request for a host that the connection's certificate isn't for is answered 421. ``asking``: hosts that no table
+    holds are asked for, and that may take so long.
     """
 
     address: str = "127.0.0.1"
@@ -62,6 +65,7 @@ class Edge:
     timeouts: Timeouts = field(default_factory=Timeouts)
     pod_header: str = ""
     """A header of the answers that names the pod which gave it, or none."""
+    asking: timedelta | None = None
 
 
 def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
@@ -137,6 +141,7 @@ def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filte
         *_host_filters(edge, chain),
         # Only the re-scoping table enables it.
         HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
+        *(asking_filters(edge.asking) if edge.asking else []),
         http3=http3,
         local_reply_config=local_replies(edge.unknown),
         access_log=access_logs(edge.unknown),

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AndFilter,
     ComparisonFilter,
     HeaderFilter,
+    OrFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
 )
@@ -45,6 +46,9 @@ from xds.resources.tls import CONTROL_PLANE
 UNKNOWN_HOSTS = "unknown-hosts"
 """The name of the log in which the requests to unknown hosts come."""
 
+RETRY_AFTER = 1
+"""Seconds after which a client may ask again for a host of which it can't be said now where it is."""
+
 _GRPC_LOG = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
 _NOT_A_HOST = "The request must name one host.\n"
 _MISDIRECTED = "The connection is for another host.\n"
@@ -53,11 +57,13 @@ _MISDIRECTED = "The connection is for another host.\n"
 @dataclass(frozen=True, slots=True)
 class UnknownHost:
     """``page``: the body of the 404, HTML. ``redirect``: instead of it, where such a request is sent; ``{host}`` in it
-    stands for the host that was asked for. ``count``: Envoy tells the control plane of each."""
+    stands for the host that was asked for. ``count``: Envoy tells the control plane of each. ``asked``: the control
+    plane is asked whether a host is unknown (`xds.resources.cold`)."""
 
     page: str = ""
     redirect: str = ""
     count: bool = True
+    asked: bool = False
 
 
 def local_replies(unknown: UnknownHost) -> LocalReplyConfig:
@@ -67,6 +73,7 @@ def local_replies(unknown: UnknownHost) -> LocalReplyConfig:
             ResponseMapper(filter=not_a_host, status_code=400, body=DataSource(inline_string=_NOT_A_HOST)),
             ResponseMapper(filter=_status(403), status_code=421, body=DataSource(inline_string=_MISDIRECTED)),
             *_unknown(unknown),
+            *([_later()] if unknown.asked else []),
         ]
     )
 
@@ -83,7 +90,7 @@ def access_logs(unknown: UnknownHost) -> list[AccessLog]:
     log = packed(_GRPC_LOG, HttpGrpcAccessLogConfig(common_config=common))
     # These have no route at a host that is known, either.
     asks_no_host = ((":method", "CONNECT"), (":path", "*"))
-    filters = [_no_route(), *(_other_than(*each) for each in asks_no_host)]
+    filters = [_nobody(unknown), *(_other_than(*each) for each in asks_no_host)]
     return [AccessLog(name="pointsman.unknown-hosts", filter=_all(*filters), typed_config=log)]
 
 
@@ -96,19 +103,37 @@ def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:
             append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
         )
         empty = DataSource(inline_string="Nobody is here.\n")
-        return [ResponseMapper(filter=_no_route(), status_code=302, headers_to_add=[location], body=empty)]
+        return [ResponseMapper(filter=_nobody(unknown), status_code=302, headers_to_add=[location], body=empty)]
     if unknown.page:
         # The page is the body, not the format: a per cent sign means nothing in it.
         shown = SubstitutionFormatString(
             text_format_source=DataSource(inline_string="%LOCAL_REPLY_BODY%"), content_type="text/html; charset=utf-8"
         )
         page = DataSource(inline_string=unknown.page)
-        return [ResponseMapper(filter=_no_route(), body=page, body_format_override=shown)]
+        return [ResponseMapper(filter=_nobody(unknown), body=page, body_format_override=shown)]
     return []
 
 
-def _no_route() -> AccessLogFilter:
-    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"]))
+def _later() -> ResponseMapper:
+    """Where a host is can't be known now, or its pod is so new that its cluster isn't here yet."""
+    after = HeaderValueOption(
+        header=HeaderValue(key="retry-after", value=str(RETRY_AFTER)),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    body = DataSource(inline_string="Where this host is can't be said now: try again.\n")
+    return ResponseMapper(filter=_all(_status(503), _flags("UAEX", "NC")), headers_to_add=[after], body=body)
+
+
+def _nobody(unknown: UnknownHost) -> AccessLogFilter:
+    """No route leads to the host; or the control plane said that there is none."""
+    if not unknown.asked:
+        return _flags("NR")
+    refused = _all(_status(404), _flags("UAEX"))
+    return AccessLogFilter(or_filter=OrFilter(filters=[_flags("NR"), refused]))
+
+
+def _flags(*flags: str) -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(flags)))
 
 
 def _other_than(header: str, value: str) -> AccessLogFilter:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
-    FilterConfig,
     Route,
     RouteConfiguration,
     RouteMatch,
     VirtualHost,
 )
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
-from envoy_data_plane.google.protobuf import Any
 
+from xds.resources.cold import enabled, turned_on
 from xds.resources.routes import SCOPE_HEADER
 
 RESCOPE = "rescope"
@@ -44,21 +43,16 @@ def rescoping_filter(tables: int) -> Lua:
     return Lua(default_source_code=DataSource(inline_string=lua(tables)))
 
 
-def rescoping_table() -> RouteConfiguration:
-    """Nothing is routed by it: without the filter's work a request is answered 503."""
+def rescoping_table(*, asking: bool = False) -> RouteConfiguration:
+    """Nothing is routed by it: without the filter's work a request is answered 503. ``asking``: unknown hosts are asked
+    for, which the table decides that the filter leads to."""
     host = VirtualHost(
         name=RESCOPE,
         domains=["*"],
         routes=[Route(match=RouteMatch(prefix="/"), direct_response=DirectResponseAction(status=503))],
-        typed_per_filter_config={FILTER: _enabled()},
+        typed_per_filter_config={FILTER: enabled(), **(turned_on() if asking else {})},
     )
     return RouteConfiguration(name=RESCOPE, virtual_hosts=[host], request_headers_to_remove=[SCOPE_HEADER])
-
-
-def _enabled() -> Any:
-    # An empty config that is there enables a filter; one that isn't there is an error.
-    config = FilterConfig(config=Any())
-    return Any(type_url="type.googleapis.com/envoy.config.route.v3.FilterConfig", value=bytes(config))
 
 
 _LUA = """\

@@ -17,6 +17,7 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 
 from xds.delta import Content, Key
+from xds.resources.cold import unknown_host
 from xds.resources.pairs import Pairs, Placement
 from xds.resources.wire import field
 from xds.slices import SLICE, Work, cut, drained
@@ -84,11 +85,15 @@ def virtual_host(pod: str, domains: Iterable[str]) -> VirtualHost:
     )
 
 
-def route_table(number: int, shares: Mapping[str, Iterable[str]]) -> RouteConfiguration:
-    """The table as a dataclass: what `RouteTables.encoded` must equal, byte for byte once parsed."""
+def route_table(number: int, shares: Mapping[str, Iterable[str]], *, asking: bool = False) -> RouteConfiguration:
+    """The table as a dataclass: what `RouteTables.encoded` must equal, byte for byte once parsed. ``asking``: a host
+    that isn't in it is asked for."""
     return RouteConfiguration(
         name=table_name(number),
-        virtual_hosts=[virtual_host(pod, sorted(shares[pod])) for pod in sorted(shares)],
+        virtual_hosts=[
+            *([unknown_host()] if asking else []),
+            *(virtual_host(pod, sorted(shares[pod])) for pod in sorted(shares)),
+        ],
         request_headers_to_remove=[SCOPE_HEADER],
     )
 
@@ -157,10 +162,12 @@ class Step:
 class RouteTables:
     """All domains, laid out in ``tables`` tables. `move` and `apply` return the numbers of the tables that changed.
 
-    A share is encoded once and kept, so a move costs the shares that it touches, whatever the table holds.
+    A share is encoded once and kept, so a move costs the shares that it touches, whatever the table holds. ``asking``:
+    a host that its table doesn't hold is asked for (`xds.resources.cold`).
     """
 
-    def __init__(self, tables: int, crowded: int = CROWDED) -> None:
+    def __init__(self, tables: int, crowded: int = CROWDED, *, asking: bool = False) -> None:
+        self.asking = asking
         self.pairs = Pairs(tables, crowded)
         self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
         self._wildcards: dict[str, Share] = {}
@@ -378,7 +385,7 @@ class RouteTables:
     def encoded(self, number: int) -> bytes:
         """The table as an encoded RouteConfiguration; equal content gives equal bytes."""
         if number not in self._heads:
-            self._heads[number] = bytes(route_table(number, {}))
+            self._heads[number] = bytes(route_table(number, {}, asking=self.asking))
         pods = sorted({*self._tables[number], *self._wildcards})
         return b"".join([self._heads[number], *(self._host(number, pod) for pod in pods)])
 

@@ -28,6 +28,7 @@ from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRE
 from xds.server import csds
 from xds.server.access import Access, Grant, Refusal
 from xds.server.access_log import AccessLogs
+from xds.server.authorization import Authorization
 from xds.server.calls import BeforeEachCall
 from xds.server.descriptors import Method, reflect
 from xds.server.handshakes import Handshakes
@@ -80,6 +81,7 @@ class XdsServer:
         refusals: Refusals | None = None,
         handshakes: Handshakes | None = None,
         unknown_hosts: UnknownHosts | None = None,
+        where: Callable[[str], Awaitable[str | None]] | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
         on_gone: Callable[[Stream], None] = lambda stream: None,
@@ -94,6 +96,7 @@ class XdsServer:
         self.refusals = refusals or Refusals()
         self._handshakes = handshakes or Handshakes(self.refusals)
         self._unknown_hosts = unknown_hosts
+        self._where = where
         self._gate = asyncio.Event()
         self._decided = asyncio.Event()
         self._turned_away = ""
@@ -152,6 +155,8 @@ class XdsServer:
         server.add_generic_rpc_handlers((status,))
         if self._unknown_hosts is not None:
             server.add_generic_rpc_handlers((AccessLogs(self._unknown_hosts, self._knows),))
+        if self._where is not None:
+            server.add_generic_rpc_handlers((Authorization(self._where, self._knows),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect({**_METHODS, csds.SERVICE: csds.METHODS}, [health.SERVICE_NAME], server)
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

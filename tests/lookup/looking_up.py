@@ -1,0 +1,85 @@
+"""The edge's harness in lookup mode, with the oldest GDS before the real one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from edge_harness import Edge, running, until
+from oldest_gds import OldestGds
+
+from demo.system import free_ports
+
+QUICK = {"refresh": 1.0, "grace": 2.0, "unknown_for": 1.0, "timeout": 5.0, "patience": 8.0, "pause": 0.3}
+"""Settings ``lookup`` with which a test needn't wait long."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    edge: Edge
+    gds: OldestGds
+    folder: Path
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Of the control plane; without labels, the only sample of that name."""
+        text = httpx.get(f"{self.edge.system.api_url}/metrics", trust_env=False).text
+        shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        wanted = f"pointsman_{name}{{{shown}}} " if labels else f"pointsman_{name} "
+        (line,) = [line for line in text.splitlines() if line.startswith(wanted)]
+        return float(line.rpartition(" ")[2])
+
+    def ready(self) -> dict[str, object]:
+        answer: dict[str, object] = httpx.get(f"{self.edge.system.api_url}/readyz", trust_env=False).json()
+        return answer
+
+    def knows(self, host: str) -> bool:
+        return httpx.get(f"{self.edge.system.api_url}/api/v1/domains/{host}", trust_env=False).status_code == 200
+
+    def at_envoy(self, host: str) -> bool:
+        """A table of Envoy's has a virtual host for it."""
+        return any(
+            host in virtual["domains"]
+            for table in self.edge.config_dump("dynamic_route_configs")
+            for virtual in table["route_config"].get("virtual_hosts", ())
+        )
+
+    def learned(self, host: str, pod: str) -> None:
+        """Asks for it, and waits until Envoy has it."""
+        until(lambda: self.edge.ask(host).pod == pod, f"{host} → {pod}")
+        until(lambda: self.at_envoy(host), f"{host} is at Envoy")
+
+
+@contextlib.contextmanager
+def looking_up(
+    folder: Path,
+    lookup: Mapping[str, object] | None = None,
+    more: Mapping[str, Mapping[str, object]] | None = None,
+    domains: int = 200,
+) -> Iterator[Looked]:
+    with OldestGds(*free_ports(1)) as gds:
+        settings: dict[str, Mapping[str, object]] = {
+            "gds": {"mode": "lookup", "url": gds.url},
+            "lookup": {**QUICK, **(lookup or {})},
+            "edge": {"misdirected": False},
+            **(more or {}),
+        }
+
+        def answers(edge: Edge) -> bool:
+            gds.behind = edge.system.gds_url
+            return edge.ask("t0.example.com").status == 200
+
+        with running(folder, settings, domains, answers=answers) as edge:
+            yield Looked(edge, gds, folder)
+
+
+def write_pods(folder: Path, pods: Mapping[str, int]) -> None:
+    """The pods file, with these ports of loopback."""
+    made = [
+        {"name": name, "datacenter": "dc1", "endpoints": [{"address": "127.0.0.1", "port": port}]}
+        for name, port in pods.items()
+    ]
+    (folder / "pods.json").write_text(json.dumps(made))

@@ -1,0 +1,209 @@
+"""What decides in lookup mode: how often GDS is asked, when not at all, what is remembered, asked again, withdrawn."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xds.lookup.answers import Answers
+from xds.lookup.breaker import Breaker
+from xds.lookup.budget import Budget
+from xds.lookup.departures import WINDOW, Departures
+from xds.lookup.rounds import Rounds
+
+
+def everybody(host: str) -> bool:
+    return True
+
+
+@given(st.lists(st.floats(0, 0.01), min_size=200, max_size=600))
+def test_no_more_than_the_rate_and_one_burst_are_asked(gaps: list[float]) -> None:
+    budget, now, asked = Budget(rate=100, burst=20), 0.0, []
+    for gap in gaps:
+        now += gap
+        wait = budget.reserve(now, most=0.5)
+        if wait is not None:
+            assert wait <= 0.5
+            asked.append(now + wait)
+    for first in asked:
+        assert sum(first <= one < first + 1 for one in asked) <= 100 + 20 + 1
+
+
+def test_who_would_wait_too_long_for_the_budget_is_told_at_once_and_costs_nothing() -> None:
+    budget = Budget(rate=10, burst=2)
+    assert [budget.reserve(0, 0.15) for _ in range(5)] == [0, 0, 0.1, None, None]
+    assert budget.reserve(0.1, 0.15) is not None
+    assert budget.backlog(0.1) > 0
+    assert budget.backlog(60) == 0
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_one_question_tries() -> None:
+    breaker = Breaker(failures=3, pause=1.0)
+    breaker.failed(0)
+    breaker.failed(0)
+    breaker.succeeded()
+    for _ in range(3):
+        assert breaker.allows(0)
+        breaker.failed(0)
+    assert (breaker.state, breaker.allows(0.9), breaker.rest(0.5)) == ("open", False, 0.5)
+    assert breaker.allows(1.0)
+    assert (breaker.state, breaker.allows(1.0)) == ("trying", False)
+    breaker.succeeded()
+    assert (breaker.state, breaker.allows(1.0)) == ("closed", True)
+
+
+def test_each_try_that_fails_doubles_the_pause_up_to_a_limit() -> None:
+    breaker, now, pauses = Breaker(failures=1, pause=1.0), 0.0, []
+    breaker.failed(now)
+    for _ in range(8):
+        now += breaker.rest(now)
+        assert breaker.allows(now)
+        breaker.failed(now)
+        pauses.append(breaker.rest(now))
+    assert pauses == [2, 4, 8, 16, 30, 30, 30, 30]
+
+
+def test_what_was_asked_before_it_opened_does_not_prolong_the_pause() -> None:
+    breaker = Breaker(failures=1, pause=1.0)
+    breaker.failed(0)
+    breaker.failed(0.9)
+    assert breaker.allows(1.0)
+
+
+def test_an_answer_is_remembered_for_its_time_and_the_oldest_make_room() -> None:
+    answers = Answers(lasts=10, most=3)
+    for number in range(5):
+        answers.put(f"h{number}", None, number)
+    assert len(answers) == 3
+    assert answers.get("h1", 5) is None
+    assert answers.get("h2", 11.9) == (None,)
+    assert answers.get("h2", 12) is None
+    answers.put("h2", "pod1", 12)
+    assert answers.get("h2", 13) == ("pod1",)
+    answers.put("new", None, 100)
+    assert len(answers) == 1
+
+
+def test_a_round_is_spread_evenly_over_the_refresh_time_and_takes_the_oldest_first() -> None:
+    rounds = Rounds(refresh=10, rate=100)
+    for number in range(5):
+        rounds.add(f"h{number}")
+    assert rounds.seconds == 9
+    asked = [(now / 10, host) for now in range(0, 181) if (host := rounds.next(now / 10, everybody))]
+    assert [host for _, host in asked[:10]] == ["h0", "h1", "h2", "h3", "h4"] * 2
+    gaps = [after - before for (before, _), (after, _) in itertools.pairwise(asked)]
+    assert all(1.6 <= gap <= 2.0 for gap in gaps)
+
+
+def test_the_rate_is_kept_however_many_are_known() -> None:
+    rounds = Rounds(refresh=1, rate=50)
+    for number in range(10_000):
+        rounds.add(f"h{number}")
+    assert rounds.seconds == 200
+    asked = [host for step in range(10_000) if (host := rounds.next(step / 1000, everybody))]
+    assert 495 <= len(asked) <= 505
+    assert asked == [f"h{number}" for number in range(len(asked))]
+
+
+def test_time_that_was_lost_brings_no_crowd() -> None:
+    rounds = Rounds(refresh=1, rate=100)
+    for number in range(1_000):
+        rounds.add(f"h{number}")
+    assert rounds.next(0, everybody)
+    crowd = [host for _ in range(100) if (host := rounds.next(60, everybody))]
+    assert len(crowd) <= 7
+
+
+def test_a_host_that_is_dropped_and_added_again_has_one_place() -> None:
+    rounds = Rounds(refresh=1, rate=1000)
+    for host in ("a", "b", "a"):
+        rounds.add(host)
+    rounds.drop("a")
+    assert len(rounds) == 1
+    rounds.add("a")
+    assert [rounds.next(step, everybody) for step in range(4)] == ["a", "b", "a", "b"]
+    rounds.drop("a")
+    assert [rounds.next(step, everybody) for step in range(4, 7)] == ["b", "b", "b"]
+    assert [rounds.next(step, lambda host: False) for step in range(7, 9)] == [None, None]
+    assert len(rounds) == 0
+
+
+def test_busy_hosts_are_asked_within_the_refresh_time_though_a_round_takes_longer() -> None:
+    rounds = Rounds(refresh=10, rate=20)
+    for number in range(2_000):
+        rounds.add(f"h{number}")
+    rounds.favour([f"h{number}" for number in range(1_990, 2_000)] + ["stranger"])
+    asked: dict[str, list[float]] = {}
+    for step in range(6_000):
+        if host := rounds.next(step / 100, everybody):
+            asked.setdefault(host, []).append(step / 100)
+    for number in range(1_990, 2_000):
+        times = [0.0, *asked[f"h{number}"]]
+        assert max(after - before for before, after in itertools.pairwise(times)) <= 10
+    assert "stranger" not in asked
+    # The others go on: the busy ones take at most every second question.
+    assert sum(len(times) for times in asked.values()) - sum(len(asked[f"h{n}"]) for n in range(1_990, 2_000)) >= 590
+
+
+def test_a_domain_is_gone_when_gds_has_said_so_for_the_grace_time() -> None:
+    departures = Departures(grace=60, share=0.1, minimum=100)
+    departures.missing("a", 0)
+    departures.missing("b", 30)
+    departures.missing("a", 59)
+    assert departures.due(10) == []
+    departures.missing("a", 60)
+    departures.missing("b", 60)
+    assert departures.due(10) == ["a"]
+    departures.there("b")
+    departures.missing("b", 100)
+    assert departures.due(10) == []
+    assert len(departures) == 1
+
+
+def test_while_gds_misses_too_many_none_is_withdrawn_before_all_were_asked_and_then_all_at_once() -> None:
+    departures = Departures(grace=10, share=0.1, minimum=20)
+    known = [f"h{number}" for number in range(400)]
+    lost = set(known[::3])
+    for now in (0.0, 9.0):
+        for host in known:
+            departures.missing(host, now) if host in lost else departures.there(host)
+    assert departures.doubtful
+    withdrawn = []
+    for host in known:
+        departures.missing(host, 11.0) if host in lost else departures.there(host)
+        withdrawn.append(departures.due(len(known)))
+    assert [sorted(some) for some in withdrawn if some] == [sorted(lost)]
+
+
+def test_when_gds_is_itself_again_nothing_was_withdrawn() -> None:
+    departures = Departures(grace=10, share=0.1, minimum=20)
+    known = [f"h{number}" for number in range(1_000)]
+    for now, there in ((0.0, False), (5.0, False), (20.0, True)):
+        for host in known:
+            departures.there(host) if there else departures.missing(host, now)
+            assert departures.due(len(known)) == []
+    assert (len(departures), departures.doubtful) == (0, False)
+
+
+def test_all_of_a_few_are_withdrawn_together_too_so_that_the_guard_sees_that_none_is_left() -> None:
+    departures = Departures(grace=0, share=0.1, minimum=100)
+    departures.missing("a", 0)
+    assert departures.due(1) == ["a"]
+    departures = Departures(grace=5, share=0.1, minimum=100)
+    for now in (0.0, 4.0):
+        for host in ("a", "b", "c"):
+            departures.missing(host, now)
+    departures.missing("a", 5)
+    assert departures.due(3) == []
+    departures.missing("b", 5)
+    departures.missing("c", 5)
+    assert sorted(departures.due(3)) == ["a", "b", "c"]
+
+
+def test_few_that_are_missing_among_many_raise_no_doubt() -> None:
+    departures = Departures(grace=0, share=0.1, minimum=20)
+    for number in range(2 * WINDOW):
+        departures.missing("a", number) if number % 100 == 0 else departures.there("b")
+    assert not departures.doubtful

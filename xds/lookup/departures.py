@@ -1,0 +1,75 @@
+"""When a domain that was known is taken for gone: GDS has said so for the grace time, and seems to be itself. Pure.
+
+A GDS that was restored empty, or whose database is away, may answer 404 for everything. So while many of the latest
+answers for known domains say that, nothing is withdrawn, until all known domains were asked meanwhile: then all that
+are gone go together, and the guard judges them as it judges any large change.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW = 500
+"""Of so many latest answers for known domains the share is looked at."""
+
+
+class Departures:
+    """``grace`` in seconds. ``share``: more of the latest answers than this, and at least ``minimum`` of them, say that
+    domains are gone: then GDS is doubted."""
+
+    def __init__(self, grace: float, share: float, minimum: int) -> None:
+        self._grace = grace
+        self._share = share
+        self._minimum = min(minimum, WINDOW)
+        self._since: dict[str, float] = {}
+        self._ripe: dict[str, None] = {}
+        self._latest: deque[bool] = deque(maxlen=WINDOW)
+        self._gone = 0
+        self._doubted = 0
+        """Answers since GDS is doubted."""
+
+    def __len__(self) -> int:
+        """Domains that GDS has no more, and that are still routed."""
+        return len(self._since)
+
+    @property
+    def doubtful(self) -> bool:
+        """GDS says of too many known domains that it hasn't got them."""
+        return self._gone >= self._minimum and self._gone > self._share * len(self._latest)
+
+    def there(self, host: str) -> None:
+        """GDS has the known domain ``host``."""
+        self.forget(host)
+        self._note(False)
+
+    def missing(self, host: str, now: float) -> None:
+        """GDS hasn't got the known domain ``host``."""
+        since = self._since.setdefault(host, now)
+        if now - since >= self._grace:
+            self._ripe[host] = None
+        self._note(True)
+
+    def forget(self, host: str) -> None:
+        """Whether it is there is no question any more."""
+        self._since.pop(host, None)
+        self._ripe.pop(host, None)
+
+    def due(self, known: int) -> list[str]:
+        """The domains to be withdrawn now, of so many that are ``known``; all at once when GDS is doubted."""
+        if not self._ripe:
+            return []
+        everything = len(self._since) >= known > 1
+        heard = everything or self._doubted >= known
+        if (self.doubtful or everything) and not (heard and len(self._ripe) == len(self._since)):
+            return []
+        ripe, self._ripe = [*self._ripe], {}
+        for host in ripe:
+            del self._since[host]
+        return ripe
+
+    def _note(self, gone: bool) -> None:
+        if len(self._latest) == WINDOW:
+            self._gone -= self._latest[0]
+        self._latest.append(gone)
+        self._gone += gone
+        self._doubted = self._doubted + 1 if self.doubtful else 0

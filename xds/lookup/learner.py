@@ -1,0 +1,279 @@
+"""Makes of GDS's answers what the gate follows, and asks again in the background: the mirror's place in lookup mode.
+
+What it knows is GDS's side of the gate: no copy is kept here. An epoch begins with `EPOCH`; it and the revision come
+from disk, where there are any, so they outlive a restart. Each control plane learns by itself and counts by itself;
+what the Envoys get is versioned by content, so replicas that know the same agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from xds.errors import GdsError, SettingsError
+from xds.gate import Gate
+from xds.gds.mirror import Follower, MirrorStatus
+from xds.gds.model import Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Snapshot, Transaction
+from xds.in_slices import InSlices
+from xds.lookup import pods_file
+from xds.lookup.asking import Asker, NotAnswered
+from xds.lookup.departures import Departures
+from xds.lookup.resolver import Limits, Resolver
+from xds.lookup.rounds import Rounds
+from xds.slices import Work, cut, emptied
+
+log = structlog.get_logger()
+
+EPOCH = "lookup-"
+_TOGETHER = 50
+"""Changes of one transaction: small enough for the guard to let it pass unseen."""
+_LOOK = 0.5
+"""Seconds after which it is looked again what is due, or whether the pods file has changed, at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As the settings ``lookup`` of the same names; ``share`` and ``minimum`` are the guard's."""
+
+    pods: Path
+    limits: Limits = field(default_factory=Limits)
+    refresh: float = 30.0
+    refresh_rate: float = 200.0
+    refreshing: int = 16
+    """Questions in the background that are under way at a time."""
+    grace: float = 60.0
+    domains: int = 1_000_000
+    share: float = 0.10
+    minimum: int = 100
+
+
+class Learner:
+    """One task runs `run`; `where` and `refresh` may be called at any time after it began, by any number. ``gate`` is
+    read; ``follower`` is told, and tells the gate."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        follower: Follower,
+        asker: Asker,
+        options: Options,
+        in_slices: InSlices,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.status = MirrorStatus()
+        self.full = 0
+        """Answers that weren't kept, as too many domains are known."""
+        self.pods_error = ""
+        """Why the pods file can't be used as it is now."""
+        self.rounds = Rounds(options.refresh, options.refresh_rate)
+        self.departures = Departures(options.grace, options.share, options.minimum)
+        self.resolver = Resolver(asker, options.limits, self._said, self._failed, clock=clock)
+        self._gate = gate
+        self._follower = follower
+        self._options = options
+        self._in_slices = in_slices
+        self._clock = clock
+        self._coming: dict[str, Change] = {}
+        """What was said and isn't followed yet, by domain."""
+        self._whole: deque[Sequence[Change]] = deque()
+        """Changes that must be judged together."""
+        self._wake = asyncio.Event()
+        self._written = asyncio.Event()
+        self._pods_stamp: tuple[int, int, int] | None = None
+
+    async def run(self) -> None:
+        """Learns until it is cancelled; no fault of GDS ends it. Raises SettingsError when there is no pods file."""
+        pods = await asyncio.to_thread(self._read_pods)
+        await self._in_slices(self._gate.serving_kept())
+        await self._in_slices(self._beginning(pods))
+        self.status.state = "following"
+        log.info("lookup.began", domains=len(self._gate.followed.domains), pods=len(pods))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._writing(), name="lookup-writing")
+                tasks.create_task(self._refreshing(), name="lookup-refreshing")
+                tasks.create_task(self._watching_pods(), name="lookup-pods")
+        finally:
+            await self.resolver.close()
+
+    async def where(self, host: str) -> str | None:
+        """The pod that a request for ``host`` is to go to, which the edge has; None when there is no such domain.
+        ``host`` is a domain. Raises NotAnswered."""
+        known = self._gate.followed
+        found = known.lookup(host)
+        pod = found[1] if found else known.home(host) or await self.resolver.where(host)
+        if pod is not None and pod not in self._gate.edge.pods:
+            self.resolver.counted.turned_away["pod"] += 1
+            raise NotAnswered(f"{host}: GDS says {pod}, which isn't in the pods file (setting lookup.pods)", "pod")
+        return pod
+
+    async def refresh(self, host: str) -> str | None:
+        """Asks for ``host`` now, whoever knows it; when this returns, what GDS says is followed. None: GDS hasn't got
+        it, and it is withdrawn without grace. Raises NotAnswered."""
+        pod = await self.resolver.again(host, "order")
+        if pod is None and self._knows(host):
+            self.departures.forget(host)
+            self._comes(host, DeleteDomain(host))
+        while host in self._coming:
+            self._written.clear()
+            await self._written.wait()
+        return pod
+
+    def _beginning(self, pods: Sequence[Pod]) -> Work[None]:
+        """What was on disk is known, but for wildcards: such a GDS can't be asked for one."""
+        kept = self._gate.edge
+        ours = kept.complete and kept.epoch.startswith(EPOCH)
+        epoch, revision = (kept.epoch, kept.revision + 1) if ours else (EPOCH + secrets.token_hex(8), 1)
+        domains: list[tuple[str, str]] = []
+        for some in cut(kept.domains.copy().items()):  # type: ignore[attr-defined]
+            domains += [pair for pair in some if not pair[0].startswith("*")]
+            yield
+        yield from self._follower.replacing(Snapshot(epoch, revision, tuple(pods), domains))
+        for some in cut(domains):
+            for domain, _ in some:
+                self.rounds.add(domain)
+            yield
+        yield from emptied(domains)
+
+    def _knows(self, host: str) -> bool:
+        return (
+            host in self._gate.edge.domains
+            or self._gate.followed.home(host) is not None
+            or isinstance(self._coming.get(host), PutDomain)
+        )
+
+    def _said(self, host: str, pod: str | None) -> None:
+        now = self._clock()
+        self.status.state, self.status.last_error, self.status.heard_at = "following", "", now
+        knows = self._knows(host)
+        if pod is None:
+            if knows:
+                self.departures.missing(host, now)
+                self._withdraw()
+            return
+        if knows:
+            self.departures.there(host)
+        coming = self._coming.get(host)
+        home = coming.pod if isinstance(coming, PutDomain) else self._gate.followed.home(host)
+        if home == pod and not isinstance(coming, DeleteDomain):
+            return
+        if not knows and len(self.rounds) >= self._options.domains:
+            self.full += 1
+            return
+        self.rounds.add(host)
+        self._comes(host, PutDomain(host, pod))
+
+    def _failed(self, error: GdsError) -> None:
+        self.status.last_error = str(error)
+        if self.resolver.breaker.state != "closed" and self.status.state != "reconnecting":
+            self.status.state = "reconnecting"
+            self.status.reconnects += 1
+
+    def _withdraw(self) -> None:
+        gone = self.departures.due(len(self.rounds))
+        if len(gone) > _TOGETHER:
+            log.warning("lookup.withdrawn_together", domains=len(gone))
+            self._whole.append([DeleteDomain(host) for host in gone])
+            self._wake.set()
+        for host in gone if len(gone) <= _TOGETHER else ():
+            self._comes(host, DeleteDomain(host))
+
+    def _comes(self, host: str, change: Change) -> None:
+        self._coming[host] = change
+        self._wake.set()
+
+    async def _writing(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._whole or self._coming:
+                if self._whole:
+                    await self._followed(self._whole.popleft())
+                some = dict(islice(self._coming.items(), _TOGETHER))
+                await self._followed([*some.values()])
+                for host, change in some.items():
+                    if self._coming.get(host) is change:
+                        del self._coming[host]
+                self._written.set()
+
+    async def _followed(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        await self._in_slices(self._following(changes))
+        for change in changes:
+            if isinstance(change, DeleteDomain) and not self._knows_now(change.domain):
+                self.rounds.drop(change.domain)
+
+    def _following(self, changes: Sequence[Change]) -> Work[None]:
+        # Not before: what else is done in slices may have changed it.
+        position = self._gate.position
+        assert position
+        epoch, revision = position
+        yield from self._follower.applying(Transaction(epoch, revision + 1, changes))
+        self.status.gds_revision = revision + 1
+
+    def _knows_now(self, host: str) -> bool:
+        return host in self._gate.edge.domains or self._gate.followed.home(host) is not None
+
+    async def _refreshing(self) -> None:
+        places = asyncio.Semaphore(self._options.refreshing)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                now = self._clock()
+                wait = self.resolver.breaker.rest(now)
+                host = None if wait else self.rounds.next(now, self._knows_now)
+                if host is None:
+                    await asyncio.sleep(min(wait or self.rounds.wait(now), _LOOK))
+                else:
+                    await places.acquire()
+                    tasks.create_task(self._again(host, places))
+
+    async def _again(self, host: str, places: asyncio.Semaphore) -> None:
+        try:
+            with contextlib.suppress(NotAnswered):  # counted, and the host's turn comes again
+                await self.resolver.again(host, "refresh")
+        finally:
+            places.release()
+
+    async def _watching_pods(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                if await asyncio.to_thread(self._stamp) != self._pods_stamp:
+                    self._take_pods(await asyncio.to_thread(self._read_pods))
+            except SettingsError as error:
+                if str(error) != self.pods_error:
+                    log.error("lookup.pods_refused", reason=str(error))
+                self.pods_error = str(error)
+
+    def _take_pods(self, pods: Sequence[Pod]) -> None:
+        held = self._gate.followed.pods
+        names = {pod.name for pod in pods}
+        changes: list[Change] = [PutPod(pod) for pod in pods if held.get(pod.name) != pod]
+        changes += [DeletePod(name) for name in held if name not in names]
+        self.pods_error = ""
+        if changes:
+            log.info("lookup.pods", pods=len(pods), changes=len(changes))
+            self._whole.append(changes)
+            self._wake.set()
+
+    def _read_pods(self) -> tuple[Pod, ...]:
+        self._pods_stamp = self._stamp()
+        return pods_file.read(self._options.pods)
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._options.pods.stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns

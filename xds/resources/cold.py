@@ -1,0 +1,125 @@
+"""The edge's side of the lookup way: a host that no table holds is asked for and only such a one.
+
+Every table gets a catch-all virtual host, which marks the request as one for an unknown host; ext_authz asks for what
+is marked, and a route whose cluster is the header that the answer sets takes it to the pod. Both filters are off unless
+a virtual host turns them on. The hosts of a split pair come through the re-scoping table, which is chosen before it is
+known whether their own table holds them: there both filters are on, and the mark alone decides.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+)
+from envoy_data_plane.envoy.config.route.v3 import FilterConfig, Route, RouteAction, RouteMatch, VirtualHost
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
+from envoy_data_plane.envoy.extensions.filters.http.header_to_metadata.v3 import Config as Marking
+from envoy_data_plane.envoy.extensions.filters.http.header_to_metadata.v3 import ConfigKeyValuePair, ConfigRule
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.service.auth.v3 import CheckResponse, DeniedHttpResponse, OkHttpResponse
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    ListStringMatcher,
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    StringMatcher,
+    ValueMatcher,
+)
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.rpc import Status
+
+from xds.resources.packed import packed
+
+ASKED = "pointsman:lookup"
+"""The cluster of Envoy's bootstrap at which is asked: the control plane's, with a limit of its own."""
+POD_HEADER = "x-pointsman-pod"
+"""The internal header that carries the answer to the router; overwritten by it, and never sent to a pod."""
+UNKNOWN = "#unknown"
+"""The name of the catch-all virtual host; no pod can be called so."""
+
+_MARK = "pointsman.unknown"
+_ASK = "pointsman.lookup"
+_KEY = "host"
+_YES = "unknown"
+_MARKING = "envoy.extensions.filters.http.header_to_metadata.v3.Config"
+_EXT_AUTHZ = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+_DENIED = 7  # google.rpc.Code.PERMISSION_DENIED; any but OK will do
+
+
+def asking_filters(patience: timedelta) -> list[HttpFilter]:
+    """The two filters, which nothing turns on but what is below. ``patience``: for the control plane's answer."""
+    ask = ExtAuthz(
+        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=ASKED), timeout=patience),
+        transport_api_version=ApiVersion.V3,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        clear_route_cache=True,
+        filter_enabled_metadata=MetadataMatcher(
+            filter=_MARK,
+            path=[MetadataMatcherPathSegment(key=_KEY)],
+            value=ValueMatcher(string_match=StringMatcher(exact=_YES)),
+        ),
+        # Nothing else of the request is ours to know: neither cookies nor what authorises.
+        allowed_headers=ListStringMatcher(patterns=[StringMatcher(exact=":authority")]),
+    )
+    return [
+        HttpFilter(name=_MARK, typed_config=packed(_MARKING, Marking()), disabled=True),
+        HttpFilter(name=_ASK, typed_config=packed(_EXT_AUTHZ, ask), disabled=True),
+    ]
+
+
+def turned_on() -> dict[str, Any]:
+    """What turns both filters on for a virtual host, and marks nothing."""
+    return {_MARK: enabled(), _ASK: enabled()}
+
+
+def enabled() -> Any:
+    """What turns a filter on, as it stands in the listener."""
+    # An empty config that is there enables a filter; one that isn't there is an error.
+    config = FilterConfig(config=Any())
+    return Any(type_url="type.googleapis.com/envoy.config.route.v3.FilterConfig", value=bytes(config))
+
+
+def unknown_host() -> VirtualHost:
+    """The catch-all of every table."""
+    pair = ConfigKeyValuePair(metadata_namespace=_MARK, key=_KEY, value=_YES)
+    marking = Marking(request_rules=[ConfigRule(header=":authority", on_header_present=pair)])
+    return VirtualHost(
+        name=UNKNOWN,
+        domains=["*"],
+        routes=[
+            Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster_header=POD_HEADER, timeout=timedelta(0))),
+        ],
+        request_headers_to_remove=[POD_HEADER],
+        typed_per_filter_config={_MARK: packed(_MARKING, marking), _ASK: enabled()},
+    )
+
+
+def found(pod: str) -> bytes:
+    """The control plane's answer, encoded: the request goes to ``pod``."""
+    header = HeaderValueOption(
+        header=HeaderValue(key=POD_HEADER, value=pod),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    return bytes(CheckResponse(status=Status(code=0), ok_response=OkHttpResponse(headers=[header])))
+
+
+def nobody() -> bytes:
+    """The control plane's answer, encoded: there is no such host. `xds.resources.local_replies` dresses the 404."""
+    return _refused(StatusCode.NotFound)
+
+
+def later() -> bytes:
+    """The control plane's answer, encoded: it can't be known now. `xds.resources.local_replies` dresses the 503."""
+    return _refused(StatusCode.ServiceUnavailable)
+
+
+def _refused(code: StatusCode) -> bytes:
+    denied = DeniedHttpResponse(status=HttpStatus(code=code))
+    return bytes(CheckResponse(status=Status(code=_DENIED), denied_response=denied))

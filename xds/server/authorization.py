@@ -1,0 +1,78 @@
+"""Envoy's authorization service (envoy.service.auth.v3), asked for one thing alone: where a host is that isn't known.
+
+Of the request only its host is looked at. Messages are read and answered as bytes: under a scan of random hosts there
+are thousands a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+
+import grpc
+
+from xds.errors import GdsError, RecordError
+from xds.gds.model import check_domain, normalise_host
+from xds.resources import cold
+from xds.resources.wire import delimited
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+
+# Of CheckRequest, AttributeContext, its Request, and its HttpRequest.
+_TO_HOST = (1, 4, 2, 5)
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Authorization(grpc.GenericRpcHandler):
+    """``where(host)``: the pod's name, None for nobody; raises GdsError when that can't be known now. ``may_ask`` says
+    who may."""
+
+    def __init__(self, where: Callable[[str], Awaitable[str | None]], may_ask: Callable[[Context], bool]) -> None:
+        self._where = where
+        self._may_ask = may_ask
+        self._nobody = cold.nobody()
+        self._later = cold.later()
+        self._method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._check)
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        return self._method if details.method == f"/{SERVICE}/Check" else None
+
+    async def _check(self, request: bytes, context: Context) -> bytes:
+        if not self._may_ask(context):
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, "no rule of xds.access.rules is for this certificate"
+            )
+        try:
+            host = host_of(request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a CheckRequest: {error}")
+        if not _can_be_domain(host):
+            return self._nobody
+        try:
+            pod = await self._where(host)
+        except GdsError:  # counted where it is raised
+            return self._later
+        return self._nobody if pod is None else _found(pod)
+
+
+def host_of(request: bytes) -> str:
+    """The host that a CheckRequest is for, in lower case. Raises ValueError when it isn't such a message."""
+    part = request
+    for wanted in _TO_HOST:
+        part = next((body for number, body in delimited(part) if number == wanted), b"")
+    return normalise_host(part.decode("ascii", "replace"))
+
+
+def _can_be_domain(host: str) -> bool:
+    """Whether GDS can know it: neither wildcards nor addresses are asked for."""
+    try:
+        check_domain(host)
+    except RecordError:
+        return False
+    return not host.startswith("*") and not host.rpartition(".")[2].isdigit()
+
+
+@lru_cache(4096)
+def _found(pod: str) -> bytes:
+    return cold.found(pod)
