@@ -7,7 +7,16 @@ from collections.abc import Callable
 import typer
 from typer.main import get_command
 
-from xds.cli import compare, edge_lint, hold, serve, shell, version
+from xds.cli import (
+    bootstrap,
+    check,
+    compare,
+    edge_lint,
+    hold,
+    serve,
+    shell,
+    version,
+)
 
 RUN, SEE, ACT, MORE = "Run", "See and explain", "Decide", "More"
 
@@ -18,6 +27,8 @@ GROUPS = {
 
 COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (RUN, "serve", serve.serve),
+    (RUN, "check", check.check),
+    (RUN, "bootstrap", bootstrap.bootstrap),
     (RUN, "edge-lint", edge_lint.edge_lint),
     (SEE, "compare", compare.compare),
     (ACT, "hold show", hold.show),

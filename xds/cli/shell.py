@@ -10,15 +10,23 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from xds.cli import exits
+from xds.cli import exits, plain_help
+from xds.cli.output import plain_terminal, prepare
 from xds.errors import PointsmanError
 
 EXAMPLES = "Examples:"
 _WRONG_WORDS = typer.BadParameter.__mro__[2]  # the base of what Typer says of a command line; its module is private
+_DEBUG = "POINTSMAN_DEBUG"
 
 
 class Command(TyperCommand):
     """One command; its docstring ends with examples."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        if plain_terminal():
+            print(plain_help.of(self, ctx), end="")
+        else:
+            super().format_help(ctx, formatter)
 
 
 class Group(TyperGroup):
@@ -35,7 +43,14 @@ class Group(TyperGroup):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        prepare()
         sys.exit(_ended(lambda: super(Group, self).main(args, "pointsman", complete_var, False, **extra)))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        if plain_terminal():
+            print(plain_help.of(self, ctx), end="")
+        else:
+            super().format_help(ctx, formatter)
 
 
 def _ended(run: Callable[[], Any]) -> int:
@@ -45,18 +60,26 @@ def _ended(run: Callable[[], Any]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else exits.OK
     except PointsmanError as error:
-        _say(str(error))
-        return exits.FAILED
+        return _failed(str(error))
     except BrokenPipeError:
         # What is still buffered can't be written either, and Python would say so at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.CLOSED
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
+    except OSError as error:
+        return _failed(f"{error.filename or 'stdout'}: {error.strerror or error}")
     except Exception as error:
-        if not isinstance(error, _WRONG_WORDS):
+        if isinstance(error, _WRONG_WORDS):
+            return _usage(error)
+        if os.environ.get(_DEBUG) or "serve" in sys.argv[1:2]:
             raise
-        return _usage(error)
+        return _failed(f"a mistake of its own: {type(error).__name__}: {error} ({_DEBUG}=1 shows where; please report)")
+
+
+def _failed(message: str) -> int:
+    _say(message)
+    return exits.FAILED
 
 
 def _usage(error: Any) -> int:
@@ -69,7 +92,7 @@ def _usage(error: Any) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"pointsman: {message}", file=sys.stderr)
+    print(f"pointsman: {' '.join(message.split())}", file=sys.stderr)
 
 
 def examples_of(function: Callable[..., None]) -> tuple[str, list[str]]:

@@ -1,0 +1,111 @@
+"""``pointsman check`` on real parts: each thing that would stop a control plane is named, and the exit code says so."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import pointsman, said
+
+from demo.system import LOOPBACK, Ports, System
+from xds import settings
+from xds.check import envoy
+from xds.gds.model import Endpoint, Pod, Snapshot
+
+POD = {"name": "pod1", "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": 20001}]}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Only GDS runs."""
+    made = System(tmp_path_factory.mktemp("check"), Ports.free(), {"edge": {"tables": 8}}, heartbeat=0.5)
+    made.prepare()
+    made.load([("a.example.com", "pod1"), ("*.b.example.com", "pod1")], [POD])
+    try:
+        made.start_gds()
+        made.wait_gds()
+        yield made
+    finally:
+        made.stop()
+
+
+def levels(system: System, *words: str, code: int, env: dict[str, str] | None = None) -> dict[str, Any]:
+    found = said("check", "-c", system.folder / "pointsman.toml", *words, code=code, env=env)
+    assert found["ok"] == (code == 0)
+    return {each["name"]: each for each in found["checks"]}
+
+
+def test_all_is_well(system: System) -> None:
+    found = levels(system, code=0)
+    assert {each["level"] for each in found.values()} == {"ok", "skipped"}
+    assert "2 domains on 1 pods" in found["gds"]["found"]
+    assert "takes the listeners, 1 clusters and 2 domains" in found["envoy"]["found"]
+    assert found["gds-watch"]["level"] == "ok"
+
+
+def test_a_person_reads_lines_that_are_not_cut(system: System) -> None:
+    done = pointsman("check", "-c", system.folder / "pointsman.toml", "--no-gds", "--no-envoy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"ok      xds-client-ca      {system.folder}/certs/ca.crt: 1 CA certificates" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("0 warnings, 0 failures")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "name", "words"),
+    [
+        ("XDS__CERTIFICATE", "none.crt", "xds-certificate", "No such file"),
+        ("XDS__KEY", "certs/envoy.key", "xds-certificate", "does not belong"),
+        ("XDS__CLIENT_CA", "certs/envoy.key", "xds-client-ca", "not PEM"),
+        ("EDGE__CERTIFICATE", "other", "edge-certificate", "holds no certificate 'other'"),
+        ("EDGE__CERTIFICATES", "none", "edge-certificates", "No such file"),
+        ("HTTP__TOKEN_FILE", "none", "token", "can't be read"),
+        ("GDS__URL", "http://127.0.0.1:1/gds", "gds", "can't be read"),
+        ("EDGE__UNKNOWN_HOST__PAGE", "none.html", "envoy", "No such file"),
+        ("XDS__PORT", "many", "settings", "xds.port"),
+    ],
+)
+def test_what_would_stop_it_is_named(system: System, setting: str, value: str, name: str, words: str) -> None:
+    if value.startswith(("none", "certs/")):
+        value = str(system.folder / value)
+    heavy = [] if name in ("gds", "envoy") else ["--no-gds", "--no-envoy"]
+    found = levels(system, *heavy, code=3, env={f"POINTSMAN_{setting}": value})
+    assert found[name]["level"] == "fail"
+    assert words in found[name]["found"]
+    assert found[name]["advice"]
+
+
+def test_a_port_that_somebody_has_is_a_failure(system: System) -> None:
+    with socket.create_server((LOOPBACK, system.ports.xds)):
+        found = levels(system, "--no-gds", "--no-envoy", code=3)
+    assert found["xds-port"]["level"] == "fail"
+
+
+def test_strict_takes_a_warning_for_a_failure(system: System) -> None:
+    key = system.folder / "certs" / "certificates" / "edge.key"
+    before = key.stat().st_mode
+    os.chmod(key, 0o644)
+    try:
+        found = levels(system, "--no-gds", "--no-envoy", code=0)
+        assert found["edge-certificate"]["level"] == "warn"
+        levels(system, "--no-gds", "--no-envoy", "--strict", code=3)
+    finally:
+        os.chmod(key, before)
+
+
+def test_an_envoy_that_can_not_be_had_is_said_and_one_that_rejects_is_a_failure(system: System) -> None:
+    assert levels(system, "--no-gds", code=0, env={"ENVOY": "/nowhere/envoy"})["envoy"]["level"] == "skipped"
+    assert levels(system, "--no-gds", code=3, env={"ENVOY": "/bin/false"})["envoy"]["level"] == "fail"
+
+
+def test_envoy_sees_the_tables(tmp_path: Path) -> None:
+    (tmp_path / "pointsman.toml").write_text("[xds]\nplaintext = true\n")
+    pods = tuple(Pod(name, endpoints=(Endpoint(LOOPBACK, 1),)) for name in ("pod1", "pod2"))
+    twice = Snapshot("E", 1, pods, [("a.example.com", "pod1"), ("a.example.com", "pod2")])
+    found = envoy.look(settings.load(tmp_path / "pointsman.toml"), twice)
+    assert found.level == "fail"
+    assert "unique" in found.found

@@ -1,0 +1,1 @@
+"""``pointsman check``: whether a control plane could start with these settings, and serve."""
