@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xds.delta import Delta, Moves
 from xds.gds.model import Pod
-from xds.guard import Counts
+from xds.guard import Counts, ends_lost, pod_counts
 from xds.slices import Work, cut
 
 
@@ -46,9 +46,13 @@ class Difference:
             self.pods[name] = edge, gds
 
     @property
+    def emptied(self) -> list[str]:
+        """The pods that have no endpoint any more."""
+        return [name for name, (old, new) in self.pods.items() if ends_lost(old, new) == "emptied"]
+
+    @property
     def counts(self) -> Counts:
-        gone = sum(now is None for _, now in self.pods.values())
-        return Counts(self._moved, self._removed, self._added, gone, len(self.pods) - gone)
+        return Counts(self._moved, self._removed, self._added, *pod_counts(self.pods))
 
     def _count(self, move: tuple[str | None, str | None], by: int) -> None:
         if move[1] is None:

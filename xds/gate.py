@@ -7,18 +7,19 @@ what is held. The rules:
 - What comes after it and is small by itself goes out: GDS spoke of those records again, in a change that is safe. A
   pod's removal waits, since at the edge domains may still be on it. After a rollback nothing goes out at all.
 - When what differs is within the limit again, since GDS was put right, the hold ends by itself; a rollback never does.
+  While something is held, the time of the guard's window stands still: what goes out beside it has an end, too.
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
   within the limit again, or has grown by more than the limit, which is a new hold. A rollback can't be refused.
 - What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. With
   nothing on disk, a first answer without a domain is held, and nothing is served: Envoys that come over from another
   control plane may hold a full directory. It ends by itself when GDS has a domain.
 
-No clock and no I/O: ``now`` and ``remember`` are handed in.
+No clock and no I/O: ``now`` (the wall clock), ``clock`` (monotonic) and ``remember`` are handed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -32,7 +33,9 @@ from xds.gds.model import Change, DeleteDomain, DeletePod, PutDomain, PutPod, Sn
 from xds.guard import Counts, Limits, Verdict, judge
 from xds.hold import Hold
 from xds.pipeline import Pipeline
-from xds.slices import Work
+from xds.recent import Recent
+from xds.slices import Work, cut
+from xds.stake import Stake, stake
 from xds.state.format import State
 
 log = structlog.get_logger()
@@ -66,6 +69,7 @@ class Gate:
         limits: Limits,
         *,
         now: Callable[[], float],
+        clock: Callable[[], float],
         remember: Callable[[Hold | None], None] = lambda hold: None,
         began: Callable[[Delta | None], None] = lambda delta: None,
         unserved: Callable[[str], None] = lambda why: None,
@@ -74,12 +78,15 @@ class Gate:
         self._pipeline = pipeline
         self._limits = limits
         self._now = now
+        self._clock = clock
+        self._lately = Recent(limits.window)
+        self._emptied = Recent(limits.window)
         self._remember = remember
         self._began = began
         self._unserved = unserved
         self._kept: Directory | None = None
         self._apart: _Apart | None = None
-        self._heard = False
+        self._heard = self._resumed = False
 
     @property
     def position(self) -> tuple[str, int] | None:
@@ -112,7 +119,7 @@ class Gate:
 
     def resume(self, kept: Directory, hold: Hold | None) -> None:
         """What was on disk, and what was held then; before GDS is asked."""
-        self._kept, self.hold = kept, hold
+        self._kept, self.hold, self._resumed = kept, hold, hold is not None
         if hold:
             log.error(f"hold.{hold.state}", reason=hold.reason, text=hold.text, revision=hold.revision, by=hold.by)
 
@@ -134,20 +141,24 @@ class Gate:
     def applying(self, transaction: Transaction) -> Work[None]:
         """Raises HistoryGone when the transaction doesn't follow what GDS said before."""
         edge = self._pipeline.directory
+        self._forget()
         if self._apart and not edge.complete:
             yield from self._apart.directory.applying(transaction)
             if self._apart.directory.domains:
                 yield from self._going_out(self._apart, "GDS has domains")
         elif self._apart:
             yield from self._following(self._apart, transaction)
-        elif self._passes(transaction, edge):
+        elif (passing := self._passes(transaction, edge)) is not None:
             yield from self._pipeline.applying(transaction)
+            self._went_out(passing)
         else:
             yield from self._pipeline.taking(lambda directory: self._judged(directory, transaction))
 
     def releasing(self, by: str) -> Work[None]:
         """GDS's newest state goes to the edge, as differences. Raises HoldError when there is nothing to release."""
         yield from self._going_out(self._known(), f"released by {by}")
+        self._lately.clear()
+        self._emptied.clear()
 
     def refuse(self, by: str) -> None:
         """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held, or all of GDS
@@ -195,12 +206,14 @@ class Gate:
         edge = directory if directory.complete else self._kept
         if edge is None:
             return (yield from self._first(directory, snapshot))
+        self._forget()
         fresh, delta = yield from edge.loading(snapshot)
         difference = yield from Difference.of(delta)
         held = self._stays(difference, edge, fresh)
         if held:
             self._apart = _Apart(fresh, difference)
         else:
+            yield from self._all_went_out(difference)
             self._end("GDS is within the guard's limit again")
         if edge is directory:
             return None if held else (fresh, delta)
@@ -224,39 +237,65 @@ class Gate:
         draft, delta = yield from directory.drafting(transaction)
         difference = yield from Difference.of(delta)
         if not self._stays(difference, directory, draft):
+            yield from self._all_went_out(difference)
             return draft, delta
         self._apart = _Apart(draft, difference)
         return None
 
     def _following(self, apart: _Apart, transaction: Transaction) -> Work[None]:
         edge, gds = self._pipeline.directory, apart.directory
-        safe = self._passes(transaction, edge)
+        passing = self._passes(transaction, edge)
         before = gds.revision
         step = yield from gds.applying(transaction)
         yield from apart.difference.following(step)
         if gds.revision == before or (self.hold and self.hold.reason == "rollback"):
             return
-        if safe:
+        if passing is not None:
             changes: list[Change] = [one for one in transaction.changes if not isinstance(one, DeletePod)]
             changes = [*_pods_needed(changes, gds, edge), *changes]
             touched: set[tuple[str, str]] = set(_names(changes))
             yield from self._pipeline.changing(lambda held: _overlaid(held, transaction, changes, touched))
+            self._went_out(passing)
             for kind, name in touched:
                 if kind == "domain":
                     apart.difference.put(name, edge.domains.get(name), gds.domains.get(name))
                 else:
                     apart.difference.put_pod(name, edge.pods.get(name), gds.pods.get(name))
         if not self._stays(apart.difference, edge, gds):
+            yield from self._all_went_out(apart.difference)
             yield from self._going_out(apart, "GDS is within the guard's limit again")
 
-    def _passes(self, transaction: Transaction, edge: Directory) -> bool:
-        """Whether it needn't be judged, whatever it does. A pod's removal counts with the domains on it."""
-        touched, domains = len(transaction.changes), len(edge.domains)
-        if not self._limits.allows(touched, domains):
-            return False
-        gone = {change.name for change in transaction.changes if isinstance(change, DeletePod)} & edge.pods.keys()
-        # One look at all domains, however many pods go: at a million it is hundredths of a second.
-        return not gone or self._limits.allows(touched + sum(map(gone.__contains__, edge.domains.values())), domains)
+    def _passes(self, transaction: Transaction, edge: Directory) -> Stake | None:
+        """What it puts at stake when it needn't be made to be judged, and passes."""
+        if not self._limits.enabled:
+            return Stake()
+        if not self._limits.allows(len(transaction.changes), len(edge.domains)):
+            return None
+        found = stake(transaction.changes, edge)
+        return None if found is None or self._verdict(found.counts, found.domains, found.emptied, edge) else found
+
+    def _verdict(
+        self, counts: Counts, domains: Collection[str], emptied: Collection[str], edge: Directory
+    ) -> Verdict | None:
+        lately, before = self._lately.beside(domains), self._emptied.beside(emptied)
+        return judge(counts, len(edge.domains), self._limits, pods=len(edge.pods), lately=lately, emptied=before)
+
+    def _forget(self) -> None:
+        if self.hold is None:
+            now = self._clock()
+            self._lately.forget(now)
+            self._emptied.forget(now)
+
+    def _went_out(self, passing: Stake) -> None:
+        self._lately.add(passing.domains, self._clock())
+        self._emptied.add(passing.emptied, self._clock())
+
+    def _all_went_out(self, difference: Difference) -> Work[None]:
+        if self._limits.enabled:
+            for some in cut(difference.domains.items()):
+                self._lately.add([name for name, (old, _) in some if old is not None], self._clock())
+                yield
+            self._emptied.add(difference.emptied, self._clock())
 
     def _stays(self, difference: Difference, edge: Directory, gds: Directory) -> bool:
         """Whether what differs is held, or stays so; begins the hold, and the alarm anew after a refusal."""
@@ -264,7 +303,12 @@ class Gate:
         if hold and hold.reason == "rollback":
             return True
         counts = difference.counts
-        verdict = judge(counts, len(edge.domains), self._limits)
+        if hold and hold.reason not in ("many", "endpoints"):
+            verdict = judge(counts, len(edge.domains), self._limits, pods=len(edge.pods))
+        else:
+            verdict = self._verdict(counts, difference.domains, difference.emptied, edge)
+            if hold and self._resumed and (counts.at_stake or counts.pods_emptied):
+                verdict = verdict or Verdict(hold.reason, hold.text)  # what went out before it isn't known any more
         if verdict is None:
             return False
         grown = counts.at_stake - (hold.refused or 0) if hold else 0
@@ -289,7 +333,7 @@ class Gate:
         log.error(f"hold.{hold.state}", reason=hold.reason, text=hold.text, revision=hold.revision, by=hold.by)
 
     def _end(self, why: str) -> None:
-        self._apart = None
+        self._apart, self._resumed = None, False
         if self.hold:
             log.warning("hold.ended", reason=self.hold.reason, why=why)
             self.hold = None

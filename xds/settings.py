@@ -166,7 +166,7 @@ class Guard(_Part):
     """A change of GDS that moves or removes more than this is held until somebody releases it (``pointsman hold``).
 
     ``share``: of the domains that the edge has, 0 to 1. ``minimum``: fewer domains than this are never held, unless
-    they are all that there are.
+    they are all that there are. ``window``: seconds within which changes count together, as one.
 
     ``allow_empty``: a control plane that has no state on disk serves also when GDS has no domain yet. Else it waits
     for the first domain, or for ``pointsman hold release``.
@@ -175,6 +175,7 @@ class Guard(_Part):
     enabled: bool = True
     share: Annotated[float, Field(gt=0, le=1)] = 0.10
     minimum: Annotated[int, Field(ge=1)] = 100
+    window: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     allow_empty: bool = False
 
 

@@ -74,7 +74,15 @@ class Standing:
     ) -> None:
         self.folder = folder
         self.in_slices = InSlices()
-        self.gate = Gate(pipeline, limits, now=now, remember=self._remember, began=self._began, unserved=unserved)
+        self.gate = Gate(
+            pipeline,
+            limits,
+            now=now,
+            clock=clock,
+            remember=self._remember,
+            began=self._began,
+            unserved=unserved,
+        )
         self.disk = _Disk()
         self._pipeline = pipeline
         self._now = now

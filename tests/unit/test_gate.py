@@ -12,7 +12,7 @@ from xds.delta import Delta
 from xds.directory import Directory
 from xds.errors import HistoryGone, HoldError
 from xds.gate import Gate
-from xds.gds.model import Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Snapshot, Transaction
+from xds.gds.model import Change, DeleteDomain, DeletePod, Endpoint, Pod, PutDomain, PutPod, Snapshot, Transaction
 from xds.guard import Limits
 from xds.hold import Hold, decode, encode
 from xds.pipeline import Pace, Pipeline
@@ -32,6 +32,7 @@ class World:
         self.taken: list[Delta] = []
         self.began: list[Delta | None] = []
         self.unserved: list[str] = []
+        self.clock = 0.0
         turn = itertools.count()
         self.pipeline = Pipeline(
             EdgeResources(4, timedelta(seconds=1)),
@@ -46,6 +47,7 @@ class World:
             self.pipeline,
             limits or Limits(share=0.10, minimum=10),
             now=lambda: 1000.0,
+            clock=lambda: self.clock,
             remember=self.remembered.append,
             began=self.began.append,
             unserved=self.unserved.append,
@@ -414,3 +416,103 @@ def test_what_a_search_withheld_when_a_hold_began_is_released_as_it_is_at_the_ed
     world.release()
     assert world.edge["c0.test"] == "pod1"
     assert not edge.set_aside
+
+
+def one_by_one(world: World, count: int, pod: str = "pod2", start: int = 0) -> None:
+    for move in moves(count, pod, start):
+        world.change(move)
+
+
+def test_many_small_changes_in_a_short_time_are_held_as_the_large_one_that_they_add_up_to(world: World) -> None:
+    one_by_one(world, 10)
+    assert world.held() == "nothing"
+    one_by_one(world, 5, start=10)
+    assert world.held() == "held many"
+    assert sorted(world.edge.values()).count("pod2") == 10
+    assert world.gate.counts
+    assert world.gate.counts.at_stake == 5
+
+
+def test_so_are_removals_one_by_one(world: World) -> None:
+    for number in range(50):
+        world.change(DeleteDomain(f"c{number}.test"))
+    assert (world.held(), len(world.edge)) == ("held many", 91)
+
+
+def test_small_changes_over_a_longer_time_are_not_held(world: World) -> None:
+    for number in range(50):
+        one_by_one(world, 1, start=number)
+        world.clock += 7.0
+    assert (world.held(), list(world.edge.values()).count("pod2")) == ("nothing", 50)
+
+
+def test_a_domain_that_moves_often_counts_once(world: World) -> None:
+    for turn in range(50):
+        one_by_one(world, 1, f"pod{turn % 2 + 1}")
+    assert world.held() == "nothing"
+
+
+def test_added_domains_do_not_count_with_others(world: World) -> None:
+    one_by_one(world, 10)
+    for number in range(50):
+        world.change(PutDomain(f"new{number}.test", "pod1"))
+    assert (world.held(), len(world.edge)) == ("nothing", 150)
+
+
+def test_time_alone_ends_no_hold_of_many_changes_and_nothing_trickles_through(world: World) -> None:
+    one_by_one(world, 20)
+    world.clock += 1_000.0
+    one_by_one(world, 20, start=20)
+    assert (world.held(), list(world.edge.values()).count("pod2")) == ("held many", 10)
+    world.change(PutDomain("new.test", "pod1"))
+    assert world.edge["new.test"] == "pod1"
+
+
+def test_a_hold_of_many_changes_ends_when_gds_is_put_right_or_is_released(world: World) -> None:
+    one_by_one(world, 20)
+    world.change(*moves(20, "pod1"))
+    assert (world.held(), world.edge) == ("nothing", customers(100))
+    world.clock += 61.0
+    one_by_one(world, 20)
+    world.release()
+    assert (world.held(), list(world.edge.values()).count("pod2")) == ("nothing", 20)
+    one_by_one(world, 10, start=20)
+    assert world.held() == "nothing"
+
+
+def test_a_hold_of_many_changes_outlives_a_restart(world: World) -> None:
+    one_by_one(world, 15)
+    remembered = world.remembered[-1]
+    again = World()
+    again.gate.resume(directory(world.edge), remembered)
+    again.snapshot(16, {**customers(100), **customers(15, "pod2")})
+    assert (again.held(), again.edge) == ("held many", world.edge)
+
+
+def serving(*numbers: int, address: str = "127.0.0.1", count: int = 30) -> list[Change]:
+    """Pods with an endpoint each; those of ``numbers`` are elsewhere, or nowhere."""
+    at = {number: (Endpoint(address, number + 1),) if address else () for number in numbers}
+    return [PutPod(Pod(f"s{n}", endpoints=at.get(n, (Endpoint("127.0.0.9", n + 1),)))) for n in range(count)]
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1"])
+def test_many_pods_that_lose_their_endpoints_at_once_are_held(world: World, address: str) -> None:
+    world.change(*serving())
+    world.change(*serving(*range(5), address=address) if address else serving(0, address=""))
+    assert world.held() == "nothing"
+    world.change(*serving(*range(5, 20), address=address))
+    assert world.held() == "held endpoints"
+    assert world.pipeline.directory.pods["s7"].endpoints[0].address == "127.0.0.9"
+    world.change(*serving(*range(5), address=address) if address else serving(0, address=""))
+    assert world.held() == "nothing"
+
+
+def test_pods_that_are_emptied_one_after_the_other_are_held_and_pods_that_move_are_not(world: World) -> None:
+    world.change(*serving())
+    for number in range(30):
+        world.change(PutPod(Pod(f"s{number}", endpoints=(Endpoint("127.0.0.5", number + 1),))))
+    assert world.held() == "nothing"
+    for number in range(30):
+        world.change(PutPod(Pod(f"s{number}")))
+    assert world.held() == "held endpoints"
+    assert sum(not pod.endpoints for pod in world.pipeline.directory.pods.values()) == 2 + 3  # pod1 and pod2, and 3
