@@ -3,9 +3,10 @@
 ``python -m bench.dataplane [--domains 100000] [--rounds 3] [--seconds 4] [--connections 100 1000 9000]``. A thousand
 hosts in turn over TLS, HTTP/1.1 and HTTP/2 (ten streams of each connection at 100 connections, else one). In each round
 both ways of HAProxy (`bench.haproxy`), our Envoy, and nginx without a proxy are asked, one after the other; the ratios
-are medians of the rounds. Load generator, proxy and pods share the machine's cores; CPU is the proxy's own. ``--gds
-mock`` lets HAProxy's Lua ask the reference GDS; by default it asks an nginx that answers out of memory, so that what
-is measured is HAProxy. ``--hold 60`` is how long the most connections are held with a slow, steady load.
+are medians of the rounds. Load generator, proxy and pods share the machine's cores; ``cpu_us`` is the proxy's own, for
+a request, ``pods_cpu_us`` and ``gds_cpu_us`` are what those who answer it use. ``--gds mock`` lets HAProxy's Lua ask
+the reference GDS; by default it asks the nginx of the pods, which answers out of memory, so that what is measured is
+HAProxy. ``--hold 60`` is how long the most connections are held with a slow, steady load.
 
 Needs haproxy, nginx-light, nghttp2-client and a C compiler.
 """
@@ -39,6 +40,7 @@ class Sides:
     """What is asked: a port, and the process whose CPU is counted."""
 
     def __init__(self, edge: Plane, gds: int, connections: int) -> None:
+        self.others = {"pods": edge.parts["nginx"], "gds": edge.parts["gds"]}
         self.ports: dict[str, int] = {PODS_ALONE: edge.nginx.tls, ENVOY: edge.ports.edge_https}
         self.processes: dict[str, Process] = {PODS_ALONE: edge.parts["nginx"], ENVOY: edge.parts["envoy"]}
         asked = set(edge.asked())
@@ -54,9 +56,24 @@ class Sides:
             edge.parts[process.name] = process
 
     def cpu(self, name: str) -> float:
-        """Seconds that its process and the children that it has now have used."""
-        process = psutil.Process(self.processes[name].pid)
-        return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children()))
+        return _cpu(self.processes[name])
+
+    def run(self, load: Load, name: str, shape: Shape) -> tuple[Measured, dict[str, float]]:
+        """And the seconds of CPU that each of the others used meanwhile."""
+        seen: list[dict[str, float]] = []
+
+        def cpu() -> float:
+            seen.append({other: _cpu(process) for other, process in self.others.items()})
+            return self.cpu(name)
+
+        measured = load.run(self.ports[name], shape, cpu)
+        return measured, {other: seen[-1][other] - seen[0][other] for other in self.others}
+
+
+def _cpu(process: Process) -> float:
+    """Seconds that it and the children that it has now have used."""
+    held = psutil.Process(process.pid)
+    return sum(sum(one.cpu_times()[:2]) for one in (held, *held.children()))
 
 
 def shapes(connections: list[int], seconds: float) -> Iterator[Shape]:
@@ -68,9 +85,12 @@ def shapes(connections: list[int], seconds: float) -> Iterator[Shape]:
 
 def measure(sides: Sides, load: Load, shape: Shape, rounds: int, report: Report) -> None:
     found: dict[str, list[Measured]] = {name: [] for name in sides.ports}
+    others: dict[str, list[dict[str, float]]] = {name: [] for name in sides.ports}
     for number in range(rounds):
         for name in list(found)[:: 1 if number % 2 else -1]:
-            found[name].append(load.run(sides.ports[name], shape, partial(sides.cpu, name)))
+            measured, used = sides.run(load, name, shape)
+            found[name].append(measured)
+            others[name].append({other: cpu / max(1, measured.requests) * 1e6 for other, cpu in used.items()})
             time.sleep(0.2)
     print(f"{shape.protocol}, {shape.connections:,} connections: measured", file=sys.stderr, flush=True)
     for name, runs in found.items():
@@ -85,6 +105,7 @@ def measure(sides: Sides, load: Load, shape: Shape, rounds: int, report: Report)
             p50_ms=statistics.median(run.p50_ms for run in runs),
             p99_ms=statistics.median(run.p99_ms for run in runs),
             cpu_us=statistics.median(run.cpu_us for run in runs),
+            **{f"{other}_cpu_us": statistics.median(used[other] for used in others[name]) for other in sides.others},
             errors=sum(run.errors for run in runs),
             gave_up=sum(run.gave_up for run in runs),
             envoy_is_x=statistics.median(ratio),
