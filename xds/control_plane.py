@@ -115,6 +115,7 @@ async def run(settings: Settings) -> None:
         publishes=lambda: cache.publishes,
         changes=lambda: pipeline.changes,
         held=lambda: standing.gate.hold is not None,
+        measures=measures,
     )
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:

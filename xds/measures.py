@@ -49,6 +49,8 @@ class Measures(Collector):
     """Of one control plane. To be used on one thread."""
 
     def __init__(self) -> None:
+        self.convergence = Histogram()
+        self.fleet_convergence = Histogram()
         self.debounce = Histogram()
         self.queue = Histogram()
         self._pushes = {kind.name: (Histogram(), Histogram(), Histogram(BYTES)) for kind in TYPES}
@@ -72,6 +74,10 @@ class Measures(Collector):
         self._rejects[kind] += 1
 
     def collect(self) -> Iterator[Metric]:
+        text = "From a change of GDS that comes to an Envoy's ACK of all of it."
+        yield _one("proxy_convergence_time_seconds", text, self.convergence)
+        text = "The same to the last ACK of those Envoys that were connected."
+        yield _one("fleet_convergence_time_seconds", text, self.fleet_convergence)
         yield _one("debounce_time_seconds", "From the first change that isn't published to its publish.", self.debounce)
         yield _one("proxy_queue_time_seconds", "That a stream waits for its turn to have a response made.", self.queue)
         for name, text, which in (

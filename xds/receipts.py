@@ -62,6 +62,8 @@ class Publish:
     last_ack: float | None = None
     completed: float | None = None
     nacks: dict[int, Nack] = field(default_factory=dict)
+    received: float | None = None
+    """When the first change of GDS that it carries came; None when it carries none, or only such as was held."""
     numbers: array[int] = field(default_factory=lambda: array("L"))
     seconds: array[float] = field(default_factory=lambda: array("f"))
     bad_before: Collection[Key] = ()
@@ -82,6 +84,7 @@ class Receipt:
     number: int = 0
     """Grows with every receipt."""
     held: bool = False
+    was_held: bool = False
     publish: Publish | None = None
     bad: dict[Key, str] = field(default_factory=dict)
     """Records of it that an Envoy rejected, with the reason: they were published, and then no more."""
@@ -110,6 +113,8 @@ class Standing:
         return self.state == "complete"
 
 
+Acked = Callable[[Publish, Hashable, float], None]
+"""An Envoy, by its key, has all of a publish since then."""
 Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 """What happened: its name, what it is about, the node."""
 
@@ -123,6 +128,7 @@ class Receipts:
         keep: int = 1_000,
         *,
         tell: Tell = lambda event, about, node: None,
+        acked: Acked = lambda publish, key, at: None,
         bad: Callable[[], Mapping[Key, str]] = dict,
     ) -> None:
         self.convergence = Convergence()
@@ -131,6 +137,7 @@ class Receipts:
         """What is published of which epoch."""
         self._keep = keep
         self._tell = tell
+        self._acked = acked
         self._bad = bad
         self._receipts: dict[tuple[str, int], Receipt] = {}
         self._unpublished: dict[tuple[str, int], Receipt] = {}
@@ -192,7 +199,7 @@ class Receipts:
     def hold(self, receipt: Receipt) -> None:
         """It isn't for the edge until it is released."""
         if receipt.publish is None:
-            receipt.held = True
+            receipt.held = receipt.was_held = True
             self._tell("held", receipt, "")
 
     def released(self) -> None:
@@ -215,7 +222,9 @@ class Receipts:
         publish = Publish(mark, at, revision, len(self._takers), len(lacking), bad_before=[*self._bad()])
         self._behind = dict.fromkeys(lacking)
         self._latest = publish
-        self._carry(publish, epoch, revision)
+        carried = self._carry(publish, epoch, revision)
+        times = [receipt.received for receipt in carried if receipt.kind == "change" and not receipt.was_held]
+        publish.received = min(times, default=None)
         self._tell("published", publish, "")
         if lacking:
             self._open.append(publish)
@@ -223,11 +232,14 @@ class Receipts:
         else:
             self._complete(publish, at)
 
-    def _carry(self, publish: Publish, epoch: str, revision: int) -> None:
+    def _carry(self, publish: Publish, epoch: str, revision: int) -> list[Receipt]:
+        carried = []
         for key, receipt in [*self._unpublished.items()]:
             if receipt.epoch == epoch and receipt.revision <= revision and not receipt.held:
                 receipt.publish = publish
+                carried.append(receipt)
                 del self._unpublished[key]
+        return carried
 
     # What the Envoys say
 
@@ -268,6 +280,7 @@ class Receipts:
         for publish in settled:
             if acked and taker.joined <= publish.at:
                 self._note_ack(publish, taker, at)
+                self._acked(publish, key, at)
             self._settle(publish, at)
         if settled:
             self._close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -16,6 +16,7 @@ from xds.directory import Directory
 from xds.errors import GdsError, WaitError
 from xds.gds.mirror import Follower
 from xds.gds.model import Change, DeleteDomain, DeletePod, PutDomain, PutPod, Snapshot, Transaction
+from xds.measures import Measures
 from xds.protocol.stream import Settled, Stream
 from xds.receipts import SHOWN, Move, Nack, Publish, Receipt, Receipts, Standing
 from xds.resources.types import LISTENER, ROUTE, SECRET
@@ -53,15 +54,17 @@ class Tracker:
         changes: Callable[[], int],
         held: Callable[[], bool],
         listener: Listener = lambda event, about, node: None,
+        measures: Measures | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.receipts = Receipts(keep, tell=self._told, bad=lambda: directory.withheld)
+        self.receipts = Receipts(keep, tell=self._told, acked=self._acked, bad=lambda: directory.withheld)
         self._directory = directory
         self._publishes = publishes
         self._changes = changes
         self._held = held
         self._listener = listener
+        self._measures = measures or Measures()
         self._clock = clock
         self.wall = wall
         self._streams: dict[Stream, _Joined] = {}
@@ -214,6 +217,10 @@ class Tracker:
             else:
                 self._stuck.append(entry)
 
+    def _acked(self, publish: Publish, key: Hashable, at: float) -> None:
+        if publish.received is not None:
+            self._measures.convergence.observe(at - publish.received)
+
     def _told(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None:
         if event == "published":
             due = []
@@ -221,6 +228,8 @@ class Tracker:
                 due.append(heapq.heappop(self._waiting))
             self._sort(due)
         elif event == "complete" and isinstance(about, Publish):
+            if about.received is not None and about.last_ack is not None:
+                self._measures.fleet_convergence.observe(about.last_ack - about.received)
             self._sort(self._awaiting.pop(about.mark, ()))
         self._listener(event, about, node)
 

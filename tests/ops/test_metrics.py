@@ -30,6 +30,8 @@ def test_a_domain_that_moves_is_counted_at_its_new_pod_and_its_push_is_timed(edg
         'pointsman_xds_config_size_bytes_count{type="route"}',
         "pointsman_proxy_queue_time_seconds_count",
         "pointsman_debounce_time_seconds_count",
+        "pointsman_proxy_convergence_time_seconds_count",
+        "pointsman_fleet_convergence_time_seconds_count",
     )
     before = [metric(edge, name) for name in names]
     edge.put("counted.example.com", "pod2")
@@ -52,5 +54,7 @@ def test_a_held_change_leaves_the_edge_behind_gds(edge: Edge) -> None:
     edge.load(*({"op": "delete", "domain": domain} for domain, _ in held))
     until(lambda: metric(edge, 'pointsman_held{reason="removed"}') == 1, "the change is held")
     assert metric(edge, "pointsman_directory_lag_revisions") >= 1
+    assert metric(edge, "pointsman_directory_lag_seconds") > 0
     edge.load(*({"op": "put", "domain": domain, "pod": pod} for domain, pod in held))
     until(lambda: metric(edge, "pointsman_directory_lag_revisions") == 0, "GDS is right again")
+    assert metric(edge, "pointsman_directory_lag_seconds") == 0

@@ -191,3 +191,23 @@ def test_an_envoy_that_comes_after_all_others_completes_everything_at_once() -> 
     assert [fleet.state(revision) for revision in (1, 899)] == ["published", "published"]
     fleet.has("slow", 899)
     assert [fleet.state(revision) for revision in (1, 899)] == ["complete", "complete"]
+
+
+def test_how_long_a_change_took_counts_from_the_first_that_its_publish_carries() -> None:
+    fleet = Fleet("a")
+    first = fleet.received(1)
+    fleet.received(2)
+    fleet.published(2, mark=1)
+    publish = fleet.receipts.standing(2).publish
+    assert publish is not None
+    assert publish.received == first.received
+
+
+def test_time_in_which_a_change_was_held_is_nobodys_delay() -> None:
+    fleet = Fleet("a")
+    fleet.receipts.hold(fleet.received(1))
+    fleet.receipts.released()
+    fleet.published(1, mark=1)
+    publish = fleet.receipts.standing(1).publish
+    assert publish is not None
+    assert publish.received is None
