@@ -9,18 +9,23 @@ import signal
 import time
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import grpc
 import structlog
 
+from xds.audit import Audit
 from xds.cache import Cache
 from xds.edge_options import edge_of
 from xds.edge_settings import host_and_port
 from xds.edge_tls import EdgeTls, Options
 from xds.followers import following
 from xds.guard import Limits
+from xds.http.access import Access as HttpAccess
 from xds.http.app import create_app
-from xds.http.serve import serving
+from xds.http.feed import Feed
+from xds.http.live import Live
+from xds.http.serve import Https, serving
 from xds.http.view import Counts, View
 from xds.lookup.learner import Learner
 from xds.measures import Measures
@@ -110,12 +115,17 @@ async def run(settings: Settings) -> None:
         measures=measures,
     )
     standing = _standing(settings, pipeline, server)
+    feed = Feed()
+    http, header = settings.http, edge.pod_header or ""
+    audit = Audit(_audit_file(settings))
     tracker = Tracker(
         pipeline.directory,
         publishes=lambda: cache.publishes,
         changes=lambda: pipeline.changes,
         held=lambda: standing.gate.hold is not None,
         measures=measures,
+        keep=settings.http.receipts,
+        listener=feed.tell,
     )
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
@@ -144,13 +154,23 @@ async def run(settings: Settings) -> None:
             streams=server.streams,
             cache=cache,
             started_at=time.time(),
+            mode=settings.gds.mode,
             lookup=learner,
         )
-        token = settings.http.token_file or settings.state.folder / TOKEN
-        api = create_app(view, Operator(standing), partial(read_token, token))
-        http = await stack.enter_async_context(serving(api, settings.http.address, settings.http.port))
+        api = create_app(
+            view,
+            Operator(standing, audit),
+            _http_access(settings),
+            audit,
+            feed,
+            Live({node: str(url).rstrip("/") for node, url in http.envoy_admins.items()}, http.probe or "", header),
+            _unknown(settings),
+        )
+        stack.enter_context(audit.writing())
+        https = Https(http.certificate, http.key, http.client_ca) if http.certificate and http.key else None
+        port = await stack.enter_async_context(serving(api, http.address, http.port, https))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
-        log.info("listening", xds=xds, http=http, mtls=credentials is not None, gds=gds)
+        log.info("listening", xds=xds, http=port, mtls=credentials is not None, gds=gds)
         tasks = [
             asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
@@ -171,6 +191,26 @@ async def run(settings: Settings) -> None:
 def _publish_secrets(cache: Cache, measures: Measures, update: Update) -> None:
     measures.triggered("certificate")
     cache.publish(update)
+
+
+def _http_access(settings: Settings) -> HttpAccess:
+    http = settings.http
+    public = http.loopback if http.public_read is None else http.public_read
+    token = http.token_file or settings.state.folder / TOKEN
+    return HttpAccess(partial(read_token, token), public, local=http.public_read is None)
+
+
+def _audit_file(settings: Settings) -> Path | None:
+    if settings.http.audit_file is not None:
+        return settings.http.audit_file
+    return settings.state.folder / "audit.log" if settings.state.enabled else None
+
+
+def _unknown(settings: Settings) -> str:
+    unknown = settings.edge.unknown_host
+    if unknown.redirect:
+        return f"302 to {unknown.redirect}"
+    return f"404 with the page {unknown.page}" if unknown.page else "404"
 
 
 def _settled(tracker: Tracker, pipeline: Pipeline, stream: Stream, node: str, settled: Settled) -> None:

@@ -117,6 +117,10 @@ class Gate:
         found = self._apart.difference.domains.items() if self._apart else ()
         return [(name, edge, gds) for (name, (edge, gds)), _ in zip(found, range(most), strict=False)]
 
+    def waits(self, domain: str) -> tuple[str | None, str | None] | None:
+        """Of a domain that is held: its pod at the edge, and at GDS; None for any other."""
+        return self._apart.difference.domains.get(domain) if self._apart else None
+
     def resume(self, kept: Directory, hold: Hold | None) -> None:
         """What was on disk, and what was held then; before GDS is asked."""
         self._kept, self.hold, self._resumed = kept, hold, hold is not None

@@ -6,18 +6,18 @@ Each order is logged, whatever comes of it: what, who says that they are, from w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import structlog
-
+from xds.audit import Audit
 from xds.errors import HoldError, PointsmanError
 from xds.slices import Work
 from xds.standing import Standing
 from xds.state.folder import StateFolder
 
-log = structlog.get_logger()
-
+HELD_SHOWN = 10_000
+"""Domains that can be paged through of what is held."""
 EXAMPLES = 20
 """Domains that are shown of what is held."""
 
@@ -36,8 +36,9 @@ class Caller:
 class Operator:
     """Orders raise HoldError, or StateError, when they can't be done; then nothing has changed."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, audit: Audit) -> None:
         self._standing = standing
+        self._audit = audit
         self._gate = standing.gate
         self._reading = asyncio.Lock()
 
@@ -60,6 +61,14 @@ class Operator:
                 {"domain": name, "edge": edge, "gds": gds} for name, edge, gds in self._gate.examples(EXAMPLES)
             ],
         }
+
+    def held(self) -> Iterator[tuple[str, str | None, str | None]]:
+        """The domains that are held back: each with its pod at the edge, and at GDS."""
+        return iter(self._gate.examples(HELD_SHOWN))
+
+    def waits(self, domain: str) -> tuple[str | None, str | None] | None:
+        """Of a domain that is held back: its pod at the edge, and at GDS; None for any other."""
+        return self._gate.waits(domain)
 
     async def release(self, caller: Caller) -> None:
         await self._ordered("hold.release", caller, self._gate.releasing(str(caller)))
@@ -100,5 +109,5 @@ class Operator:
             raise
         self._say("done", order, caller)
 
-    def _say(self, outcome: str, order: str, caller: Caller, **more: object) -> None:
-        log.warning("audit", order=order, outcome=outcome, who=caller.name, address=caller.address, **more)
+    def _say(self, outcome: str, order: str, caller: Caller, *, reason: str = "", revision: int | None = None) -> None:
+        self._audit.note(order, outcome, caller.name, caller.address, reason=reason, revision=revision)

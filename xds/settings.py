@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from xds.edge_settings import HostPort, Hsts, PodHeader, Timeouts, UnknownHost
 from xds.errors import SettingsError
+from xds.http_settings import Http
 from xds.lookup.settings import Lookup
 from xds.server import access
 from xds.server.limits import Limits
@@ -136,18 +137,6 @@ class Xds(_Part):
         if not self.plaintext and missing:
             raise ValueError(f"mTLS needs {', '.join(missing)} (or plaintext = true on loopback)")
         return self
-
-
-class Http(_Part):
-    """Where the API, the metrics and the health are answered.
-
-    ``token_file``: a bearer token that orders need (release, refuse, roll back), read anew for each. Unset, one is made
-    in the state folder, for the command ``pointsman`` on the same machine.
-    """
-
-    address: Address = "127.0.0.1"
-    port: Port = 18080
-    token_file: Path | None = None
 
 
 class State(_Part):
@@ -372,7 +361,6 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     if settings.edge.unknown_host.page:
         page = {"page": base / settings.edge.unknown_host.page}
         edge["unknown_host"] = settings.edge.unknown_host.model_copy(update=page)
-    http = {"token_file": settings.http.token_file and base / settings.http.token_file}
     state = {"folder": base / settings.state.folder}
     return settings.model_copy(
         update={
@@ -380,7 +368,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "lookup": settings.lookup.resolved(base),
             "xds": settings.xds.model_copy(update=xds),
             "edge": settings.edge.model_copy(update=edge),
-            "http": settings.http.model_copy(update=http),
+            "http": settings.http.resolved(base),
             "state": settings.state.model_copy(update=state),
         }
     )

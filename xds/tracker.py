@@ -131,6 +131,11 @@ class Tracker:
             self._streams[stream] = _Joined(node, self._clock())
             self.receipts.joined(stream, node, self._clock())
 
+    def connected_since(self, stream: Stream) -> float | None:
+        """By the tracker's clock; None for one that isn't followed."""
+        joined = self._streams.get(stream)
+        return joined.at if joined else None
+
     def left(self, stream: Stream) -> None:
         if self._streams.pop(stream, None) is not None:
             self.receipts.left(stream, self._clock())

@@ -120,16 +120,18 @@ def until(ready: Callable[[], bool], what: str, patience: float = PATIENCE) -> N
 @contextlib.contextmanager
 def running(
     folder: Path,
-    settings: Mapping[str, Mapping[str, object]] | None = None,
+    settings: Mapping[str, Mapping[str, object]] | Callable[[Ports], Mapping[str, Mapping[str, object]]] | None = None,
     domains: int = 200,
     *,
     bootstrap: Mapping[str, str] | None = None,
     answers: Callable[[Edge], bool] = lambda edge: edge.ask("t0.example.com").status == 200,
 ) -> Iterator[Edge]:
-    """An edge with ``domains`` customers on three pods; all parts are ended when the block ends. ``bootstrap``: what is
-    replaced in Envoy's; ``answers``: says when it is ready."""
+    """An edge with ``domains`` customers on three pods; all parts are ended when the block ends. ``settings`` may be
+    made from the ports. ``bootstrap``: what is replaced in Envoy's; ``answers``: says when it is ready."""
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
-    system = System(folder, Ports.free(), settings or {}, heartbeat=1.0, sotw=VARIANT == "sotw")
+    ports = Ports.free()
+    chosen = settings(ports) if callable(settings) else settings
+    system = System(folder, ports, chosen or {}, heartbeat=1.0, sotw=VARIANT == "sotw")
     system.prepare()
     for old, new in (bootstrap or {}).items():
         text = (folder / "envoy.yaml").read_text()

@@ -63,11 +63,16 @@ def restart_control_plane(edge: Edge, how: signal.Signals = signal.SIGKILL) -> N
     edge.system.wait_control_plane()
 
 
+def bearer(edge: Edge) -> dict[str, str]:
+    """What the operator of this edge shows."""
+    return {"authorization": f"Bearer {(edge.system.folder / 'state' / 'token').read_text().strip()}"}
+
+
 def on_disk(edge: Edge, revision: int) -> None:
     """Until the state folder has this revision."""
 
     def found() -> bool:
-        states = httpx.get(f"{edge.system.api_url}/api/v1/states", trust_env=False).json()
+        states = httpx.get(f"{edge.system.api_url}/api/v1/states", headers=bearer(edge), trust_env=False).json()
         return any(one["revision"] >= revision for one in states)
 
     until(found, f"revision {revision} is on disk")

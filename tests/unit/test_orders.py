@@ -10,8 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from xds import tokens
+from xds.audit import Audit
 from xds.errors import HoldError, StateError
 from xds.http import problems
+from xds.http.access import Access, Guard
 from xds.http.orders import orders_api
 from xds.operator import Caller, Operator
 
@@ -46,7 +48,8 @@ def desk() -> Desk:
 async def api(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     problems.install(app)
-    app.include_router(orders_api(desk, lambda: TOKEN))
+    app.include_router(orders_api(desk))
+    app.add_middleware(Guard, access=Access(lambda: TOKEN), audit=Audit())
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -84,13 +87,14 @@ async def test_an_order_that_can_not_be_done_is_a_conflict_with_its_reason(api: 
 async def test_without_a_token_file_nobody_orders(desk: Desk, tmp_path: Path) -> None:
     app = FastAPI()
     problems.install(app)
-    app.include_router(orders_api(desk, lambda: tokens.read(tmp_path / "token")))
+    app.include_router(orders_api(desk))
+    app.add_middleware(Guard, access=Access(lambda: tokens.read(tmp_path / "token")), audit=Audit())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         answer = await client.post("/api/v1/hold/release", json={}, headers=bearer())
-        assert (answer.status_code, desk.orders) == (503, [])
+        assert (answer.status_code, desk.orders) == (401, [])
         (tmp_path / "token").write_text("")
         answer = await client.post("/api/v1/hold/release", json={}, headers=bearer(""))
-        assert (answer.status_code, desk.orders) == (503, [])
+        assert (answer.status_code, desk.orders) == (401, [])
 
 
 def test_a_token_is_long_and_never_the_same(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xds.errors import OrderError, SettingsError
+from xds.errors import OrderError, PointsmanError, SettingsError
 
 if TYPE_CHECKING:
     from xds.settings import Settings
@@ -71,11 +71,18 @@ class Plane:
             file = self._settings.http.token_file or self._settings.state.folder / tokens.FILE
         return {"authorization": f"Bearer {tokens.read(file)}"}
 
+    def _credentials(self) -> dict[str, str]:
+        """For reading, which needs the token only here and there: with it where it can be read."""
+        try:
+            return self._authorization()
+        except PointsmanError:
+            return {}
+
     def _asked(self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> Any:
         import httpx
 
         url = self.url
-        headers = self._authorization() if body is not None else {}
+        headers = self._authorization() if body is not None else self._credentials()
         try:
             answer = httpx.request(
                 method, f"{url}{path}", params=query, json=body, headers=headers, timeout=TIMEOUT, trust_env=False

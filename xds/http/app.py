@@ -6,15 +6,21 @@ Its handlers run in the event loop, never in a thread: what they read changes th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fastapi import FastAPI
 
 from xds import __version__
+from xds.audit import Audit
 from xds.http import problems
+from xds.http.access import Access, Guard
+from xds.http.audit import audit_api
 from xds.http.certificates import certificates_api
+from xds.http.differences import differences_api
 from xds.http.directory import directory_api
+from xds.http.events import events_api
+from xds.http.explain import explain_api
+from xds.http.feed import Feed
 from xds.http.health import health_api
+from xds.http.live import Live
 from xds.http.nodes import nodes_api
 from xds.http.orders import orders_api
 from xds.http.revisions import revisions_api
@@ -22,15 +28,41 @@ from xds.http.status import status_api
 from xds.http.view import View
 from xds.operator import Operator
 
+BODY = 64 * 1024
+"""Bytes of a request's body, at most."""
 
-def create_app(view: View, operator: Operator | None = None, token: Callable[[], str] = str) -> FastAPI:
-    """``operator`` takes the orders of those who show the ``token``; without one there are none to be had."""
-    app = FastAPI(title="Pointsman", version=__version__, docs_url="/api/docs", openapi_url="/api/openapi.json")
+
+def create_app(
+    view: View,
+    operator: Operator | None = None,
+    access: Access | None = None,
+    audit: Audit | None = None,
+    feed: Feed | None = None,
+    live: Live | None = None,
+    unknown: str = "404",
+) -> FastAPI:
+    """``operator`` takes the orders; without one there are none to be had. ``access``: who may do what; unset, all may
+    read, and nobody may order. ``audit`` has what was ordered, ``feed`` what happens; ``live`` asks Envoys;
+    ``unknown``: what a client gets who asks for an unknown host."""
+    app = FastAPI(
+        title="Pointsman",
+        version=__version__,
+        docs_url="/api/docs",
+        openapi_url="/api/openapi.json",
+        max_body_size=BODY,
+    )
+    audit, access = audit or Audit(), access or Access()
+    app.add_middleware(Guard, access=access, audit=audit)
     problems.install(app)
+    app.include_router(audit_api(audit))
     for router in (health_api, status_api, directory_api, nodes_api, revisions_api):
         app.include_router(router(view))
+    app.include_router(events_api(view, feed or Feed()))
+    waits = operator.waits if operator else (lambda domain: None)
+    app.include_router(explain_api(view, live or Live(), access.may_order, waits, unknown))
+    app.include_router(differences_api(view, operator.held if operator else tuple))
     if view.tls is not None:
         app.include_router(certificates_api(view.tls))
     if operator:
-        app.include_router(orders_api(operator, token))
+        app.include_router(orders_api(operator))
     return app

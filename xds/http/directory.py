@@ -102,7 +102,7 @@ def directory_api(view: View) -> APIRouter:
         prefix: Annotated[str, Query(max_length=253, description="only those that begin so")] = "",
     ) -> Page[Domain]:
         """The domains that are routed, each once, in no particular order. ``total`` is null with a ``prefix``."""
-        directory = _complete(view)
+        directory = complete(view)
         place = place_of(cursor)
         total = None if prefix else view.directory.residents.get(pod, 0) if pod else len(directory.domains)
         found, next_place = _found(view, place, limit, pod, prefix.lower())
@@ -112,7 +112,7 @@ def directory_api(view: View) -> APIRouter:
     @api.get("/domains/{host}", responses=problems(400, 404, 503))
     async def domain(host: str) -> Host:
         """Where ``host`` goes: the entry that covers it, its pod, the route table, and the revision that said so."""
-        directory, name = _complete(view), checked(host)
+        directory, name = complete(view), checked(host)
         found = directory.lookup(name)
         if found is None:
             raise HTTPException(404, f"{name} is on no pod{why_not(directory, name)}")
@@ -175,20 +175,22 @@ def why_not(directory: Directory, name: str) -> str:
     return f": {aside.reason}" if aside else f" at revision {directory.revision} of GDS"
 
 
-def _complete(view: View) -> Directory:
+def complete(view: View) -> Directory:
+    """The directory. Raises HTTPException 503 while there is none."""
     if not view.directory.complete:
         raise HTTPException(503, "no whole snapshot of GDS has been read yet")
     return view.directory
 
 
+def endpoints_of(pod: Pod) -> list[Endpoint]:
+    return [Endpoint(address=one.address, port=one.port, zone=one.zone, weight=one.weight) for one in pod.endpoints]
+
+
 def _pod(view: View, pod: Pod) -> PodShown:
-    endpoints = [
-        Endpoint(address=one.address, port=one.port, zone=one.zone, weight=one.weight) for one in pod.endpoints
-    ]
     return PodShown(
         name=pod.name,
         datacenter=pod.datacenter,
-        endpoints=endpoints,
+        endpoints=endpoints_of(pod),
         max_connections=pod.max_connections,
         domains=view.directory.residents.get(pod.name, 0),
         cluster=pod.name,

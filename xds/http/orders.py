@@ -1,20 +1,22 @@
-"""The part of the API that changes something, for those who show the token; what it shows needs none."""
+"""The part of the API that changes something. Who may is decided before, in `xds.http.access`."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
 
-import structlog
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from xds.errors import PointsmanError
+from xds.http.access import address_of, certificate_of
+from xds.http.problems import problems
 from xds.operator import Caller, Operator
 
-log = structlog.get_logger()
+T = TypeVar("T")
+
+_TOKEN: dict[str, Any] = {"security": [{"token": []}]}
 
 
 class Order(BaseModel):
@@ -27,61 +29,94 @@ class Order(BaseModel):
 class Rollback(Order):
     """``epoch`` may be left out: the newest state of that revision."""
 
-    revision: Annotated[int, Field(ge=0)]
+    revision: Annotated[int, Field(ge=0, le=2**63 - 1)]
     epoch: Annotated[str, Field(max_length=200)] = ""
 
 
-def orders_api(operator: Operator, token: Callable[[], str]) -> APIRouter:
-    """``token()`` is read at each request; it raises PointsmanError when there is none, and then nobody may order."""
+class Position(BaseModel):
+    epoch: str
+    revision: int
 
-    app = APIRouter(tags=["orders"])
 
-    def caller(request: Request, by: str, order: str) -> Caller:
-        address = request.client.host if request.client else "unknown"
-        try:
-            expected = token()
-        except PointsmanError as error:
-            log.warning("audit", order=order, outcome="denied", who=by, address=address, reason=str(error))
-            raise HTTPException(503, str(error)) from None
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected.encode()):
-            log.warning("audit", order=order, outcome="denied", who=by, address=address, reason="no valid token")
-            raise HTTPException(401, "a valid bearer token is needed (setting http.token_file)")
-        return Caller(by, address)
+class Changes(BaseModel):
+    """What a release would do, in domains and pods; ``domains`` and ``pods`` are how many GDS has then."""
 
-    @app.get("/api/v1/hold")
-    async def hold() -> dict[str, Any]:
+    model_config = ConfigDict(extra="allow")
+
+
+class Example(BaseModel):
+    """A domain that is held back, with its pod at the edge and at GDS; null for none."""
+
+    domain: str
+    edge: str | None
+    gds: str | None
+
+
+class HoldShown(BaseModel):
+    """``state``: "none", and then nothing else is there; "held", "refused". ``changes`` is null while GDS hasn't
+    answered since the start."""
+
+    state: str
+    reason: str | None = None
+    text: str | None = None
+    since: float | None = None
+    by: str | None = None
+    held_at: Position | None = None
+    gds: Position | None = None
+    changes: Changes | None = None
+    examples: list[Example] | None = None
+
+
+class Moment(BaseModel):
+    """``at``: seconds since 1970. ``domains``: how many there were; null between two whole states."""
+
+    epoch: str
+    revision: int
+    at: float
+    domains: int | None
+
+
+def orders_api(operator: Operator) -> APIRouter:
+    api = APIRouter(prefix="/api/v1", tags=["orders"])
+
+    @api.get("/hold", response_model_exclude_unset=True, responses=problems())
+    async def hold() -> HoldShown:
         """What of GDS is held back from the edge, and why."""
-        return operator.hold()
+        return HoldShown(**operator.hold())
 
-    @app.post("/api/v1/hold/release", responses={401: {}, 409: {}})
-    async def release(request: Request, order: Order) -> dict[str, Any]:
+    @api.post("/hold/release", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=_TOKEN)
+    async def release(request: Request, order: Order) -> HoldShown:
         """Takes GDS's newest state to the edge."""
-        await _done(operator.release(caller(request, order.by, "hold.release")))
-        return operator.hold()
+        await _done(operator.release(_caller(request, order)))
+        return HoldShown(**operator.hold())
 
-    @app.post("/api/v1/hold/refuse", responses={401: {}, 409: {}})
-    async def refuse(request: Request, order: Order) -> dict[str, Any]:
+    @api.post("/hold/refuse", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=_TOKEN)
+    async def refuse(request: Request, order: Order) -> HoldShown:
         """What is held isn't taken, and is no alarm any more."""
-        await _done(operator.refuse(caller(request, order.by, "hold.refuse")))
-        return operator.hold()
+        await _done(operator.refuse(_caller(request, order)))
+        return HoldShown(**operator.hold())
 
-    @app.get("/api/v1/states", responses={409: {}})
-    async def states(most: Annotated[int, Query(ge=1, le=100_000)] = 100) -> list[dict[str, Any]]:
-        """The moments of the directory that can be gone back to, the newest first."""
+    @api.get("/states", responses=problems(409), openapi_extra=_TOKEN)
+    async def states(most: Annotated[int, Query(ge=1, le=100_000)] = 100) -> list[Moment]:
+        """The moments of the directory that can be gone back to, the newest first; needs the token."""
         found: list[dict[str, Any]] = await _done(operator.states(most))
-        return found
+        return [Moment(**one) for one in found]
 
-    @app.post("/api/v1/rollback", responses={401: {}, 409: {}})
-    async def rollback(request: Request, order: Rollback) -> dict[str, Any]:
+    @api.post("/rollback", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=_TOKEN)
+    async def rollback(request: Request, order: Rollback) -> HoldShown:
         """Takes the edge back to an earlier state, which GDS doesn't overwrite until it is released."""
-        await _done(operator.roll_back(order.revision, order.epoch, caller(request, order.by, "rollback")))
-        return operator.hold()
+        await _done(operator.roll_back(order.revision, order.epoch, _caller(request, order)))
+        return HoldShown(**operator.hold())
 
-    return app
+    return api
 
 
-async def _done(order: Any) -> Any:
+def _caller(request: Request, order: Order) -> Caller:
+    certificate = certificate_of(request.scope)
+    return Caller(f"{certificate} ({order.by})" if certificate else order.by, address_of(request))
+
+
+async def _done(order: Awaitable[T]) -> T:
     try:
         return await order
     except PointsmanError as error:

@@ -1,17 +1,80 @@
-"""Serves the application with uvicorn inside the control plane's own event loop."""
+"""Serves the application with uvicorn inside the control plane's own event loop, over HTTPS if it is told so."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xds.errors import SettingsError
+from xds.server.files import Files
+
+log = structlog.get_logger()
+
+_LOOK = 5.0
+"""Seconds between two looks at whether the certificate's files have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Https:
+    """``client_ca``: whose certificates clients may show; None for none."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Raises SettingsError."""
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"http: {self.certificate}, {self.key} or {self.client_ca} can't be used: {error} "
+                "(settings http.certificate, http.key, http.client_ca)"
+            ) from None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises SettingsError."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.set_alpn_protocols(["http/1.1"])
+        if self.client_ca is not None:
+            made.verify_mode = ssl.CERT_OPTIONAL
+        self.load(made)
+        return made
+
+
+class _Protocol(H11Protocol):
+    """Says in the request's state whose certificate the client has shown."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert() if tls is not None else None
+        if certificate:
+            self.app_state = {**self.app_state, "certificate": _name(certificate)}
+
+
+def _name(certificate: dict[str, object]) -> str:
+    """The first SAN, else the common name."""
+    sans = certificate.get("subjectAltName")
+    if isinstance(sans, tuple) and sans:
+        return str(sans[0][1])
+    subject = certificate.get("subject")
+    parts = dict(pair for part in subject for pair in part) if isinstance(subject, tuple) else {}
+    return str(parts.get("commonName", "unnamed"))
 
 
 class _Server(uvicorn.Server):
@@ -21,9 +84,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, address: str, port: int) -> AsyncIterator[int]:
-    """Serves while the block runs; yields the port. Raises SettingsError when the address can't be had."""
+async def serving(app: FastAPI, address: str, port: int, https: Https | None = None) -> AsyncIterator[int]:
+    """Serves while the block runs; yields the port. Raises SettingsError when the address can't be had, or the
+    certificate can't be used."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    context = https.context() if https else None
     try:
         sock = socket.create_server((address, port), family=family, backlog=256)
     except OSError as error:
@@ -33,11 +98,39 @@ async def serving(app: FastAPI, address: str, port: int) -> AsyncIterator[int]:
     # Connections inherit it; asyncio sets it only on sockets that say they are TCP, which create_server's don't.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app,
+            http=_Protocol,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            timeout_graceful_shutdown=1,
+            ssl_context_factory=(lambda *_: context) if context else None,
+        )
         server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[sock]))
+        tasks = [asyncio.create_task(server.serve(sockets=[sock]))]
+        if https and context:
+            tasks.append(asyncio.create_task(_renewed(https, context)))
         try:
             yield sock.getsockname()[1]
         finally:
             server.should_exit = True
-            await task
+            for task in tasks[1:]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _renewed(https: Https, context: ssl.SSLContext) -> None:
+    """New connections get a renewed certificate; one that can't be used leaves the one before."""
+    files = Files(*(path for path in (https.certificate, https.key, https.client_ca) if path))
+    files.changed()
+    while True:
+        await asyncio.sleep(_LOOK)
+        if files.changed():
+            try:
+                https.context()
+                https.load(context)
+            except SettingsError as error:
+                log.error("http.certificate", reason=str(error), kept="the one before")
+            else:
+                log.info("http.certificate", renewed=str(https.certificate))

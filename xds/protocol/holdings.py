@@ -8,7 +8,7 @@ it the content from before, and so is a removal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,6 +57,11 @@ class Holdings:
     @property
     def any_rejected(self) -> bool:
         return bool(self._rejected)
+
+    @property
+    def rejected(self) -> Iterable[str]:
+        """The names of what the client rejects now."""
+        return self._rejected
 
     def has_rejected(self, name: str, version: str | None) -> bool:
         """The client rejected a response that held this very version; None: that said it is removed."""

@@ -142,6 +142,10 @@ class Stream:
         held = self._types.get(kind)
         return (None, "") if held is None else (held.holdings.status(name), held.holdings.acked(name))
 
+    def lacking(self, kind: ResourceType) -> list[str]:
+        """The names of a type of which something is due, not answered, or rejected; sorted."""
+        return sorted(self._types[kind].lacking()) if kind in self._types else []
+
     @property
     def reached(self) -> int:
         """The publish up to which the client ACKed everything that comes from the directory, or needs none of it."""

@@ -115,6 +115,11 @@ class Subscription:
             if name in self._names and current and not self.holdings.has_rejected(name, current.version):
                 self._repeats[name] = None
 
+    def lacking(self) -> set[str]:
+        """The names of which something is due, not answered, or rejected."""
+        due = (self._answers, self._repeats, self._pushes, self._leaving)
+        return {*self.holdings.unanswered(), *self.holdings.rejected, *(name for names in due for name in names)}
+
     def statuses(self) -> Iterator[ResourceStatus]:
         """What the client holds, was sent, rejected or misses."""
         return self.holdings.statuses(self._names)

@@ -1,0 +1,78 @@
+"""Server-sent events: changes as they flow, and the status each second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.exceptions import HTTPException
+
+from xds.http.feed import Feed
+from xds.http.problems import problems
+from xds.http.status import status_of
+from xds.http.view import View
+
+EVERY = 1.0
+"""Seconds between two `status` events."""
+
+_SAMPLE = 'event: complete\ndata: {"event":"complete","at":1764107999.2,"revision":7,"envoys":3,"seconds":0.012}\n\n'
+
+
+def events_api(view: View, feed: Feed) -> APIRouter:
+    api = APIRouter(prefix="/api/v1", tags=["status"])
+    latest = _Latest(view)
+
+    @api.get(
+        "/events",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/event-stream": {"example": _SAMPLE}}, "description": "Server-sent events."},
+            **problems(503),
+        },
+    )
+    async def events() -> Response:
+        """What happens, as it does, and `status` each second with what `/api/v1/status` says. The others are
+        `received`, `held`, `published`, `first_ack`, `complete`, `nack`, `connected`, `disconnected`: `data` names the
+        `revision`, the `node`, the first changes, seconds since the publish, as far as each applies. Of more than 200
+        events in a second the rest is only counted (`skipped`). Who doesn't read is let go."""
+        if feed.full:
+            raise HTTPException(503, "too many listen already: try again later", {"retry-after": "10"})
+        return EventSourceResponse(_told(latest, feed), sep="\n", ping=15)
+
+    return api
+
+
+class _Latest:
+    """The status as JSON, made once for all who listen."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._at = float("-inf")
+        self._json = ""
+
+    def json(self) -> str:
+        now = time.monotonic()
+        if now - self._at > 0.8 * EVERY:
+            self._at, self._json = now, status_of(self._view).model_dump_json()
+        return self._json
+
+
+async def _told(latest: _Latest, feed: Feed) -> AsyncIterator[ServerSentEvent]:
+    clock = asyncio.get_running_loop().time
+    due = clock()
+    with feed.listening() as queue:
+        while True:
+            try:
+                async with asyncio.timeout_at(due):
+                    told = await queue.get()
+            except TimeoutError:
+                due = clock() + EVERY
+                yield ServerSentEvent(latest.json(), event="status", sep="\n")
+                continue
+            if told is None:
+                return
+            yield ServerSentEvent(told[1], event=told[0], sep="\n")

@@ -1,0 +1,350 @@
+"""Why a host goes where it goes: each link from GDS's record to the pod's endpoints, and what each Envoy has of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from xds.certificates.checks import shown
+from xds.http.directory import Endpoint, checked, complete, endpoints_of
+from xds.http.live import Health, Live, LiveState, Probe
+from xds.http.problems import problems
+from xds.http.view import View
+from xds.protocol.stream import Stream
+from xds.receipts import Receipt
+from xds.resources.rescope import RESCOPE, hashed_key
+from xds.resources.routes import hashed_table_of, table_name
+from xds.resources.scopes import scope_name
+from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, ResourceType
+
+ENVOYS = 100
+"""Envoys that are shown one by one."""
+
+
+class Record(BaseModel):
+    """What GDS says. ``domain``: the entry that covers the host, itself or a wildcard; ``revision``: at which it last
+    changed, that of the first snapshot if it hasn't since. ``received_at`` and ``previous_pod`` are known of a revision
+    that is remembered (`/api/v1/revisions`); else null."""
+
+    domain: str
+    pod: str
+    revision: int
+    received_at: float | None
+    previous_pod: str | None
+
+
+class Scope(BaseModel):
+    """``key``: what Envoy looks up, the host's first two characters, in lower case; ``name``: of its scope; ``table``:
+    where that leads. ``split``: so many hosts begin so that a hash of the whole name chooses the table."""
+
+    key: str
+    name: str
+    table: str
+    split: bool
+
+
+class EndpointShown(Endpoint):
+    health: Literal["healthy", "unhealthy", "unknown"]
+
+
+class Cluster(BaseModel):
+    """``version``: that is published; null when none is. ``health`` of an endpoint is what the Envoys say whose admin
+    could be read; "unknown" else."""
+
+    name: str
+    version: str | None
+    datacenter: str
+    max_connections: int
+    endpoints: list[EndpointShown]
+
+
+class Certificate(BaseModel):
+    """What a client is shown that names the host (SNI). ``on_demand``: each Envoy asks for it when it is first named.
+    ``covers``: it is for that host."""
+
+    name: str | None
+    covers: bool
+    on_demand: bool
+    not_after: str | None
+    days: float | None
+    note: str
+
+
+class Copy(BaseModel):
+    """One resource at one Envoy, by version. ``wanted``: that is published. ``sent`` last, ``acked`` last; null for
+    none. ``in_flight``: it isn't answered yet. ``error``: why it was rejected."""
+
+    type: str
+    name: str
+    wanted: str | None
+    sent: str | None
+    acked: str | None
+    in_flight: bool
+    rejected: str | None
+    error: str | None
+
+
+class Envoy(BaseModel):
+    """``has_it``: it ACKed every resource of the chain as it is published. ``connected_seconds``: since it came.
+    ``live``: what its admin says it routes by now; null unless setting http.envoy_admins names it."""
+
+    node: str
+    has_it: bool
+    connected_seconds: float
+    resources: list[Copy]
+    live: LiveState | None
+
+
+class Envoys(BaseModel):
+    """``shown`` are at most 100: those that lack something first."""
+
+    connected: int
+    have_it: int
+    shown: list[Envoy]
+
+
+class Explanation(BaseModel):
+    """``routed``: the edge sends the host to ``record.pod``; else ``answer`` says what a client gets. ``notes``: what
+    stands in the way, or is about to change it, in words. ``scope``, ``table`` and ``virtual_host`` are how Envoy gets
+    from the host to the cluster. ``probe``: what the edge answered, with ``probe=true``."""
+
+    host: str
+    epoch: str
+    revision: int
+    published: int
+    routed: bool
+    answer: str
+    notes: list[str]
+    record: Record | None
+    scope: Scope
+    table: str
+    table_version: str | None
+    virtual_host: str | None
+    route: str | None
+    cluster: Cluster | None
+    certificate: Certificate | None
+    envoys: Envoys
+    probe: Probe | None
+
+
+Waits = Callable[[str], tuple[str | None, str | None] | None]
+"""Of a domain that is held back: its pod at the edge, and at GDS."""
+
+
+def explain_api(
+    view: View,
+    live: Live,
+    may_order: Callable[[Request], bool],
+    waits: Waits = lambda domain: None,
+    unknown: str = "",
+) -> APIRouter:
+    """``may_order``: whether the caller may cause something. ``waits``: what of a domain is held back. ``unknown``:
+    what a client gets who asks for a host that nobody knows."""
+    api = APIRouter(prefix="/api/v1", tags=["directory"])
+
+    @api.get("/domains/{host}/explain", responses=problems(400, 409, 503))
+    async def explain(
+        request: Request,
+        host: str,
+        probe: Annotated[
+            bool, Query(description="also send a HEAD request for it through the edge (setting http.probe)")
+        ] = False,
+    ) -> Explanation:
+        """The whole chain, of a host that goes nowhere, too: it says so (``routed``), with the reason. What is live is
+        read from the admin interfaces that setting http.envoy_admins names, within two seconds."""
+        directory, name = complete(view), checked(host)
+        if probe and not may_order(request):
+            raise HTTPException(401, "a probe is a request to the customer's pod: it needs the token")
+        probing = asyncio.create_task(live.probe(name)) if probe else None
+        chain = _Chain(view, name)
+        streams = [stream for stream in view.streams() if stream.node is not None]
+        states, healths = await live.read({s.node.id for s in streams if s.node}, name, chain.pod or "", chain.table)
+        found = _envoys(view, streams, chain.resources, states)
+        return Explanation(
+            host=name,
+            epoch=directory.epoch,
+            revision=directory.revision,
+            published=view.tracker.receipts.revision,
+            routed=chain.pod is not None,
+            answer=f"the answer of pod {chain.pod}" if chain.pod else unknown,
+            notes=_notes(view, chain, waits),
+            record=_record(view, chain),
+            scope=chain.scope,
+            table=chain.table,
+            table_version=_version(view, ROUTE, chain.table),
+            virtual_host=chain.pod,
+            route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
+            cluster=_cluster(view, chain.pod, healths),
+            certificate=_certificate(view, name),
+            envoys=found,
+            probe=await probing if probing else None,
+        )
+
+    return api
+
+
+class _Chain:
+    """What a host's request goes through, as it is now."""
+
+    def __init__(self, view: View, host: str) -> None:
+        self.host = host
+        tables = view.tables
+        found = view.directory.lookup(host)
+        self.domain: str | None = found[0] if found else None
+        self.pod: str | None = found[1] if found else None
+        self.table = table_name(tables.number_of(host))
+        key, split = host[:2], tables.is_split(host[:2])
+        self.scope = Scope(key=key, name=scope_name(key), table=RESCOPE if split else self.table, split=split)
+        self.resources: list[tuple[ResourceType, str]] = [(SCOPE, scope_name(key)), (ROUTE, self.table)]
+        if split:
+            hashed = hashed_key(hashed_table_of(host, len(tables)))
+            self.resources += [(SCOPE, scope_name(hashed)), (ROUTE, RESCOPE)]
+        if self.pod:
+            self.resources += [(CLUSTER, self.pod), (ENDPOINT, self.pod)]
+
+
+def _record(view: View, chain: _Chain) -> Record | None:
+    if chain.domain is None or chain.pod is None:
+        return None
+    revision = view.directory.revision_of(chain.domain)
+    receipt = view.tracker.receipts.standing(revision).receipt
+    moved = _move_of(receipt, chain.domain)
+    return Record(
+        domain=chain.domain,
+        pod=chain.pod,
+        revision=revision,
+        received_at=receipt.wall if receipt else None,
+        previous_pod=moved,
+    )
+
+
+def _move_of(receipt: Receipt | None, domain: str) -> str | None:
+    moves = receipt.first if receipt else ()
+    return next((move.before for move in moves if move.kind == "domain" and move.name == domain), None)
+
+
+def _notes(view: View, chain: _Chain, waits: Waits) -> list[str]:
+    notes = []
+    for name in dict.fromkeys((chain.host, chain.domain or chain.host)):
+        aside = view.directory.set_aside.get(("domain", name))
+        if aside is not None:
+            notes.append(f"the newest record of {name} is set aside: {aside.reason}")
+        held = waits(name)
+        if held is not None:
+            notes.append(f"held back: at GDS {name} is on {held[1] or 'no pod'}, at the edge on {held[0] or 'no pod'}")
+    hold = view.kept().hold
+    if hold is not None:
+        notes.append(f"{hold.state}: {hold.text}")
+    if chain.pod and (aside := view.directory.set_aside.get(("pod", chain.pod))):
+        notes.append(f"the newest record of pod {chain.pod} is set aside: {aside.reason}")
+    if chain.pod and not view.directory.pods[chain.pod].endpoints:
+        notes.append(f"pod {chain.pod} has no endpoints: clients get 503")
+    if view.kept().disk:
+        notes.append("GDS hasn't answered since the start: this is what was kept on disk")
+    return notes
+
+
+def _cluster(view: View, pod: str | None, healths: dict[str, Health]) -> Cluster | None:
+    if pod is None:
+        return None
+    found = view.directory.pods[pod]
+    endpoints = [
+        EndpointShown(**one.model_dump(), health=healths.get(f"{one.address}:{one.port}", "unknown"))
+        for one in endpoints_of(found)
+    ]
+    return Cluster(
+        name=pod,
+        version=_version(view, CLUSTER, pod),
+        datacenter=found.datacenter,
+        max_connections=found.max_connections,
+        endpoints=endpoints,
+    )
+
+
+def _certificate(view: View, host: str) -> Certificate | None:
+    if view.tls is None:
+        return None
+    index = view.tls.index
+    own = index.get(view.tls.certificate)
+    entry, note = own, "the service's own"
+    on_demand = view.tls.on_demand is not None
+    if on_demand and (own is None or not _covers(own.facts.names, host)):
+        covering = index.covering(host)
+        if covering is not None:
+            entry, note = covering, "the customer's own"
+        elif view.tls.tls.unknown == "refuse":
+            entry, note = None, "no certificate is for it: the handshake is refused (setting edge.tls.unknown_sni)"
+    elif view.tls.tls.unknown == "refuse" and own is not None and not _covers(own.facts.names, host):
+        entry, note = None, "no certificate is for it: the handshake is refused (setting edge.tls.unknown_sni)"
+    if entry is None:
+        return Certificate(name=None, covers=False, on_demand=on_demand, not_after=None, days=None, note=note)
+    after = entry.facts.not_after
+    return Certificate(
+        name=entry.place.name,
+        covers=_covers(entry.facts.names, host),
+        on_demand=on_demand and entry is not own,
+        not_after=shown(after),
+        days=round((after - time.time()) / 86_400, 2),
+        note=note,
+    )
+
+
+def _covers(names: tuple[str, ...], host: str) -> bool:
+    return host in names or "*." + host.partition(".")[2] in names
+
+
+def _envoys(
+    view: View, streams: list[Stream], resources: list[tuple[ResourceType, str]], states: dict[str, LiveState]
+) -> Envoys:
+    wanted = {resource: _version(view, *resource) for resource in resources}
+    lacking: list[Stream] = []
+    having: list[Stream] = []
+    for stream in streams:
+        good = all(stream.resource(*one)[1] == (wanted[one] or "") for one in resources if stream.has(one[0]))
+        (having if good and stream.has(ROUTE) else lacking).append(stream)
+    shown = [_envoy(view, stream, stream in having, wanted, states) for stream in [*lacking, *having][:ENVOYS]]
+    return Envoys(connected=len(streams), have_it=len(having), shown=shown)
+
+
+def _envoy(
+    view: View,
+    stream: Stream,
+    has_it: bool,
+    wanted: dict[tuple[ResourceType, str], str | None],
+    states: dict[str, LiveState],
+) -> Envoy:
+    node = stream.node.id if stream.node else ""
+    copies = []
+    for (kind, name), version in wanted.items():
+        status, acked = stream.resource(kind, name)
+        copies.append(
+            Copy(
+                type=kind.name,
+                name=name,
+                wanted=version,
+                sent=(status.version or None) if status else None,
+                acked=acked or None,
+                in_flight=status.in_flight if status else False,
+                rejected=(status.rejected or None) if status else None,
+                error=(status.error or None) if status else None,
+            )
+        )
+    since = view.tracker.connected_since(stream)
+    return Envoy(
+        node=node,
+        has_it=has_it,
+        connected_seconds=round(view.clock() - since, 3) if since is not None else 0.0,
+        resources=copies,
+        live=states.get(node),
+    )
+
+
+def _version(view: View, kind: ResourceType, name: str) -> str | None:
+    held = view.cache.view(kind).get(name)
+    return held.version if held else None

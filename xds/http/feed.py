@@ -1,0 +1,112 @@
+"""What happens, told to who listens: each has a short queue, and one who doesn't read it is let go.
+
+Nobody listening costs nothing; any number of listeners cost one encoding of each event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from xds.receipts import Nack, Publish, Receipt
+
+LISTENERS = 100
+QUEUE = 500
+"""Events that wait for one listener."""
+RATE = 200
+"""Events of a second that are told; those beyond are only counted, in the next one that is told."""
+_CHANGES = 5
+"""Changes of a revision in its event."""
+
+Told = tuple[str, str]
+"""An event's name, and its data as JSON."""
+
+
+class Happening(msgspec.Struct, omit_defaults=True):
+    """``at``: seconds since 1970. ``seconds``: since the publish. ``skipped``: events before this one that weren't
+    told."""
+
+    event: str
+    at: float
+    revision: int | None = None
+    epoch: str = ""
+    node: str = ""
+    changes: int | None = None
+    first_changes: tuple[dict[str, str | None], ...] = ()
+    envoys: int | None = None
+    pending: int | None = None
+    seconds: float | None = None
+    type: str = ""
+    reason: str = ""
+    skipped: int = 0
+
+
+class Feed:
+    """``tell`` is the receipts' listener."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._queues: dict[asyncio.Queue[Told | None], None] = {}
+        self._second = 0
+        self._told = self._skipped = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._queues) >= LISTENERS
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Queue[Told | None]]:
+        """A queue of what happens while the block runs; None in it says that the listener was too slow."""
+        queue: asyncio.Queue[Told | None] = asyncio.Queue(QUEUE + 1)
+        self._queues[queue] = None
+        try:
+            yield queue
+        finally:
+            self._queues.pop(queue, None)
+
+    def tell(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None:
+        if not self._queues or not self._may_tell():
+            return
+        happening = self._made(event, about, node)
+        happening.skipped, self._skipped = self._skipped, 0
+        self._send((event, msgspec.json.encode(happening).decode()))
+
+    def _may_tell(self) -> bool:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._told = second, 0
+        self._told += 1
+        if self._told > RATE:
+            self._skipped += 1
+        return self._told <= RATE
+
+    def _send(self, told: Told) -> None:
+        for queue in [*self._queues]:
+            queue.put_nowait(told)
+            if queue.qsize() > QUEUE:
+                del self._queues[queue]
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(None)
+
+    def _made(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> Happening:
+        made = Happening(event, round(self._wall(), 3), node=node)
+        match about:
+            case Receipt():
+                made.revision, made.epoch, made.changes = about.revision, about.epoch, about.changes
+                made.first_changes = tuple(
+                    {"kind": one.kind, "name": one.name, "from": one.before, "to": one.after}
+                    for one in about.first[:_CHANGES]
+                )
+            case Publish():
+                made.revision, made.envoys, made.pending = about.revision, about.envoys, about.pending
+                if event != "published":
+                    made.seconds = round(self._clock() - about.at, 6)
+            case Nack():
+                made.type, made.reason = about.type, about.reason
+        return made
