@@ -1,13 +1,14 @@
 """Our edge in lookup mode beside HAProxy and the Lua that it replaces: the same GDS of one call, pods and load.
 
-``python -m bench.lookup [--quick] [--sides published map pointsman]``. One side after the other runs alone, through
+``python -m bench.lookup [--quick] [--sides published map pointsman]``. One side after the other runs alone; where some
+are named, the figures of the others are kept. Each goes through
 
 - **cold**: hosts that nobody has asked for yet, one after the other; GDS's own time is taken off.
 - **warm**: known customers at a steady rate.
 - **slow**: the same, while GDS takes two seconds and new hosts are asked for, too.
 - **away**: the same, while GDS's process is stopped.
 - **move**: a known host goes to another pod: when is it answered by that? Ours also with a call of ``refresh``.
-- **scan**: the same load, while random hosts are asked for at a rate; GDS's calls are counted.
+- **scan**: the load of *warm*, while random hosts are asked for at a rate; GDS's calls are counted.
 
 Load generator, edge, GDS and pods share the machine's cores. Needs haproxy, nghttp2-client and a C compiler.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import random
 import statistics
 import string
@@ -51,7 +53,7 @@ class Sizes:
     rate: int = 400
     seconds: float = 10.0
     delay: float = 2.0
-    patience: float = 60.0
+    patience: float = 45.0
     scan: int = 5_000
     scan_seconds: float = 30.0
 
@@ -74,6 +76,7 @@ class Bench:
         count = min(200_000, int(sizes.scan * (sizes.scan_seconds + 3)))
         self._scan = Load(folder / "scan", [f"{name}.example.com" for name in _random_names(count)])
         self._asker = Asker(side.port, side.tls())
+        self._quiet_p99 = 0.0
 
     def run(self) -> None:
         for step in (self._cold, self._warm, self._slow, self._away, self._move, self._random_hosts):
@@ -181,7 +184,7 @@ class Bench:
         self._report.add(
             side=self._side.name,
             part="scan",
-            **_figures(run),
+            **self._figures(run),
             gds_calls=self._calls(),
             note=f"{asked / sizes.scan_seconds:,.0f} random hosts/s answered: {scan.statuses or 'none'}"
             + (", gave up" if scan.gave_up else ""),
@@ -195,10 +198,21 @@ class Bench:
         run = self._load.run(self._side.port, self._shape(self._sizes.seconds), lambda: 0.0)
         other.join()
         calls = self._side_calls()
-        self._report.add(side=self._side.name, part=part, **_figures(run), gds_calls=calls)
+        self._report.add(side=self._side.name, part=part, **self._figures(run), gds_calls=calls)
         if answers:
             took = [answer.seconds * 1000 for answer in answers]
             self._add(f"{part}, new hosts", took, _wrong(answers), note=_statuses(answers))
+
+    def _figures(self, run: Measured) -> dict[str, object]:
+        """``p99_is_x``: times the p99 of the same load when nothing else was going on, the first that is measured."""
+        self._quiet_p99 = self._quiet_p99 or run.p99_ms
+        return {
+            "requests": run.requests,
+            "p50_ms": run.p50_ms,
+            "p99_ms": run.p99_ms,
+            "p99_is_x": run.p99_ms / self._quiet_p99,
+            "errors": run.errors,
+        }
 
     def _shape(self, seconds: float) -> Shape:
         return Shape("h1", 20, 1, seconds, 1, rps=self._sizes.rate / 20)
@@ -228,10 +242,6 @@ class Bench:
         )
 
 
-def _figures(run: Measured) -> dict[str, object]:
-    return {"requests": run.requests, "p50_ms": run.p50_ms, "p99_ms": run.p99_ms, "errors": run.errors}
-
-
 def _wrong(answers: list[Answer]) -> int:
     return sum(answer.status != 200 for answer in answers)
 
@@ -259,9 +269,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.lookup", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--scan", type=int, help="random hosts a second")
     parser.add_argument("--json", type=Path, default=RESULTS / "lookup.json")
     return parser.parse_args()
+
+
+def _others(file: Path, sides: list[str]) -> list[dict[str, object]]:
+    """What is there of sides that aren't measured now."""
+    if set(sides) == set(SIDES) or not file.exists():
+        return []
+    return [row for row in json.loads(file.read_text())["rows"] if row["side"] not in sides]
 
 
 def main() -> int:
@@ -269,6 +285,8 @@ def main() -> int:
     sizes = QUICK if options.quick else Sizes()
     hosts = _hosts(sizes)
     report = Report("Lookup: a GDS of one call, HAProxy with its Lua beside ours")
+    for row in _others(options.json, options.sides):
+        report.add(**row)
     try:
         for name in ("haproxy", "h2load", "cc"):
             program(name)

@@ -50,6 +50,10 @@ def _least(figure: str, **of: object) -> Callable[[Rows], float | None]:
     return found
 
 
+def _ours(figure: str, part: str) -> Callable[[Rows], float | None]:
+    return _least(figure, side="pointsman", part=part)
+
+
 def _growth(figure: str) -> Callable[[Rows], float | None]:
     def found(rows: Rows) -> float | None:
         small, large = _at("domains", figure, 1_000)(rows), _at("domains", figure, 1_000_000)(rows)
@@ -91,6 +95,9 @@ TARGETS = (
         "our Envoy / HAProxy as published, any load", "dataplane", _least("envoy_is_x", side="published"), 4, "x", True
     ),
     Target("our Envoy / HAProxy map first, any load", "dataplane", _least("envoy_is_x", side="map"), 0.4, "x", True),
+    Target("lookup: cold request over GDS's own time, p50", "lookup", _ours("own_p50_ms", "cold"), 10, "ms"),
+    Target("lookup: known customers' p99, GDS slow / as usual", "lookup", _ours("p99_is_x", "slow"), 1.5, "x"),
+    Target("lookup: known customers' p99, GDS away / as usual", "lookup", _ours("p99_is_x", "away"), 1.5, "x"),
     Target("9,000 connections held for a minute: errors", "held", _worst("errors"), 0),
     *(
         Target(f"longest stall: {part}", part, _worst("stall_ms"), 100, "ms")

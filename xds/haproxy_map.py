@@ -7,7 +7,7 @@ port, a dot at the end; and a byte order mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from xds.errors import RecordError
@@ -28,13 +28,19 @@ class BadLine:
 
 @dataclass(slots=True)
 class HostMap:
-    """``pods``: host → pod, empty where only hosts are listed, in the file's order. ``repeated``: lines that say again
-    what one before said."""
+    """``pods``: host → pod, empty where only hosts are listed, in the file's order; ``first``: the line of each.
+    ``repeated``: lines that say again what one before said."""
 
     pods: dict[str, str] = field(default_factory=dict)
+    first: dict[str, int] = field(default_factory=dict)
     bad: list[BadLine] = field(default_factory=list)
     lines: int = 0
     repeated: int = 0
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """These hosts' lines are bad, too, for who was to take them."""
+        for host, reason in reasons.items():
+            self.bad.append(BadLine(self.first[host], f"{host} {self.pods.pop(host)}", reason))
 
 
 def reading(lines: Iterable[bytes], into: HostMap, *, hosts_alone: bool = False) -> Iterator[int]:
@@ -44,7 +50,7 @@ def reading(lines: Iterable[bytes], into: HostMap, *, hosts_alone: bool = False)
     A host that is on two pods is on none of them: which one HAProxy takes depends on its kind of lookup.
     """
     contradicted: set[str] = set()
-    first: dict[str, int] = {}
+    first = into.first
     for number, raw in enumerate(lines, 1):
         into.lines = number
         try:

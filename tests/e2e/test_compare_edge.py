@@ -129,3 +129,10 @@ def test_what_can_not_be_compared_is_said_in_one_line(
 ) -> None:
     done = pointsman(edge, "compare", *words, stdin=stdin)
     assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (code, True, 1), done.stderr
+
+
+def test_where_gds_is_watched_nothing_is_imported_and_it_is_said_why(edge: Edge) -> None:
+    done = pointsman(edge, "import", "haproxy-map", "-", stdin="t0.example.com pod2\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "gds.mode = watch" in done.stderr
+    assert edge.ask("t0.example.com").pod == "pod1"

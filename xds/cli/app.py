@@ -13,6 +13,7 @@ from xds.cli import (
     compare,
     edge_lint,
     hold,
+    import_map,
     serve,
     shell,
     version,
@@ -21,6 +22,7 @@ from xds.cli import (
 RUN, SEE, ACT, MORE = "Run", "See and explain", "Decide", "More"
 
 GROUPS = {
+    "import": (ACT, "What is known from elsewhere: the old proxy's map."),
     "hold": (ACT, "What of GDS is held back from the edge: show it, release it, refuse it."),
     "rollback": (ACT, "Earlier states of the directory: list them, go back to one."),
 }
@@ -36,6 +38,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (ACT, "hold refuse", hold.refuse),
     (ACT, "rollback list", hold.states),
     (ACT, "rollback to", hold.to),
+    (ACT, "import haproxy-map", import_map.haproxy_map),
     (MORE, "version", version.version),
 )
 """Where `--help` lists it, its words, and what it runs. The docstring is its help, and ends with examples."""

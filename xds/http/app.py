@@ -1,5 +1,5 @@
 """The FastAPI application: health, readiness, metrics, and the API under ``/api/v1``, a router for each subject. What
-changes something is in `xds.http.orders`; all else only reads.
+changes something is in `xds.http.orders` and `xds.http.preload`; all else only reads.
 
 Its handlers run in the event loop, never in a thread: what they read changes there.
 """
@@ -23,6 +23,7 @@ from xds.http.health import health_api
 from xds.http.live import Live
 from xds.http.nodes import nodes_api
 from xds.http.orders import orders_api
+from xds.http.preload import preload_api
 from xds.http.revisions import revisions_api
 from xds.http.status import status_api
 from xds.http.view import View
@@ -65,4 +66,5 @@ def create_app(
         app.include_router(certificates_api(view.tls))
     if operator:
         app.include_router(orders_api(operator))
+        app.include_router(preload_api(view.lookup, audit))
     return app

@@ -16,7 +16,8 @@ from xds.operator import Caller, Operator
 
 T = TypeVar("T")
 
-_TOKEN: dict[str, Any] = {"security": [{"token": []}]}
+TOKEN: dict[str, Any] = {"security": [{"token": []}]}
+"""Of a route that only those get who may order."""
 
 
 class Order(BaseModel):
@@ -84,34 +85,35 @@ def orders_api(operator: Operator) -> APIRouter:
         """What of GDS is held back from the edge, and why."""
         return HoldShown(**operator.hold())
 
-    @api.post("/hold/release", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=_TOKEN)
+    @api.post("/hold/release", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
     async def release(request: Request, order: Order) -> HoldShown:
         """Takes GDS's newest state to the edge."""
-        await _done(operator.release(_caller(request, order)))
+        await _done(operator.release(caller_of(request, order)))
         return HoldShown(**operator.hold())
 
-    @api.post("/hold/refuse", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=_TOKEN)
+    @api.post("/hold/refuse", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
     async def refuse(request: Request, order: Order) -> HoldShown:
         """What is held isn't taken, and is no alarm any more."""
-        await _done(operator.refuse(_caller(request, order)))
+        await _done(operator.refuse(caller_of(request, order)))
         return HoldShown(**operator.hold())
 
-    @api.get("/states", responses=problems(409), openapi_extra=_TOKEN)
+    @api.get("/states", responses=problems(409), openapi_extra=TOKEN)
     async def states(most: Annotated[int, Query(ge=1, le=100_000)] = 100) -> list[Moment]:
         """The moments of the directory that can be gone back to, the newest first; needs the token."""
         found: list[dict[str, Any]] = await _done(operator.states(most))
         return [Moment(**one) for one in found]
 
-    @api.post("/rollback", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=_TOKEN)
+    @api.post("/rollback", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
     async def rollback(request: Request, order: Rollback) -> HoldShown:
         """Takes the edge back to an earlier state, which GDS doesn't overwrite until it is released."""
-        await _done(operator.roll_back(order.revision, order.epoch, _caller(request, order)))
+        await _done(operator.roll_back(order.revision, order.epoch, caller_of(request, order)))
         return HoldShown(**operator.hold())
 
     return api
 
 
-def _caller(request: Request, order: Order) -> Caller:
+def caller_of(request: Request, order: Order) -> Caller:
+    """Who orders it, by certificate or by their own word."""
     certificate = certificate_of(request.scope)
     return Caller(f"{certificate} ({order.by})" if certificate else order.by, address_of(request))
 

@@ -13,6 +13,7 @@ disk and everything after them are the same.
 | `budget`, `breaker`, `answers` | pure: how many questions GDS is asked, when none, which answers are remembered |
 | `rounds`, `departures` | pure: what is asked again and when; when a domain is taken for gone |
 | `resolver` | one question for all who wait for a host, within the budget and in bounded time |
+| `preload` | pure: which hosts of an old map become known without a question |
 | `learner` | makes of answers what the gate follows; asks again in the background |
 | `settings`, `client_settings` | the section ``lookup`` |
 """

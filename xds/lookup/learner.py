@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from xds.in_slices import InSlices
 from xds.lookup import pods_file
 from xds.lookup.asking import Asker, NotAnswered
 from xds.lookup.departures import Departures
+from xds.lookup.preload import Preloaded
 from xds.lookup.resolver import Limits, Resolver
 from xds.lookup.rounds import Rounds
 from xds.slices import Work, cut, emptied
@@ -129,6 +130,13 @@ class Learner:
             await self._written.wait()
         return pod
 
+    async def preload(self, hosts: Mapping[str, str]) -> Preloaded:
+        """Hosts, each with its pod, that are known when this returns, unless they were before; GDS is asked for them
+        in the background. Raises GdsError before `run` has begun."""
+        found = Preloaded()
+        await self._in_slices(self._preloading(hosts, found))
+        return found
+
     def _beginning(self, pods: Sequence[Pod]) -> Work[None]:
         """What was on disk is known, but for wildcards: such a GDS can't be asked for one."""
         kept = self._gate.edge
@@ -144,6 +152,18 @@ class Learner:
                 self.rounds.add(domain)
             yield
         yield from emptied(domains)
+
+    def _preloading(self, hosts: Mapping[str, str], found: Preloaded) -> Work[None]:
+        # What GDS said is known or coming by now, and goes before; what it says from now on comes after.
+        if self._gate.position is None:
+            raise GdsError("the lookup hasn't begun yet: try again in a moment")
+        found.look(hosts, self._gate.followed.pods, self._knows, self._options.domains - len(self.rounds))
+        if found.changes:
+            yield from self._following(found.changes)
+        for some in cut(found.changes):
+            for change in some:
+                self.rounds.add(change.domain)
+            yield
 
     def _knows(self, host: str) -> bool:
         return (

@@ -1,0 +1,85 @@
+"""The command ``pointsman import haproxy-map``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xds.cli import exits
+from xds.cli.options import Config, Json, Token, Url
+from xds.cli.output import print_json
+from xds.cli.plane import Plane
+from xds.errors import MapError
+
+if TYPE_CHECKING:
+    from xds.haproxy_map import HostMap
+
+_MOST = 2_000
+_BYTES = 60 * 1024
+"""Hosts, and bytes of them, that one order may have."""
+_AROUND = len('"": "", ')
+
+
+def haproxy_map(
+    file: Annotated[Path, typer.Argument(help="The map, `host pod` a line; - for stdin.")],
+    config: Config = None,
+    url: Url = "",
+    token_file: Token = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say which lines can't be used.")] = False,
+    as_json: Json = False,
+) -> None:
+    """A running control plane in lookup mode knows the old proxy's hosts from now on, as if it had asked GDS for them.
+
+    What it knows already stays as it is: GDS said so later. All are asked for again in the background. Exit code 0: all
+    lines are taken; 3: not all, the others are named and nothing of the rest is lost; 1: it can't be done. It may be
+    done again.
+
+    Examples:
+        pointsman import haproxy-map --check /etc/haproxy/backend.map
+        pointsman import haproxy-map /etc/haproxy/backend.map -c pointsman.toml
+    """
+    from xds.cli import hosts_file as files
+
+    plane = Plane(config, url, token_file)
+    taken = kept = 0
+    with files.progress() as bars:
+        found = files.read(file, bars)
+        total = len(found.pods)
+        task = bars.add_task("importing", total=total, visible=not check)
+        done = 0
+        for some in () if check else _portions(found):
+            done += len(some)
+            said = plane.order("/api/v1/lookup/hosts", {"hosts": some, "more": done < total})
+            taken += said["taken"]
+            kept += said["kept"]
+            found.refuse({one["host"]: one["reason"] for one in said["refused"]})
+            bars.advance(task, len(some))
+    if not found.lines:
+        raise MapError(f"{file} is empty")
+    if as_json:
+        bad = [{"line": one.line, "text": one.text, "reason": one.reason} for one in found.bad]
+        print_json(
+            {"lines": found.lines, "hosts": len(found.pods), "taken": taken, "known_already": kept, "bad_lines": bad}
+        )
+    else:
+        said = f"{len(found.pods):,} hosts can be taken" if check else f"{taken:,} hosts taken, {kept:,} known already"
+        print("\n".join([*files.bad_lines(file, found.bad), f"{said}; {len(found.bad):,} lines can't be used"]))
+    if found.bad:
+        raise typer.Exit(exits.FOUND)
+
+
+def _portions(found: HostMap) -> Iterator[dict[str, str]]:
+    some: dict[str, str] = {}
+    size = 0
+    for host, pod in list(found.pods.items()):
+        added = len(host) + len(pod) + _AROUND
+        if some and (size + added > _BYTES or len(some) >= _MOST):
+            yield some
+            some, size = {}, 0
+        some[host] = pod
+        size += added
+    if some:
+        yield some

@@ -1,0 +1,100 @@
+"""The order that has hosts known which nobody has asked for yet: `pointsman import haproxy-map`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from xds.audit import Audit
+from xds.errors import PointsmanError
+from xds.http.orders import TOKEN, Order, caller_of
+from xds.http.problems import problems
+from xds.lookup.learner import Learner
+from xds.lookup.preload import Preloaded
+from xds.operator import Caller
+
+ORDER = "lookup.hosts"
+MOST = 2_000
+"""Hosts of one order; the body's largest size allows for about as many."""
+NOTED = 100_000
+"""Hosts of one import, after which it is noted again."""
+WATCHED = (
+    "this control plane watches GDS (gds.mode = watch): GDS says which domains there are, and what it hasn't got can't "
+    "be known beside it; import the map into GDS instead"
+)
+
+
+class Hosts(Order):
+    """``hosts``: each with its pod. ``more``: this isn't the last order of one import."""
+
+    hosts: Annotated[dict[str, str], Field(max_length=MOST)]
+    more: bool = False
+
+
+class Refused(BaseModel):
+    host: str
+    reason: str
+
+
+class Taken(BaseModel):
+    """``taken`` are known from now on, ``kept`` were already, and stay as they were."""
+
+    taken: int
+    kept: int
+    refused: list[Refused]
+
+
+class _Sum:
+    """What an import came to since it was last noted: one of a million hosts mustn't fill the audit log with a thousand
+    entries. The first order of each is noted at once."""
+
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
+        self._caller: Caller | None = None
+        self._counts: Counter[str] = Counter()
+
+    def add(self, caller: Caller, found: Preloaded, more: bool) -> None:
+        first = caller != self._caller
+        if first:
+            self._say()
+        self._caller = caller
+        self._counts += Counter(taken=found.taken, kept=found.kept, refused=len(found.refused))
+        if first or not more or self._counts.total() >= NOTED:
+            self._say()
+        if not more:
+            self._caller = None
+
+    def _say(self) -> None:
+        if self._caller and self._counts:
+            taken, kept, refused = (self._counts[name] for name in ("taken", "kept", "refused"))
+            reason = f"{taken} taken, {kept} known already, {refused} refused"
+            self._audit.note(ORDER, "done", self._caller.name, self._caller.address, reason=reason)
+            self._counts.clear()
+
+
+def preload_api(learner: Learner | None, audit: Audit) -> APIRouter:
+    """Without a ``learner`` nothing can be preloaded."""
+    api = APIRouter(prefix="/api/v1", tags=["orders"])
+    sums = _Sum(audit)
+
+    @api.post("/lookup/hosts", responses=problems(409, 413, 503), openapi_extra=TOKEN)
+    async def hosts(request: Request, order: Hosts) -> Taken:
+        """Hosts that are known from now on, as if GDS had said so; one that is known already stays as it is."""
+        caller = caller_of(request, order)
+        if learner is None:
+            audit.note(ORDER, "refused", caller.name, caller.address, reason=WATCHED)
+            raise HTTPException(409, WATCHED)
+        try:
+            done = await learner.preload(order.hosts)
+        except PointsmanError as error:
+            audit.note(ORDER, "refused", caller.name, caller.address, reason=str(error))
+            raise HTTPException(503, str(error)) from None
+        sums.add(caller, done, order.more)
+        refused = [Refused(host=host, reason=reason) for host, reason in done.refused.items()]
+        return Taken(taken=done.taken, kept=done.kept, refused=refused)
+
+    return api
