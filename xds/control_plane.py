@@ -156,6 +156,7 @@ async def run(settings: Settings) -> None:
             started_at=time.time(),
             mode=settings.gds.mode,
             lookup=learner,
+            ending=stop.is_set,
         )
         api = create_app(
             view,
@@ -181,6 +182,9 @@ async def run(settings: Settings) -> None:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            if stop.is_set() and settings.xds.announce:
+                log.info("ending", announced_for=settings.xds.announce)
+                await asyncio.sleep(settings.xds.announce)
         finally:
             for task in tasks:
                 task.cancel()

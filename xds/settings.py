@@ -111,7 +111,8 @@ class Xds(_Part):
     """Where Envoys connect. mTLS unless ``plaintext``, which only loopback may have.
 
     ``coalesce_ms``: changes that come within this time of a publish go together; one by one they go at once.
-    ``drain``: seconds over which, at the end, the Envoys are sent to other control planes.
+    ``drain``: seconds over which, at the end, the Envoys are sent to other control planes. ``announce``: seconds before
+    that in which it works on, and ``/readyz`` answers 503: as long as a load balancer in front takes to see it.
     """
 
     address: Address = "127.0.0.1"
@@ -122,6 +123,7 @@ class Xds(_Part):
     client_ca: Path | None = None
     coalesce_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
     drain: Annotated[float, Field(ge=0, le=60)] = 2.0
+    announce: Annotated[float, Field(ge=0, le=300)] = 0.0
     limits: Limits = Limits()
     access: Access = Access()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -34,6 +35,31 @@ def test_streams_end_without_complaint_and_the_process_with_nought(edge: FaultyE
     load.prove(at_least=30)
     assert code == 0
     assert took < DRAIN + 5.0
+
+
+def test_it_says_first_that_it_ends_then_its_streams_end_and_then_it_does(edge: FaultyEdge) -> None:
+    settings = edge.system.folder / "pointsman-0.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace("[xds]\n", "[xds]\nannounce = 2.0\n"))
+    end(edge)
+    process = edge.start_replica()
+    settings.write_text(before)
+    at: dict[str, float] = {}
+    with held_by_all(edge.system.folder, (LOOPBACK, edge.system.ports.xds)) as client:
+        os.kill(process.pid, signal.SIGTERM)
+        until(lambda: "about to end" in edge.ready().get("unready", ""), "it is announced")
+        at["announced"] = time.monotonic()
+        domain = edge.where.domains[0]
+        edge.move(domain, edge.elsewhere(domain))
+        edge.arrives(domain)
+        assert client.ended is None, "until then it works on"
+        until(lambda: client.ended is not None, "the streams end")
+        at["drained"] = time.monotonic()
+        assert client.ended is grpc.StatusCode.OK
+    assert process.stop() == 0
+    at["ended"] = time.monotonic()
+    edge.start_replica()
+    assert sorted(at, key=at.__getitem__) == ["announced", "drained", "ended"]
 
 
 def test_many_streams_do_not_end_all_at_once(edge: FaultyEdge) -> None:

@@ -58,6 +58,8 @@ class View:
     cache: Cache = field(default_factory=Cache, kw_only=True)
     started_at: float = field(default=0.0, kw_only=True)
     """Seconds since 1970."""
+    ending: Callable[[], bool] = field(default=lambda: False, kw_only=True)
+    """It was told to end."""
     mode: str = field(default="watch", kw_only=True)
     """How domains are known: "watch" or "lookup"."""
 
@@ -65,6 +67,8 @@ class View:
     def unready(self) -> str:
         """Why Envoys aren't answered, or shouldn't be; empty when all is well."""
         hold = self.kept().hold
+        if self.ending():
+            return "it is about to end, and sends its Envoys to other control planes"
         if not self.directory.complete:
             return hold.text if hold else "no whole snapshot of GDS has been read yet"
         return "GDS isn't heard for longer than gds.stale_after" if self.stale else ""

@@ -319,9 +319,10 @@ class OpenStream:
         self._writing.result()
 
     async def written(self) -> None:
-        """When the client has taken what was begun to be written, or is gone: before that no status can be sent."""
+        """When the client has taken what was begun to be written, or is gone: before that no status can be sent. It has
+        ``write_timeout`` for that, once more; after that the call ends without one."""
         if self._writing is not None:
-            await asyncio.wait([self._writing])
+            await asyncio.wait([self._writing], timeout=self._rim.limits.write_timeout)
 
 
 def _next(responses: Iterator[Response], measures: Measures, waited: float) -> tuple[str, bytes] | None:
