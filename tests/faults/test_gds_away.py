@@ -59,6 +59,7 @@ def test_what_changed_while_gds_could_not_be_reached_arrives_within_a_second(edg
             following(edge)
     load.prove()
     assert statistics.median(took) < 1.0, took
+    assert max(took) < 5.0, f"the slowest is due within a second, too, and had five for a busy machine: {took}"
 
 
 def test_a_half_open_connection_is_given_up_and_resumed(edge: FaultyEdge) -> None:
