@@ -152,6 +152,7 @@ async def run(settings: Settings) -> None:
             stale_after=settings.gds.stale_after,
             tracker=tracker,
             streams=server.streams,
+            some_nodes=server.some_nodes,
             cache=cache,
             started_at=time.time(),
             mode=settings.gds.mode,

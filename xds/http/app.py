@@ -23,6 +23,8 @@ from xds.http.health import health_api
 from xds.http.live import Live
 from xds.http.nodes import nodes_api
 from xds.http.orders import orders_api
+from xds.http.page.gather import Gathered
+from xds.http.page.router import pages
 from xds.http.preload import preload_api
 from xds.http.revisions import revisions_api
 from xds.http.status import status_api
@@ -67,4 +69,5 @@ def create_app(
     if operator:
         app.include_router(orders_api(operator))
         app.include_router(preload_api(view.lookup, audit))
+    app.include_router(pages(Gathered(view, operator), monotonic=view.clock))
     return app

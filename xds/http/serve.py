@@ -114,6 +114,7 @@ async def serving(app: FastAPI, address: str, port: int, https: Https | None = N
         try:
             yield sock.getsockname()[1]
         finally:
+            app.state.leaving = True
             server.should_exit = True
             for task in tasks[1:]:
                 task.cancel()
@@ -134,3 +135,8 @@ async def _renewed(https: Https, context: ssl.SSLContext) -> None:
                 log.error("http.certificate", reason=str(error), kept="the one before")
             else:
                 log.info("http.certificate", renewed=str(https.certificate))
+
+
+def is_leaving(app: FastAPI) -> bool:
+    """Answers without an end are to end now."""
+    return getattr(app.state, "leaving", False)

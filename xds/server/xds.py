@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 
 import grpc
 import structlog
@@ -138,6 +139,18 @@ class XdsServer:
     def nodes(self) -> list[NodeState]:
         """The streams that have said who they are, but for those of names on demand."""
         return [state for stream in self._open if not stream.on_demand and (state := stream.state()) is not None]
+
+    def some_nodes(self, most: int, after: int, which: Collection[Stream] | None) -> list[NodeState]:
+        """`nodes`, but at most so many of those that came after that number, and only of ``which`` if given."""
+        found = (
+            state
+            for stream in self._open
+            if stream.number > after
+            and not stream.on_demand
+            and (which is None or stream.protocol in which)
+            and (state := stream.state()) is not None
+        )
+        return [*islice(found, most)]
 
     @asynccontextmanager
     async def listening(

@@ -1,0 +1,103 @@
+"""A served page, and a real Chromium that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from page_samples import calm, envoys, pods
+from playwright.async_api import Browser, Page, async_playwright
+
+from xds.http.page.content import Explanation, Link, Listing, Status
+from xds.http.page.router import pages
+from xds.http.serve import serving
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
+FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DESK, PHONE = (1360, 900), (360, 740)
+
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs chromium (Debian package chromium), or CHROMIUM=PATH")
+
+
+class Desk:
+    """Facts that a test lays out."""
+
+    def __init__(self) -> None:
+        self.state: Status = calm()
+        self.asked: list[str] = []
+        self.looks = 0
+
+    def happened(self) -> Hashable:
+        return id(self.state)
+
+    def status(self) -> Status:
+        self.looks += 1
+        return self.state
+
+    def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
+        if after not in ("", "pod9"):
+            raise ValueError(after)
+        rows: Listing[Any] = {"pods": pods(), "envoys": envoys(bad=True).listing}.get(page, Listing())
+        return (Listing(rows.rows, rows.total) if after else rows), "What there is."
+
+    def explain(self, host: str) -> Explanation:
+        self.asked.append(host)
+        links = [
+            Link("Record", "*.example.com → pod7", "good", "since revision 48 100"),
+            Link("Route table", "table-17", "good", facts=[("version", "ab12cd34")]),
+            Link("Certificate", "acme", "warn", "ends in 3 d"),
+        ]
+        return Explanation(
+            host, "good", f"{host} goes to pod7.", links, envoys(bad=True).listing, "998 of 1 000 have it"
+        )
+
+
+def app_of(desk: Desk) -> FastAPI:
+    app = FastAPI()
+    app.include_router(pages(desk, monotonic=time.monotonic))
+    return app
+
+
+@asynccontextmanager
+async def served(desk: Desk, port: int = 0) -> AsyncIterator[str]:
+    """Yields the address, without a slash at the end."""
+    async with serving(app_of(desk), "127.0.0.1", port) as found:
+        yield f"http://127.0.0.1:{found}"
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def opened(browser: Browser, address: str, size: tuple[int, int] = DESK, **context: Any) -> Page:
+    """The only page; what the browser complains of, such as of the policy, is in ``page.complaints``."""
+    width, height = size
+    for context_before in browser.contexts:
+        await context_before.close()
+    page = await browser.new_page(viewport={"width": width, "height": height}, **context)
+    complaints: list[str] = []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.complaints = complaints  # type: ignore[attr-defined]
+    await page.goto(address)
+    return page

@@ -1,0 +1,166 @@
+"""What a status page may have to show: a calm day, and a bad one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from xds.http.page.content import (
+    Alarm,
+    AsideRow,
+    CertificateRow,
+    ChangeRow,
+    Convergence,
+    EnvoyRow,
+    Envoys,
+    Held,
+    HeldDomain,
+    Listing,
+    NackRow,
+    PodRow,
+    Point,
+    Station,
+    Status,
+    UnknownRow,
+)
+
+NOW = 1_795_640_649.0
+
+
+def convergence() -> Convergence:
+    chance = random.Random(7)
+    points = []
+    for step in range(180):
+        if chance.random() < 0.75:
+            median = 0.004 + chance.random() * 0.004
+            p99 = median * (1.5 + chance.random() * 4) * (20 if step in (61, 62) else 1)
+            points.append(
+                Point(NOW - 1800 + step * 10, median, p99, p99 * (1 + chance.random()), 1000 * chance.randint(1, 9))
+            )
+    whole = Point(
+        NOW - 1800, 0.006, 0.041, max(point.slowest for point in points), sum(point.count for point in points)
+    )
+    return Convergence(NOW, 1800.0, whole, points)
+
+
+def changes() -> list[ChangeRow]:
+    chance = random.Random(3)
+    words = ["shop", "acme", "north", "blue", "tide", "mill", "orchard", "falcon", "paper", "lumen"]
+    made = []
+    for step in range(14):
+        host = f"{chance.choice(words)}-{chance.choice(words)}.example.{chance.choice(['com', 'net', 'org'])}"
+        text = f"{host}: pod{chance.randint(1, 9)} → pod{chance.randint(1, 9)}"
+        made.append(
+            ChangeRow(48_213 - step, NOW - 2 - step * 3.7, text, "at all", "good", 1000, 1000, 0.004 * (1 + step % 5))
+        )
+    made[0] = replace(made[0], state="on its way", tone="idle", acked=640, seconds=None)
+    made[5] = replace(made[5], text="2 400 domains moved, 12 added, 3 removed")
+    return made
+
+
+def pods(number: int = 8) -> Listing[PodRow]:
+    chance = random.Random(5)
+    rows = [
+        PodRow(f"pod{one + 1}", ("fra", "ams", "iad")[one % 3], int(1_000_000 / 24 * (0.4 + chance.random())), 4)
+        for one in range(number)
+    ]
+    return Listing(sorted(rows, key=lambda row: -row.domains), 24, "pod9")
+
+
+def envoys(bad: bool) -> Envoys:
+    rows = [
+        EnvoyRow(
+            f"edge-fra-{one:03}", f"10.4.{one}.7:41832", "edge", "delta", 86_400.0 * 3 + one * 4000, "good", "current"
+        )
+        for one in range(8)
+    ]
+    if bad:
+        rows[0] = replace(rows[0], tone="bad", state="rejected", rejected=("route tables",))
+        rows[1] = replace(rows[1], tone="warn", state="behind", behind=("route tables", "clusters"), connected=3.0)
+    return Envoys(1000, 998 if bad else 1000, 1 if bad else 0, Listing(rows, 1000, "edge-fra-008"))
+
+
+def calm() -> Status:
+    return Status(
+        now=NOW,
+        version="0.1.0",
+        tone="good",
+        verdict="Every Envoy has what GDS says.",
+        stations=[
+            Station("GDS", "48 213", "following; heard 1 s ago", "good"),
+            Station("Directory", "48 213", "1 000 000 domains on 24 pods", "good"),
+            Station("Published", "48 213", "412 times since the start", "good"),
+            Station("Envoys", "1 000", "all have everything", "good"),
+        ],
+        convergence=convergence(),
+        changes=changes(),
+        pods=pods(),
+        envoys=envoys(bad=False),
+        certificates=Listing(
+            [
+                CertificateRow("acme", ("acme.example.com", "www.acme.example.com"), 3, NOW + 86400 * 21, 21.0, "good"),
+                CertificateRow("service", ("*.example.com",), 0, NOW + 86400 * 64, 64.0, "good"),
+            ],
+            1204,
+        ),
+        aside=Listing(),
+        unknown=Listing([UnknownRow("wp-login.example.net", 4120, 0), UnknownRow("old.acme.example.com", 77, 3)], 212),
+        unknown_requests=9_311,
+    )
+
+
+def trouble() -> Status:
+    hostile = '<script>alert(1)</script>"\u202e&amp;'
+    return replace(
+        calm(),
+        tone="bad",
+        verdict="An Envoy rejects what it is sent, and a change of GDS is held.",
+        stations=[
+            Station("GDS", "48 219", "following; heard 1 s ago", "good"),
+            Station("Directory", "48 213", "a change is held; 1 000 000 domains on 24 pods", "warn", cut=True),
+            Station("Published", "48 213", "412 times since the start", "good"),
+            Station("Envoys", "998 of 1 000", "1 rejects, 1 is behind", "bad"),
+        ],
+        alarms=[
+            Alarm("bad", "1 Envoy rejects a response", "nacks"),
+            Alarm("warn", "A change of GDS is held", "held"),
+            Alarm("warn", "1 certificate ends within 14 days", "certificates"),
+            Alarm("warn", "3 records are set aside", "aside"),
+        ],
+        held=Held(
+            "held",
+            "moved",
+            "3 domains would be removed and 120000 moved to another pod: 12% of 1000000, and more than 100000 are held "
+            "(settings guard.share, guard.minimum)",
+            NOW - 321,
+            "",
+            48_214,
+            48_219,
+            [("domains moved", 120_000), ("domains removed", 3), ("domains added", 41), ("pods removed", 1)],
+            [HeldDomain(f"customer-{one}.example.com", "pod1", "pod7" if one else None) for one in range(6)],
+        ),
+        nacks=Listing(
+            [
+                NackRow(
+                    NOW - 12,
+                    f"edge-{hostile}",
+                    "route tables",
+                    ("table-17",),
+                    f"Only unique domains are permitted: {hostile}",
+                    True,
+                ),
+                NackRow(NOW - 99, "edge-fra-001", "clusters", ("pod3",), "cluster: bad address", False),
+            ],
+            2,
+        ),
+        envoys=envoys(bad=True),
+        certificates=Listing([CertificateRow("acme", ("acme.example.com",), 0, NOW + 86400 * 3, 3.0, "warn")], 1204),
+        aside=Listing(
+            [
+                AsideRow("domain", "homeless.example.com", "its pod 'pod99' is not in the directory", 48_100),
+                AsideRow("domain", hostile, "not a lower-case host name", 48_100),
+                AsideRow("pod", "pod31", "endpoint 2: port 0 is not between 1 and 65535", 48_190),
+            ],
+            3,
+        ),
+    )

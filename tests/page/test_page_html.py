@@ -1,0 +1,124 @@
+"""The pages as they are served: escaped, bounded, and with headers that keep them what they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+from page_harness import Desk, app_of
+from page_samples import trouble
+
+from xds.http.page import render
+
+ROOT = Path(__file__).parents[2]
+PATHS = ("/", "/explain", "/explain?host=acme.example.com", *(f"/{page}" for page in render.PAGES))
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e"
+
+
+class Tags(HTMLParser):
+    """The elements of a page with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+async def client(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app_of(desk)), base_url="http://page") as made:
+        yield made
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_page_forbids_what_is_not_its_own(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_no_page_has_a_script_or_a_style_inside_or_names_another_place(
+    client: httpx.AsyncClient, desk: Desk, path: str
+) -> None:
+    desk.state = trouble()
+    for tag, attributes in Tags((await client.get(path)).text).found:
+        assert tag != "style"
+        assert tag != "script" or attributes.get("src")
+        assert not [name for name in attributes if name == "style" or name.startswith("on")]
+        for name in ("src", "href", "action"):
+            assert "//" not in (attributes.get(name) or "")
+
+
+async def test_whatever_is_named_is_only_text(client: httpx.AsyncClient, desk: Desk) -> None:
+    bad = trouble()
+    assert bad.held
+    (first, *_), nack = bad.pods.rows, bad.nacks.rows[0]
+    desk.state = replace(
+        bad,
+        verdict=HOSTILE,
+        stations=[replace(one, value=HOSTILE, note=HOSTILE, name=HOSTILE) for one in bad.stations],
+        alarms=[replace(bad.alarms[0], text=HOSTILE)],
+        held=replace(bad.held, text=HOSTILE, by=HOSTILE, examples=[replace(bad.held.examples[0], domain=HOSTILE)]),
+        changes=[replace(bad.changes[0], text=HOSTILE, state=HOSTILE)],
+        nacks=replace(bad.nacks, rows=[replace(nack, node=HOSTILE, kind=HOSTILE, names=(HOSTILE,), reason=HOSTILE)]),
+        pods=replace(bad.pods, rows=[replace(first, name=HOSTILE, datacenter=HOSTILE)]),
+        aside=replace(bad.aside, rows=[replace(bad.aside.rows[0], kind=HOSTILE, name=HOSTILE, reason=HOSTILE)]),
+    )
+    html = (await client.get("/")).text + (await client.get("/explain", params={"host": HOSTILE})).text
+    found = Tags(html).found
+    assert not [tag for tag, _ in found if tag == "img"]
+    assert len([tag for tag, _ in found if tag == "script"]) == 1
+    assert "\u202e" not in html
+    assert "alert(1)" in html
+
+
+async def test_a_long_list_is_a_page_with_a_link_to_the_next(client: httpx.AsyncClient) -> None:
+    first = (await client.get("/pods")).text
+    assert 'href="pods?after=pod9" rel="next"' in first
+    second = (await client.get("/pods", params={"after": "pod9"})).text
+    assert 'rel="next"' not in second
+    assert '<a href="pods">First</a>' in second
+    assert (await client.get("/pods", params={"after": "nonsense"})).status_code == 400
+
+
+async def test_static_files_are_kept_by_browsers_and_there_are_no_others(client: httpx.AsyncClient) -> None:
+    kinds = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+    for name, kind in kinds.items():
+        answer = await client.get(f"/static/{name}")
+        assert answer.headers["content-type"].startswith(kind)
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert sorted(path.name for path in render.STATIC.iterdir()) == sorted(kinds)
+    for name in ("other.js", "..%2frender.py", "%2e%2e%2frender.py"):
+        assert (await client.get(f"/static/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("path", ["/", "/live", "/explain", "/pods", "/static/page.js"])
+async def test_the_page_only_reads(client: httpx.AsyncClient, method: str, path: str) -> None:
+    assert (await client.request(method, path)).status_code == 405
+
+
+def test_the_wheel_holds_the_templates_and_the_static_files() -> None:
+    builder = WheelBuilder(str(ROOT))
+    held = {file.distribution_path for file in builder.recurse_included_files()}
+    page = ROOT / "xds/http/page"
+    wanted = [path for folder in ("templates", "static") for path in (page / folder).rglob("*") if path.is_file()]
+    assert len(wanted) > 10
+    for path in wanted:
+        assert str(path.relative_to(ROOT)) in held

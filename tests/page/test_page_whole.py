@@ -1,0 +1,103 @@
+"""The page of a real control plane, with a real GDS and a real Envoy behind it, in a real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from edge_harness import Edge, customers, running
+from page_harness import CHROMIUM, FLAGS, needs_chromium
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from wire_envoy import WireEnvoy
+
+from demo.system import LOOPBACK
+
+pytestmark = needs_chromium
+DOMAINS = 1000
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with running(tmp_path_factory.mktemp("page"), domains=DOMAINS) as edge:
+        yield edge
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(edge: Edge, browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1360, "height": 900})
+    page.goto(f"{edge.system.api_url}/")
+    expect(page.locator("#link")).to_have_text("live,")
+    yield page
+    page.close()
+
+
+def test_a_move_is_seen_as_it_goes_to_the_envoy(edge: Edge, page: Page) -> None:
+    expect(page.locator("#sentence")).to_have_text("Every Envoy has what GDS says.")
+    revision = edge.put("moves.example.com", "pod1")
+    row = page.locator(f"#change-{revision}")
+    expect(row).to_contain_text("moves.example.com: new on pod1")
+    expect(row).to_contain_text("at all 1/1")
+    revision = edge.put("moves.example.com", "pod2")
+    expect(page.locator(f"#change-{revision}")).to_contain_text("moves.example.com: pod1 → pod2")
+    expect(page.locator("#convergence .chart")).to_contain_text("ACKs in the last 30 min")
+    expect(page.locator("#envoys")).to_contain_text("1 of 1 have everything")
+    expect(page.locator("#pods tbody tr")).to_have_count(3)
+
+
+def test_a_host_is_explained(edge: Edge, page: Page) -> None:
+    edge.put("why.example.com", "pod3")
+    edge.becomes("why.example.com", "pod3")
+    page.get_by_label("Explain a host").fill("WHY.example.com")
+    page.get_by_label("Explain a host").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("why.example.com")
+    expect(page.locator(".chain")).to_contain_text("pod3")
+    page.goto(f"{edge.system.api_url}/explain?host=nobody.test")
+    expect(page.locator("p.verdict")).to_contain_text("on no pod")
+    page.goto(f"{edge.system.api_url}/explain?host=not+a+host")
+    expect(page.locator("p.verdict")).to_contain_text("not a")
+
+
+def test_an_envoy_that_rejects_is_seen_with_its_reason(edge: Edge, page: Page) -> None:
+    where = LOOPBACK, edge.system.ports.xds
+    with WireEnvoy(edge.system.folder, where, "edge-<b>bad</b>", answer="nack"):
+        expect(page.locator("#sentence")).to_have_text("An Envoy rejects what it is sent.")
+        expect(page.locator("#nacks li.bad").first).to_contain_text("edge-<b>bad</b> rejected")
+        expect(page.locator("#envoys tbody tr").first).to_contain_text("rejects")
+        expect(page.locator("#envoys")).to_contain_text("1 of 2 have everything")
+    expect(page.locator("#envoys")).to_contain_text("1 of 1 have everything")
+
+
+def test_a_held_change_is_seen_with_what_a_release_would_do(edge: Edge, page: Page) -> None:
+    held = page.locator("#held")
+    expect(held).to_contain_text("none")
+    moved = [domain for domain, pod in customers(DOMAINS) if pod == "pod1"][:150]
+    edge.load(*[{"op": "put", "domain": domain, "pod": "pod2"} for domain in moved])
+    expect(held).to_contain_text("pointsman hold release")
+    expect(held.locator(".effects")).to_have_text("domains moved150", use_inner_text=False)
+    expect(page.locator("#sentence")).to_have_text("A change of GDS is held.")
+    edge.load(*[{"op": "put", "domain": domain, "pod": "pod1"} for domain in moved])
+    expect(held).to_contain_text("none")
+
+
+def test_a_silent_gds_is_seen(edge: Edge, page: Page) -> None:
+    edge.system.kill("gds")
+    expect(page.locator("#way li").first).to_contain_text("reconnecting", timeout=30_000)
+    edge.system.start_gds()
+    edge.system.wait_gds()
+    expect(page.locator("#way li").first).to_contain_text("followed", timeout=30_000)
+
+
+@pytest.mark.parametrize("path", ["envoys", "pods", "certificates", "set-aside", "unknown-hosts"])
+def test_every_list_is_there(edge: Edge, page: Page, path: str) -> None:
+    answer = page.goto(f"{edge.system.api_url}/{path}")
+    assert answer is not None
+    assert answer.status == 200
+    page.locator("nav a[aria-current]").is_visible()

@@ -1,0 +1,2 @@
+"""The status page: what the control plane knows, for people. Server-rendered, live by server-sent events; it only
+reads."""

@@ -1,0 +1,220 @@
+"""What the status page shows, as values: bounded, whatever the number of domains and Envoys. No I/O and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+Tone = Literal["good", "warn", "bad", "idle"]
+"""How a thing stands. It is always shown by a word and a shape, too, never by its colour alone."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[Row]):
+    """Some of ``total`` rows; ``next`` is the cursor of those that follow, empty when there are none."""
+
+    rows: Sequence[Row] = ()
+    total: int = 0
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A place that revisions pass on their way from GDS to the Envoys. ``value`` is large, ``note`` small beneath."""
+
+    name: str
+    value: str
+    note: str
+    tone: Tone
+    cut: bool = False
+    """Nothing passes between the station before and this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that somebody should look at; ``anchor`` is the id of the section that says more."""
+
+    tone: Tone
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDomain:
+    """``edge`` and ``gds``: its pod as each says; None: it has none."""
+
+    domain: str
+    edge: str | None
+    gds: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A held change. ``effects`` is what a release would do, empty while GDS hasn't answered; ``since`` is seconds
+    since 1970."""
+
+    state: str
+    reason: str
+    text: str
+    since: float
+    by: str
+    revision: int
+    gds_revision: int | None
+    effects: Sequence[tuple[str, int]] = ()
+    examples: Sequence[HeldDomain] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodRow:
+    name: str
+    datacenter: str
+    domains: int
+    endpoints: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyRow:
+    """One stream. ``behind``: types with a response that isn't ACKed yet; ``rejected``: the types NACKed last."""
+
+    node: str
+    peer: str
+    cluster: str
+    variant: str
+    connected: float
+    tone: Tone
+    state: str
+    behind: Sequence[str] = ()
+    rejected: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Envoys:
+    connected: int = 0
+    current: int = 0
+    """Those that have ACKed everything that is published."""
+    rejecting: int = 0
+    listing: Listing[EnvoyRow] = field(default_factory=Listing)
+    """Those that aren't current first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A revision on its way. ``at``: seconds since 1970, when it was received; ``seconds``: until the last Envoy had
+    ACKed it, None while some haven't."""
+
+    revision: int
+    at: float
+    text: str
+    state: str
+    tone: Tone
+    acked: int | None = None
+    envoys: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NackRow:
+    at: float | None
+    node: str
+    kind: str
+    names: Sequence[str]
+    reason: str
+    current: bool
+    """The Envoy hasn't ACKed a later one of that type."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRow:
+    name: str
+    hosts: Sequence[str]
+    more_hosts: int
+    not_after: float
+    days: float
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class AsideRow:
+    kind: str
+    name: str
+    reason: str
+    revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownRow:
+    host: str
+    count: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A stretch of time: how long after a change was published Envoys had it, in seconds; ``count`` of their ACKs."""
+
+    at: float
+    median: float
+    p99: float
+    slowest: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """``span`` seconds until ``now``: as a whole, None when nothing was ACKed, and those stretches in which something
+    was, the oldest first."""
+
+    now: float
+    span: float
+    whole: Point | None = None
+    points: Sequence[Point] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole first page. ``now`` is seconds since 1970."""
+
+    now: float
+    version: str
+    tone: Tone
+    verdict: str
+    """One sentence that changes only when the state does: it is read aloud."""
+    stations: Sequence[Station]
+    alarms: Sequence[Alarm] = ()
+    held: Held | None = None
+    convergence: Convergence | None = None
+    changes: Sequence[ChangeRow] = ()
+    nacks: Listing[NackRow] = field(default_factory=Listing)
+    pods: Listing[PodRow] = field(default_factory=Listing)
+    envoys: Envoys = field(default_factory=Envoys)
+    certificates: Listing[CertificateRow] | None = None
+    aside: Listing[AsideRow] = field(default_factory=Listing)
+    unknown: Listing[UnknownRow] | None = None
+    """None where they aren't counted."""
+    unknown_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link of the chain that leads a request to its pod. ``facts`` are label and value."""
+
+    name: str
+    value: str
+    tone: Tone
+    note: str = ""
+    facts: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a host goes, link by link, and how many Envoys have it so."""
+
+    host: str
+    tone: Tone
+    answer: str
+    links: Sequence[Link] = ()
+    envoys: Listing[EnvoyRow] = field(default_factory=Listing)
+    envoys_text: str = ""

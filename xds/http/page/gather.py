@@ -1,0 +1,255 @@
+"""What the pages show, gathered from what the API shows, too: nothing here asks for more than a page holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping
+from itertools import islice
+from typing import Any
+
+from xds import __version__
+from xds.http.page import rows
+from xds.http.page.content import CertificateRow, Envoys, Explanation, Held, HeldDomain, Listing, Station, Status, Tone
+from xds.http.page.explained import explained
+from xds.http.page.rows import FEW
+from xds.http.page.verdict import SOON, Facts, judged
+from xds.http.page.words import duration, number, plural
+from xds.http.status import GdsShown, status_of
+from xds.http.view import View
+from xds.operator import Operator
+from xds.protocol.stream import Stream
+
+PAGE = 50
+"""Rows of a list's page."""
+SLOW = 5.0
+"""Seconds after which an Envoy that lacks something is worth an alarm."""
+NONE = "\u2013"
+_LOOKED_AT = 50
+_FIRST_ENDING = 1_000
+"""Certificates that can be paged through: those that end first."""
+_EFFECTS = {
+    "moved": "domains moved",
+    "removed": "domains removed",
+    "added": "domains added",
+    "pods_removed": "pods removed",
+    "pods_changed": "pods changed",
+}
+
+
+class Gathered:
+    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held."""
+
+    def __init__(self, view: View, operator: Operator | None) -> None:
+        self._view = view
+        self._operator = operator
+        self._listings: Mapping[str, Callable[[str], tuple[Listing[Any], str]]] = {
+            "envoys": self._envoys,
+            "pods": self._pods,
+            "certificates": self._certificates,
+            "set-aside": self._aside,
+            "unknown-hosts": self._unknown,
+        }
+
+    def happened(self) -> Hashable:
+        view = self._view
+        receipts = view.tracker.receipts
+        latest, hold = receipts.latest, view.kept().hold
+        return (
+            view.cache.publishes,
+            view.mirror.gds_revision,
+            view.mirror.state,
+            receipts.convergence.total,
+            len(receipts.behind),
+            receipts.envoys,
+            latest and (latest.mark, latest.pending, len(latest.nacks)),
+            hold and (hold.state, hold.since),
+        )
+
+    def status(self) -> Status:
+        view = self._view
+        now, receipts = view.tracker.wall(), view.tracker.receipts
+        streams = [stream for stream in view.streams() if stream.node is not None]
+        rejecting = [stream for stream in streams if stream.rejecting is not None]
+        behind = receipts.behind
+        current = len(streams) - len({*rejecting, *behind})
+        held = self._held()
+        tone, verdict, alarms = judged(self._facts(len(streams), len(rejecting), now))
+        return Status(
+            now=now,
+            version=__version__,
+            tone=tone,
+            verdict=verdict,
+            alarms=alarms,
+            stations=self._way(len(streams), current, len(rejecting), held),
+            held=held,
+            convergence=rows.convergence(view),
+            changes=[*rows.changes(receipts)],
+            nacks=rows.nacks(view, rejecting),
+            pods=rows.largest_pods(view),
+            envoys=Envoys(
+                len(streams), current, len(rejecting), Listing(rows.envoys(view, rejecting, behind), len(streams))
+            ),
+            certificates=self._soonest(0, FEW - 2),
+            aside=rows.aside(view, 0, FEW - 2),
+            unknown=rows.unknown(view, 0, FEW - 2),
+            unknown_requests=view.unknown_hosts.requests if view.unknown_hosts else 0,
+        )
+
+    def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
+        return self._listings[page](after)
+
+    def explain(self, host: str) -> Explanation:
+        return explained(self._view, host)
+
+    def _facts(self, envoys: int, rejecting: int, now: float) -> Facts:
+        view = self._view
+        kept, hold = view.kept(), view.kept().hold
+        soonest = view.tls.index.soonest(1) if view.tls else []
+        ends = (soonest[0].facts.not_after - now) / 86_400 if soonest else None
+        ending = view.tls.index.expiring([now + SOON * 86_400])[0] if view.tls else 0
+        return Facts(
+            complete=view.directory.complete,
+            why_not=view.unready,
+            gds=view.mirror.state,
+            silent=view.silent,
+            stale=view.stale,
+            envoys=envoys,
+            rejecting=rejecting,
+            slow=self._slow(rejecting),
+            hold=hold.state if hold else "none",
+            aside=view.directory.set_aside_total,
+            ends=ends,
+            ending=ending,
+            state_error=kept.writes.error,
+        )
+
+    def _slow(self, rejecting: int) -> int:
+        """Envoys that lack something which was published a while ago, but for those that reject it."""
+        receipts, now = self._view.tracker.receipts, self._view.clock()
+        pending = [
+            one.publish.pending
+            for one in islice(receipts.newest_first(), _LOOKED_AT)
+            if one.publish and one.publish.pending and now - one.publish.at > SLOW
+        ]
+        return max(0, max(pending, default=0) - rejecting)
+
+    def _way(self, envoys: int, current: int, rejecting: int, held: Held | None) -> list[Station]:
+        view, status = self._view, status_of(self._view)
+        directory, gds = view.directory, status.gds
+        on = f"{plural(status.domains, 'domain')} on {plural(status.pods, 'pod')}"
+        is_held = held is not None and held.state == "held"
+        what = "not read yet" if not directory.complete else f"from disk; {on}" if status.from_disk else on
+        what = f"a change is held; {what}" if is_held else what
+        waits = directory.revision != status.published
+        behind = envoys - current - rejecting
+        said = [f"{number(rejecting)} {'rejects' if rejecting == 1 else 'reject'} something"] * bool(rejecting)
+        said += [f"{number(behind)} {'is' if behind == 1 else 'are'} behind"] * bool(behind)
+        note = ", ".join(said) or ("have everything" if envoys else "none is connected")
+        return [
+            _gds(gds, stale=view.stale),
+            Station(
+                "Directory",
+                number(directory.revision) if directory.complete else NONE,
+                what,
+                "idle" if not directory.complete else "warn" if is_held or status.from_disk else "good",
+                cut=is_held or gds.state == "reconnecting",
+            ),
+            Station(
+                "Published",
+                number(status.published) if directory.complete else NONE,
+                f"waits for {duration(gds.lag_seconds)}" if waits else plural(status.xds.publishes, "publish", "es"),
+                "idle" if not directory.complete else "warn" if waits and gds.lag_seconds > SLOW else "good",
+            ),
+            Station(
+                "Envoys",
+                number(envoys) if current == envoys else f"{number(current)} of {number(envoys)}",
+                note,
+                "bad" if rejecting else "idle" if not envoys or behind else "good",
+            ),
+        ]
+
+    def _held(self) -> Held | None:
+        told: dict[str, Any] = self._operator.hold() if self._operator else {"state": "none"}
+        if told["state"] == "none":
+            return None
+        changes = told["changes"] or {}
+        return Held(
+            told["state"],
+            told["reason"],
+            told["text"],
+            told["since"],
+            told["by"],
+            told["held_at"]["revision"],
+            told["gds"] and told["gds"]["revision"],
+            [(_EFFECTS.get(name, name), count) for name, count in changes.items() if count],
+            [HeldDomain(one["domain"], one["edge"], one["gds"]) for one in told["examples"][:FEW]],
+        )
+
+    def _soonest(self, first: int, most: int) -> Listing[CertificateRow] | None:
+        if self._view.tls is None:
+            return None
+        index = self._view.tls.index
+        now = time.time()
+        found = index.soonest(min(first + most, _FIRST_ENDING))[first:]
+        return Listing([rows.certificate(entry, now) for entry in found], len(index))
+
+    def _envoys(self, after: str) -> tuple[Listing[Any], str]:
+        view, number_after = self._view, _whole(after)
+        behind: Collection[Hashable] = view.tracker.receipts.behind
+        lacking = {stream.node.id for stream in behind if isinstance(stream, Stream) and stream.node}
+        found = view.some_nodes(PAGE + 1, number_after, None)
+        shown = [rows.envoy(state, lacks=state.node in lacking) for state in found[:PAGE]]
+        total = sum(stream.node is not None for stream in view.streams())
+        more = str(found[PAGE - 1].number) if len(found) > PAGE else ""
+        return Listing(shown, total, more), f"{plural(total, 'stream')}, in the order in which they connected."
+
+    def _pods(self, after: str) -> tuple[Listing[Any], str]:
+        directory = self._view.directory
+        names = sorted(name for name in directory.pods if name > after)
+        shown = [rows.pod(self._view, directory.pods[name]) for name in names[:PAGE]]
+        more = names[PAGE - 1] if len(names) > PAGE else ""
+        domains, pods = plural(len(directory.domains), "domain"), plural(len(directory.pods), "pod")
+        return Listing(shown, len(directory.pods), more), f"{domains} on {pods}, by name."
+
+    def _certificates(self, after: str) -> tuple[Listing[Any], str]:
+        first = _whole(after)
+        found = self._soonest(first, PAGE)
+        if found is None:
+            return Listing(), "Envoys get no certificates from here."
+        more = first + PAGE
+        following = str(more) if more < min(found.total, _FIRST_ENDING) else ""
+        return Listing(found.rows, found.total, following), "Those that end first come first."
+
+    def _aside(self, after: str) -> tuple[Listing[Any], str]:
+        first = _whole(after)
+        found = rows.aside(self._view, first, PAGE)
+        more = str(first + PAGE) if first + PAGE < len(self._view.directory.set_aside) else ""
+        said = (
+            f"{plural(found.total, 'record')} of GDS that can't be used. What was held under their names stays in use."
+        )
+        return Listing(found.rows, found.total, more), said
+
+    def _unknown(self, after: str) -> tuple[Listing[Any], str]:
+        first = _whole(after)
+        found = rows.unknown(self._view, first, PAGE)
+        if found is None:
+            return Listing(), "They aren't counted: setting edge.unknown_host.count is off."
+        more = str(first + PAGE) if first + PAGE < found.total else ""
+        return Listing(found.rows, found.total, more), "Hosts that clients asked for and GDS doesn't know."
+
+
+def _gds(gds: GdsShown, *, stale: bool) -> Station:
+    heard = "never heard" if gds.silent_seconds is None else f"heard {duration(float(round(gds.silent_seconds)))} ago"
+    if gds.state == "following":
+        note = "followed; " + (heard if gds.silent_seconds and gds.silent_seconds >= 1 else "heard just now")
+    else:
+        note = f"{gds.state}; {heard}" + (f": {gds.error}" if gds.error else "")
+    tone: Tone = "bad" if stale else "good" if gds.state == "following" else "warn"
+    return Station("GDS", number(gds.revision) if gds.revision else NONE, note, tone)
+
+
+def _whole(after: str) -> int:
+    """A cursor that is a number. Raises ValueError."""
+    if after and not (after.isascii() and after.isdecimal() and len(after) < 10):
+        raise ValueError(after)
+    return int(after or 0)

@@ -1,0 +1,211 @@
+"""The rows of the page's tables, from what the API reads: never more than are shown, whatever there is."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from xds.certificates.index import Entry
+from xds.gds.model import Pod
+from xds.http.page.content import (
+    AsideRow,
+    CertificateRow,
+    ChangeRow,
+    Convergence,
+    EnvoyRow,
+    Listing,
+    NackRow,
+    PodRow,
+    Point,
+    Tone,
+    UnknownRow,
+)
+from xds.http.page.verdict import SOON
+from xds.http.page.words import number, plural
+from xds.http.view import View
+from xds.protocol.stream import Stream
+from xds.receipts import Move, Receipt, Receipts
+from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET
+from xds.server.streams import NodeState
+
+CHANGES, FEW = 15, 8
+LATELY = 1_800.0
+"""Seconds of the chart."""
+_LOOKED_AT = 100
+"""Receipts in which NACKs are looked for."""
+_NAMES = 3
+_DAY = 86_400.0
+_KINDS = {
+    CLUSTER: "clusters",
+    ENDPOINT: "endpoints",
+    LISTENER: "listeners",
+    ROUTE: "route tables",
+    SCOPE: "scopes",
+    SECRET: "certificates",
+}
+_NAMED = {of.name: called for of, called in _KINDS.items()}
+
+
+def kind(name: str) -> str:
+    """A resource type as people call its resources."""
+    return _NAMED.get(name, name)
+
+
+def changes(receipts: Receipts) -> Iterator[ChangeRow]:
+    """The newest first."""
+    joining = receipts.joining
+    for receipt in islice(receipts.newest_first(), CHANGES):
+        yield _change(receipts, receipt, joining)
+
+
+def _change(receipts: Receipts, receipt: Receipt, joining: int) -> ChangeRow:
+    publish = receipt.publish
+    state, tone = _state(receipts, receipt, joining)
+    if publish is None or not publish.envoys:
+        return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone)
+    done = publish.completed
+    seconds = max(0.0, done - receipt.received) if done is not None and not publish.pending else None
+    acked = publish.envoys - publish.pending - publish.left
+    return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone, acked, publish.envoys, seconds)
+
+
+def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Tone]:
+    publish = receipt.publish
+    match receipts.state_of(receipt, joining):
+        case "held":
+            return "held", "warn"
+        case "set_aside":
+            return "partly set aside", "warn"
+        case "rolled_back":
+            return "not at the edge", "idle"
+        case "complete" if publish and publish.envoys:
+            return "at all", "good"
+        case "complete":
+            return "published", "good"
+        case "published" if publish and publish.nacks and publish.pending:
+            return "rejected", "bad"
+        case "published" if publish and publish.pending:
+            return "on its way", "idle"
+        case "published":
+            return "at all", "good"  # those that have just come get it with all else
+        case _:
+            return "received", "idle"
+
+
+def said(receipt: Receipt) -> str:
+    """What a revision changed: its first change, and how many more."""
+    if receipt.kind == "snapshot":
+        return f"snapshot of GDS: {plural(receipt.changes, 'difference')}"
+    if not receipt.first:
+        return plural(receipt.changes, "change")
+    more = receipt.changes - 1
+    return _moved(receipt.first[0]) + (f", and {number(more)} more" if more else "")
+
+
+def _moved(move: Move) -> str:
+    if move.kind == "pod":
+        return f"pod {move.name} " + ("removed" if move.after is None else "changed" if move.before else "added")
+    if move.after is None:
+        return f"{move.name}: removed from {move.before or 'nowhere'}"
+    return f"{move.name}: {move.before} → {move.after}" if move.before else f"{move.name}: new on {move.after}"
+
+
+def convergence(view: View) -> Convergence:
+    now, wall, times = view.clock(), view.tracker.wall(), view.tracker.receipts.convergence
+    points = [
+        Point(one.at - now + wall, one.quantiles.p50, one.quantiles.p99, one.quantiles.max, one.quantiles.count)
+        for one in times.series(now)
+    ]
+    whole = times.lately(now, LATELY)
+    overall = Point(wall - LATELY, whole.p50, whole.p99, whole.max, whole.count) if whole.count else None
+    return Convergence(wall, LATELY, overall, points)
+
+
+def envoy(state: NodeState, lacks: bool) -> EnvoyRow:
+    """``lacks``: something of the newest publish."""
+    rejected = [kind(one.type) for one in state.types if one.rejecting]
+    behind = [kind(one.type) for one in state.types if one.in_flight]
+    tone: Tone = "bad" if rejected else "idle" if lacks else "good"
+    word = "rejects" if rejected else "behind" if lacks else "current"
+    return EnvoyRow(
+        state.node,
+        state.peer,
+        state.cluster,
+        state.variant,
+        state.connected_seconds,
+        tone,
+        word,
+        behind if lacks else (),
+        rejected,
+    )
+
+
+def envoys(view: View, rejecting: Collection[Stream], behind: Collection[Hashable]) -> list[EnvoyRow]:
+    """Those that aren't current first, then those that have been here for longest."""
+    first = [*rejecting, *(one for one in islice(behind, FEW) if isinstance(one, Stream))][:FEW]
+    rows = [envoy(state, lacks=True) for state in view.some_nodes(FEW, 0, first)]
+    rows.sort(key=lambda row: row.tone != "bad")
+    for state in view.some_nodes(2 * FEW, 0, None):
+        row = envoy(state, lacks=False)
+        if len(rows) < FEW and row.tone == "good" and row.peer not in {one.peer for one in rows}:
+            rows.append(row)
+    return rows
+
+
+def nacks(view: View, rejecting: Sequence[Stream]) -> Listing[NackRow]:
+    """What is rejected now, and then what was rejected lately and is taken since."""
+    now: dict[tuple[str, str], NackRow] = {}
+    for state in view.some_nodes(FEW, 0, rejecting[:FEW]):
+        for one in state.types:
+            if one.rejecting:
+                names = one.rejected[:_NAMES]
+                row = NackRow(None, state.node, kind(one.type), names, one.last_nack, current=True)
+                now[state.node, one.type] = row
+    rows = [*now.values(), *_before(view.tracker.receipts, now)]
+    return Listing(rows[:FEW], max(len(rejecting), len(rows[:FEW])))
+
+
+def _before(receipts: Receipts, now: Collection[tuple[str, str]]) -> Iterator[NackRow]:
+    seen = set(now)
+    for receipt in islice(receipts.newest_first(), _LOOKED_AT):
+        publish = receipt.publish
+        for nack in publish.nacks.values() if publish else ():
+            node = receipts.name_of(nack.number)
+            if (node, nack.type) not in seen:
+                seen.add((node, nack.type))
+                at = receipt.wall + max(0.0, nack.at - receipt.received)
+                yield NackRow(at, node, kind(nack.type), (), nack.reason, current=False)
+
+
+def pod(view: View, pod: Pod) -> PodRow:
+    return PodRow(pod.name, pod.datacenter, view.directory.residents.get(pod.name, 0), len(pod.endpoints))
+
+
+def largest_pods(view: View) -> Listing[PodRow]:
+    residents, all_pods = view.directory.residents, view.directory.pods
+    largest = heapq.nsmallest(FEW, all_pods, key=lambda name: (-residents.get(name, 0), name))
+    return Listing([pod(view, all_pods[name]) for name in largest], len(all_pods))
+
+
+def certificate(entry: Entry, now: float) -> CertificateRow:
+    days = (entry.facts.not_after - now) / _DAY
+    names = entry.facts.names
+    tone: Tone = "bad" if days < 0 else "warn" if days < SOON else "good"
+    more = max(0, len(names) - _NAMES)
+    return CertificateRow(entry.place.name, names[:_NAMES], more, entry.facts.not_after, days, tone)
+
+
+def aside(view: View, first: int, most: int) -> Listing[AsideRow]:
+    directory = view.directory
+    some = islice(directory.set_aside.values(), first, first + most)
+    return Listing([AsideRow(one.kind, one.name, one.reason, one.revision) for one in some], directory.set_aside_total)
+
+
+def unknown(view: View, first: int, most: int) -> Listing[UnknownRow] | None:
+    """The hosts asked for most; None where they aren't counted."""
+    counted = view.unknown_hosts
+    if counted is None:
+        return None
+    some: Iterable[UnknownRow] = (UnknownRow(one.host, one.count, one.error) for one in counted.top(first + most))
+    return Listing([*islice(some, first, None)], len(counted))

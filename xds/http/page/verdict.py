@@ -1,0 +1,91 @@
+"""How everything stands, in a sentence: what is wrong comes first, and the sentence changes only when the state does.
+Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xds.http.page.content import Alarm, Tone
+from xds.http.page.words import duration, plural
+
+SOON = 14
+"""Days before its end from which a certificate is worth an alarm."""
+_CLAUSES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """``gds`` is the mirror's state; ``silent`` seconds since GDS was heard. ``slow``: Envoys that lack something for
+    longer than usual. ``ends``: days until the first certificate ends, None when there is none."""
+
+    complete: bool
+    why_not: str
+    gds: str
+    silent: float | None
+    stale: bool
+    envoys: int
+    rejecting: int = 0
+    slow: int = 0
+    hold: str = "none"
+    aside: int = 0
+    ends: float | None = None
+    ending: int = 0
+    state_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    tone: Tone
+    clause: str
+    alarm: str
+    anchor: str
+
+
+def judged(facts: Facts) -> tuple[Tone, str, Sequence[Alarm]]:
+    """The tone, the sentence, and all that is wrong, the worst first."""
+    problems = sorted(_problems(facts), key=lambda one: one.tone != "bad")
+    alarms = [Alarm(one.tone, one.alarm, one.anchor) for one in problems]
+    if problems:
+        sentence = ", and ".join(one.clause for one in problems[:_CLAUSES])
+        return problems[0].tone, sentence[0].upper() + sentence[1:] + ".", alarms
+    if not facts.envoys:
+        return "idle", "No Envoy is connected.", ()
+    return "good", "Every Envoy has what GDS says.", ()
+
+
+def _problems(facts: Facts) -> list[_Problem]:
+    found = []
+
+    def say(wrong: object, tone: Tone, clause: str, alarm: str, anchor: str) -> None:
+        if wrong:
+            found.append(_Problem(tone, clause, alarm, anchor))
+
+    silent = "never heard" if facts.silent is None else f"not heard for {duration(facts.silent)}"
+    one = facts.rejecting == 1
+    say(not facts.complete, "bad", "there is no directory yet", facts.why_not, "way")
+    say(facts.stale, "bad", "GDS is silent for too long", f"GDS: {silent}", "way")
+    say(
+        facts.rejecting,
+        "bad",
+        "an Envoy rejects what it is sent" if one else "several Envoys reject what they are sent",
+        f"{plural(facts.rejecting, 'Envoy')} {'rejects' if one else 'reject'} a response",
+        "nacks",
+    )
+    say(facts.ends is not None and facts.ends < 0, "bad", "a certificate has expired", "Expired", "certificates")
+    say(facts.state_error, "bad", "the state can't be kept on disk", f"State folder: {facts.state_error}", "way")
+    away = facts.gds == "reconnecting" and not facts.stale
+    say(away, "warn", "GDS isn't reached, so the Envoys keep what they have", f"GDS: {silent}", "way")
+    say(facts.hold == "held", "warn", "a change of GDS is held", "A change of GDS is held", "held")
+    say(
+        facts.slow,
+        "warn",
+        "some Envoys are behind",
+        f"{plural(facts.slow, 'Envoy')} behind for longer than usual",
+        "envoys",
+    )
+    ending = f"{plural(facts.ending, 'certificate')} with less than {SOON} days left"
+    say(facts.ending, "warn", "a certificate ends soon", ending, "certificates")
+    aside = f"{plural(facts.aside, 'record')} set aside"
+    say(facts.aside, "warn", "some records of GDS can't be used", aside, "aside")
+    return found
