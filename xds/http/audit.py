@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from xds.audit import Audit
-from xds.http.paging import Cursor, Limit, Page, cursor_of, number_of
+from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 
 
@@ -32,7 +32,7 @@ def audit_api(audit: Audit) -> APIRouter:
     async def acts(limit: Limit = 100, cursor: Cursor = "") -> Page[Act]:
         """Every order and what came of it, the newest first; needs the token. The file has those before, too."""
         found = list(islice(audit.newest_first(number_of(cursor)), limit + 1))
-        more = cursor_of(str(found[limit - 1].number)) if len(found) > limit else None
+        more = str(found[limit - 1].number) if len(found) > limit else None
         items = [
             Act(
                 at=one.at,

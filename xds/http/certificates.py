@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from xds.certificates.checks import KINDS, shown
 from xds.certificates.index import SHOWN, Entry
 from xds.edge_tls import EdgeTls
 from xds.gds.model import normalise_host
+from xds.http.paging import Limit
+from xds.http.problems import problems
 
 SOONEST = 20
 """Certificates with a metric of their own: those that expire first."""
@@ -24,52 +27,124 @@ _DAY = 86_400.0
 _NAMES = 100
 
 
-def certificates_api(tls: EdgeTls) -> APIRouter:
-    api = APIRouter(prefix="/api/v1/certificates")
+class CertificateShown(BaseModel):
+    """``hosts`` are the first 100. Times are ISO 8601 in UTC; ``days`` are left. ``checked``: the key and the whole
+    chain were, too. ``staple``: why an OCSP response that is there isn't used. ``held``: some Envoy holds it on
+    demand."""
 
-    @api.get("")
-    async def certificates(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> dict[str, Any]:
+    name: str
+    hosts: list[str]
+    key: str
+    not_before: str
+    not_after: str
+    days: float
+    checked: bool
+    key_readable_by_others: bool
+    staple: str
+    held: bool
+
+
+class OfHost(CertificateShown):
+    host: str
+
+
+class OneCertificate(BaseModel):
+    """``set_aside``: why what the folder has now isn't used; then the rest, if it is there, is of an older one."""
+
+    name: str
+    set_aside: str
+    hosts: list[str] | None = None
+    key: str | None = None
+    not_before: str | None = None
+    not_after: str | None = None
+    days: float | None = None
+    checked: bool | None = None
+    key_readable_by_others: bool | None = None
+    staple: str | None = None
+    held: bool | None = None
+
+
+class OnDemandShown(BaseModel):
+    """``held``: names that Envoys hold on demand; ``busiest``: those asked for most."""
+
+    held: int
+    busiest: list[str]
+
+
+class Certificates(BaseModel):
+    """``complete``: all of the folder was read. ``readable``: whose keys others than the owner may read."""
+
+    total: int
+    complete: bool
+    set_aside_total: int
+    readable_total: int
+    readable: list[str]
+    on_demand: OnDemandShown | None
+    certificates: list[CertificateShown]
+
+
+class Unused(BaseModel):
+    """``in_use``: an older one of that name is used instead."""
+
+    certificate: str
+    kind: str
+    reason: str
+    in_use: bool
+
+
+class UnusedCertificates(BaseModel):
+    """``records`` are the first of ``total``."""
+
+    total: int
+    records: list[Unused]
+
+
+def certificates_api(tls: EdgeTls) -> APIRouter:
+    api = APIRouter(prefix="/api/v1/certificates", tags=["certificates"])
+
+    @api.get("", responses=problems())
+    async def certificates(limit: Limit = 100) -> Certificates:
         """How many there are, those that expire first, those whose keys others may read, and what Envoys hold on
-        demand. ``complete``: all of the folder was read."""
+        demand."""
         index, on_demand = tls.index, tls.on_demand
         readable = index.readable
-        return {
-            "total": len(index),
-            "complete": index.complete,
-            "set_aside_total": len(index.aside),
-            "readable_total": len(readable),
-            "readable": list(islice(readable, limit)),
-            "on_demand": on_demand and {"held": on_demand.held, "busiest": on_demand.busiest(limit)},
-            "certificates": [_shown(tls, entry) for entry in index.soonest(limit)],
-        }
+        return Certificates(
+            total=len(index),
+            complete=index.complete,
+            set_aside_total=len(index.aside),
+            readable_total=len(readable),
+            readable=list(islice(readable, limit)),
+            on_demand=OnDemandShown(held=on_demand.held, busiest=on_demand.busiest(limit)) if on_demand else None,
+            certificates=[CertificateShown(**_shown(tls, entry)) for entry in index.soonest(limit)],
+        )
 
-    @api.get("/set-aside")
-    async def set_aside(limit: Annotated[int, Query(ge=1, le=SHOWN)] = 100) -> dict[str, Any]:
-        """Certificates that can't be used as they are now, and why. ``in_use``: an older one is used instead."""
+    @api.get("/set-aside", responses=problems())
+    async def set_aside(limit: Annotated[int, Query(ge=1, le=SHOWN)] = 100) -> UnusedCertificates:
+        """Certificates that can't be used as they are now, and why."""
         aside = tls.index.aside
         records = [
-            {"certificate": name, "kind": each.kind, "reason": each.reason, "in_use": name in tls.index}
-            for name, each in list(aside.items())[:limit]
+            Unused(certificate=name, kind=each.kind, reason=each.reason, in_use=name in tls.index)
+            for name, each in islice(aside.items(), limit)
         ]
-        return {"total": len(aside), "records": records}
+        return UnusedCertificates(total=len(aside), records=records)
 
-    @api.get("/hosts/{host}", responses={404: {}})
-    async def of_host(host: str) -> dict[str, Any]:
+    @api.get("/hosts/{host}", responses=problems(404))
+    async def of_host(host: str) -> OfHost:
         """The certificate that covers a host."""
         name = normalise_host(host)
         entry = tls.index.covering(name)
         if entry is None:
             raise HTTPException(404, f"no certificate is for {name}")
-        return {"host": name, **_shown(tls, entry)}
+        return OfHost(host=name, **_shown(tls, entry))
 
-    @api.get("/{name}", responses={404: {}})
-    async def certificate(name: str) -> dict[str, Any]:
+    @api.get("/{name}", response_model_exclude_unset=True, responses=problems(404))
+    async def certificate(name: str) -> OneCertificate:
         """One by its name in the folder."""
         entry, aside = tls.index.get(name), tls.index.aside.get(name)
         if entry is None and aside is None:
             raise HTTPException(404, f"the folder holds no certificate {name}")
         said = {"set_aside": aside.reason if aside else ""}
-        return {**_shown(tls, entry), **said} if entry else {"name": name, **said}
+        return OneCertificate(**({**_shown(tls, entry), **said} if entry else {"name": name, **said}))
 
     return api
 

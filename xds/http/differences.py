@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from xds.http.paging import Cursor, Limit, Page, cursor_of, number_of
+from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.protocol.stream import DIRECTORY, Stream
@@ -50,7 +50,7 @@ def differences_api(view: View, held: Held = tuple) -> APIRouter:
         skip = number_of(cursor) or 0
         found = _differences(view, held, node)
         some = list(islice(found, skip, skip + limit + 1))
-        more = cursor_of(str(skip + limit)) if len(some) > limit else None
+        more = str(skip + limit) if len(some) > limit else None
         return Page[Difference](items=some[:limit], next=more, total=None)
 
     return api

@@ -7,22 +7,34 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from xds.directory import Directory
 from xds.errors import RecordError
 from xds.gds.model import Pod, check_domain, normalise_host
-from xds.http.paging import Cursor, Limit, Page, cursor_of, place_of
+from xds.http.paging import Limit, NameCursor, Page, PlaceCursor
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.resources.routes import table_name
 
 _TIME = 0.02
 """Seconds that are looked for the domains of one page: a page may be short, but it holds nobody up."""
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = rf"^{_LABEL}(\.{_LABEL})*$"
 _LOOKED_AT = 5_000
 """Names that are looked at between two looks at the clock."""
+
+
+HostName = Annotated[
+    str,
+    Path(
+        description="a host name; case, a port and a dot at its end don't matter",
+        json_schema_extra={"pattern": _HOST, "minLength": 2, "maxLength": 253},
+    ),
+]
+PodName = Annotated[str, Path(max_length=100)]
 
 
 class Domain(BaseModel):
@@ -97,20 +109,19 @@ def directory_api(view: View) -> APIRouter:
     @api.get("/domains", responses=problems(400, 503))
     async def domains(
         limit: Limit = 100,
-        cursor: Cursor = "",
+        cursor: PlaceCursor = "",
         pod: Annotated[str, Query(max_length=100, description="only those of this pod")] = "",
         prefix: Annotated[str, Query(max_length=253, description="only those that begin so")] = "",
     ) -> Page[Domain]:
         """The domains that are routed, each once, in no particular order. ``total`` is null with a ``prefix``."""
         directory = complete(view)
-        place = place_of(cursor)
         total = None if prefix else view.directory.residents.get(pod, 0) if pod else len(directory.domains)
-        found, next_place = _found(view, place, limit, pod, prefix.lower())
+        found, next_place = _found(view, cursor, limit, pod, prefix.lower())
         items = [Domain(domain=name, pod=of, revision=directory.revision_of(name)) for name, of in found]
-        return Page[Domain](items=items, next=cursor_of(next_place) if next_place else None, total=total)
+        return Page[Domain](items=items, next=next_place or None, total=total)
 
     @api.get("/domains/{host}", responses=problems(400, 404, 503))
-    async def domain(host: str) -> Host:
+    async def domain(host: HostName) -> Host:
         """Where ``host`` goes: the entry that covers it, its pod, the route table, and the revision that said so."""
         directory, name = complete(view), checked(host)
         found = directory.lookup(name)
@@ -122,12 +133,11 @@ def directory_api(view: View) -> APIRouter:
         return Host(host=name, domain=entry, pod=pod, table=table, revision=directory.revision_of(entry))
 
     @api.get("/pods", responses=problems(400))
-    async def pods(limit: Limit = 100, cursor: Cursor = "") -> Page[PodShown]:
+    async def pods(limit: Limit = 100, cursor: NameCursor = "") -> Page[PodShown]:
         """By name."""
-        place = place_of(cursor)
-        names = sorted(name for name in view.directory.pods if name > place)
+        names = sorted(name for name in view.directory.pods if name > cursor)
         shown = [_pod(view, view.directory.pods[name]) for name in names[:limit]]
-        more = cursor_of(names[limit - 1]) if len(names) > limit else None
+        more = names[limit - 1] if len(names) > limit else None
         return Page[PodShown](items=shown, next=more, total=len(view.directory.pods))
 
     @api.get("/pods/{pod}", responses=problems(404))
@@ -198,12 +208,12 @@ def _pod(view: View, pod: Pod) -> PodShown:
 
 
 def _found(view: View, place: str, limit: int, pod: str, prefix: str) -> tuple[list[tuple[str, str]], str]:
-    """Domains with their pods, and where the next page goes on: "TABLE DOMAIN", after which it does; or empty.
+    """Domains with their pods, and where the next page goes on: "TABLE~DOMAIN", after which it does; or empty.
 
     Table by table, since in a table the names are sorted: so a cursor holds whatever changes.
     """
-    number, _, after = place.partition(" ")
-    first = int(number) if number.isascii() and number.isdecimal() and len(number) < 6 else 0
+    number, _, after = place.partition("~")
+    first = int(number or 0)
     found: list[tuple[str, str]] = []
     until = time.monotonic() + _TIME
     last = len(view.tables)  # the wildcards, which stand in every table
@@ -211,10 +221,10 @@ def _found(view: View, place: str, limit: int, pod: str, prefix: str) -> tuple[l
         for count, (name, of) in enumerate(_of_table(view, table, after, pod, prefix), 1):
             found.append((name, of))
             if len(found) == limit or (count % _LOOKED_AT == 0 and time.monotonic() > until):
-                return found, f"{table} {name}"
+                return found, f"{table}~{name}"
         after = ""
         if time.monotonic() > until and table < last:
-            return found, f"{table + 1} "
+            return found, f"{table + 1}~"
     return found, ""
 
 

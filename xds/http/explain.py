@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from xds.certificates.checks import shown
-from xds.http.directory import Endpoint, checked, complete, endpoints_of
+from xds.http.directory import Endpoint, HostName, checked, complete, endpoints_of
 from xds.http.live import Health, Live, LiveState, Probe
 from xds.http.problems import problems
 from xds.http.view import View
@@ -151,7 +151,7 @@ def explain_api(
     @api.get("/domains/{host}/explain", responses=problems(400, 409, 503))
     async def explain(
         request: Request,
-        host: str,
+        host: HostName,
         probe: Annotated[
             bool, Query(description="also send a HEAD request for it through the edge (setting http.probe)")
         ] = False,

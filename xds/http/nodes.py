@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from xds.http.paging import Cursor, Limit, Page, cursor_of, number_of
+from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.server.streams import NodeState
@@ -68,7 +68,7 @@ def nodes_api(view: View) -> APIRouter:
         after = number_of(cursor) or 0
         known = view.nodes()
         rest = [state for state in known if state.number > after]
-        more = cursor_of(str(rest[limit - 1].number)) if len(rest) > limit else None
+        more = str(rest[limit - 1].number) if len(rest) > limit else None
         return Page[NodeShown](items=[_shown(view, state) for state in rest[:limit]], next=more, total=len(known))
 
     @api.get("/{node}", responses=problems(404))

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from xds.convergence import Quantiles
 from xds.errors import WaitError
-from xds.http.paging import Cursor, Limit, Page, cursor_of, number_of
+from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.receipts import Publish, Receipt, Standing, State
@@ -154,7 +154,7 @@ def revisions_api(view: View) -> APIRouter:
         joining = receipts.joining
         for receipt in receipts.newest_first(number_of(cursor)):
             if len(found) == limit:
-                more = cursor_of(str(found[-1].number))
+                more = str(found[-1].number)
                 break
             found.append(receipt)
         items = [
