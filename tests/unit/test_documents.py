@@ -1,13 +1,73 @@
-"""What the documents say of the code is so."""
+"""What the documents say of the code is so, and they make a whole site."""
 
 from __future__ import annotations
 
+import os
+import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pages, built as `make docs` does, where a link that leads nowhere is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 def test_the_settings_are_documented_as_they_are() -> None:
-    reference = runpy.run_path(str(ROOT / "docs" / "reference.py"))
-    assert (ROOT / "docs" / "settings.md").read_text() == reference["pages"](), "run `make docs`"
+    reference = runpy.run_path(str(DOCS / "reference.py"))
+    assert (DOCS / "settings.md").read_text() == reference["pages"](), "run `make reference`"
+
+
+def test_the_calls_of_gds_are_documented_as_they_are() -> None:
+    reference = runpy.run_path(str(DOCS / "gds_reference.py"))
+    assert (DOCS / "gds-openapi.json").read_text() == reference["document"](), "run `make reference`"
+    assert (DOCS / "gds-api.md").read_text() == reference["page"](), "run `make reference`"
+
+
+def test_the_metrics_are_documented_as_they_are() -> None:
+    reference = runpy.run_path(str(DOCS / "metrics_reference.py"))
+    assert (DOCS / "metrics.md").read_text() == reference["page"](), "run `make reference`"
+
+
+def test_the_site_has_every_page_and_every_page_is_in_its_navigation(site: Path) -> None:
+    index = (site / "index.html").read_text()
+    for page in DOCS.glob("*.md"):
+        assert (site / f"{page.stem}.html").exists()
+        assert f'href="{page.stem}.html"' in index or page.stem == "index", f"{page.name} is in no navigation"
+
+
+def test_a_navigation_of_its_own_holds_what_mkdocs_yml_names() -> None:
+    tools = runpy.run_path(str(DOCS / "site.py"))
+    named = tools["pages"](yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert named <= {page.name for page in DOCS.glob("*.md")}
+
+
+def test_a_document_that_is_named_is_linked(site: Path) -> None:
+    assert (
+        'href="gds.html"' in (site / "operating.html").read_text()
+        or "docs/gds.md" not in (DOCS / "operating.md").read_text()
+    )
+    tools = runpy.run_path(str(DOCS / "site.py"))
+    assert tools["linked"]("see `docs/gds.md`.") == "see [What a GDS must offer](gds.md)."
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]*src="([^"]+)"|<link[^>]*href="([^"]+)"', page.read_text())
+        assert [one for pair in loaded for one in pair if re.match(r"(https?:)?//", one)] == [], page.name
+    for sheet in site.rglob("*.css"):
+        assert re.findall(r"url\([\"']?https?:", sheet.read_text()) == [], sheet.name
