@@ -73,18 +73,27 @@ class Load:
         self._hosts.write_text("\n".join(hosts) + "\n")
         self._library = folder / "hosts_in_turn.so"
         self._log = folder / "h2load.log"
+        self._env = {**os.environ, "LD_PRELOAD": str(self._library), "HOSTS": str(self._hosts)}
         source = Path(__file__).with_name("hosts_in_turn.c")
         build = [program("cc"), "-O2", "-shared", "-fPIC", "-o", str(self._library), str(source), "-ldl"]
         built = subprocess.run(build, capture_output=True, text=True, check=False)
         if built.returncode:
             raise DemoError(f"cc can't build {source.name}: {built.stderr.strip()}")
 
+    def ask(self, port: int, protocol: str, connections: int, requests: int) -> str:
+        """So many requests, in ten streams of each connection in HTTP/2; returns what h2load said."""
+        words = [self._h2load, f"--connect-to=127.0.0.1:{port}", "-c", str(connections), "-n", str(requests)]
+        words += ["--h1"] if protocol == "h1" else ["-m", "10"]
+        done = subprocess.run(
+            [*words, f"https://{self._host}/"], capture_output=True, text=True, env=self._env, check=False
+        )
+        return done.stdout + done.stderr
+
     def run(self, port: int, shape: Shape, cpu: Callable[[], float]) -> Measured:
         """``cpu``: seconds that the measured process has used so far. Raises DemoError when h2load gives up."""
         self._log.unlink(missing_ok=True)
         began, used, said = 0.0, 0.0, []
-        env = {**os.environ, "LD_PRELOAD": str(self._library), "HOSTS": str(self._hosts)}
-        with subprocess.Popen(self._command(port, shape), stdout=subprocess.PIPE, text=True, env=env) as child:
+        with subprocess.Popen(self._command(port, shape), stdout=subprocess.PIPE, text=True, env=self._env) as child:
             assert child.stdout is not None
             watch = threading.Timer(shape.warm_up + shape.seconds + PATIENCE, child.kill)
             watch.start()

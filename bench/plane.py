@@ -58,15 +58,14 @@ class Plane(Edge):
 
 
 @contextlib.contextmanager
-def plane(domains: int, variant: str = "") -> Iterator[Plane]:
-    """Serves so many domains while the block runs."""
+def plane(domains: int, variant: str = "", concurrency: int = 2) -> Iterator[Plane]:
+    """Serves so many domains while the block runs, with ``concurrency`` workers or as many as the variant says."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         gds, tls, *ports = free_ports(8 + PODS)  # all at once: what is free twice may come twice
         pods = dict(zip(map(pod_name, range(PODS)), ports[6:], strict=True))
         made = Plane(Path(folder), Ports(*ports[:6]), variant=variant, pods=pods, nginx_ports=(gds, tls))
-        if variant:
-            made.concurrency = VARIANTS[variant].concurrency
+        made.concurrency = min(concurrency, VARIANTS[variant].concurrency) if variant else concurrency
         made.fill(domains)
         try:
             made.started = made.start()

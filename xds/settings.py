@@ -217,6 +217,8 @@ class Edge(_Part):
     ``crowded``: when more domains than this begin with the same two characters, they are spread over all tables: a
     change then costs little whatever the names look like, and a request to one of them some microseconds more.
     ``removal_grace``: seconds that a removed pod's cluster stays after the routes to it are gone.
+    ``connect_timeout``: seconds for a connection to a pod. When one doesn't come, Envoy answers 503 to all requests
+    that wait for that pod. A lost packet is sent again after a second, so one second would never do.
     ``certificates``: a folder of certificates, in the layout of certbot (``live/NAME/fullchain.pem``), of cert-manager
     (``NAME/tls.crt``), or ``NAME.crt`` and ``NAME.key``; ``certificate``: the name of the service's own.
 
@@ -241,7 +243,7 @@ class Edge(_Part):
     certificates: Path = Path("certificates")
     certificate: str = "edge"
     removal_grace: Annotated[float, Field(ge=0, le=3600)] = 2.0
-    connect_timeout: Seconds = 1.0
+    connect_timeout: Seconds = 5.0
     tls: Tls = Tls()
     proxy_protocol: bool = False
     http3: bool | None = None

@@ -42,16 +42,19 @@ _HTTP2 = HttpProtocolOptions(
 
 BUFFER_BYTES = 32 * 1024
 """Envoy's edge guide: 32 KiB buffers on clusters that face the internet's requests."""
+WAITING = 10_000
+"""Requests that wait for one of a pod's connections; what is more is answered 503. A pod that is well works them off,
+and what they hold is bounded: it is less than the connections that Envoy takes."""
 
 
 def cluster(pod: Pod, connect_timeout: timedelta, http2: bool = False) -> Cluster:
-    """The pod's cluster, named after it; its circuit breaker is the pod's ``max_connections``. ``http2``: the pod
-    speaks it without TLS; else it is spoken to in HTTP/1.1."""
+    """The pod's cluster, named after it; its circuit breaker is the pod's ``max_connections``, and so many requests
+    more wait as WAITING says. ``http2``: the pod speaks it without TLS; else it is spoken to in HTTP/1.1."""
     limit = CircuitBreakersThresholds(
         priority=RoutingPriority.DEFAULT,
         max_connections=pod.max_connections,
         max_requests=pod.max_connections,
-        max_pending_requests=pod.max_connections,
+        max_pending_requests=max(pod.max_connections, WAITING),
     )
     made = Cluster(
         name=pod.name,
