@@ -32,6 +32,9 @@ class Http(BaseModel):
     are kept. Unset, it is ``audit.log`` in the state folder. ``receipts``: changes of GDS whose receipts are
     remembered.
 
+    ``replicas``: the URLs of all control planes beside each other, this one too, as ``pointsman hold`` and
+    ``pointsman rollback`` reach them: they order it at each. They need the same token: set ``token_file``.
+
     ``envoy_admins``: by node id, the URL of that Envoy's admin interface: ``explain`` then says what it routes by now.
     ``probe``: host:port of the edge's https port, for ``explain`` with a request through it, which needs the token.
     """
@@ -47,6 +50,7 @@ class Http(BaseModel):
     client_ca: Path | None = None
     audit_file: Path | None = None
     receipts: Annotated[int, Field(ge=10, le=100_000)] = 1_000
+    replicas: tuple[HttpUrl, ...] = ()
     envoy_admins: dict[str, HttpUrl] = {}
     probe: HostPort | None = None
 

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from xds.cli import exits
-from xds.cli.options import Config, Json, Token, Url
+from xds.cli.fleet import everywhere, fleet
+from xds.cli.options import Config, Json, Token, Url, Urls
 from xds.cli.output import print_found, when
 from xds.cli.plane import Plane
 from xds.errors import OrderError
 
+NOTHING = "nothing is held"
 
-def show(config: Config = None, url: Url = "", as_json: Json = False) -> None:
+
+def show(config: Config = None, url: Urls = None, as_json: Json = False) -> None:
     """What is held, and why. Exit code 3 when something is.
 
     Examples:
         pointsman hold show -c pointsman.toml
         pointsman hold show --json
     """
-    found = Plane(config, url).get("/api/v1/hold")
-    print_found(found, as_json, _told(found))
-    if found["state"] == "held":
+    found = everywhere(fleet(config, url or ()), lambda plane: plane.get("/api/v1/hold"), _told, as_json)
+    if any(one["state"] == "held" for one in found):
         raise typer.Exit(exits.FOUND)
 
 
-def release(config: Config = None, url: Url = "", token_file: Token = None, as_json: Json = False) -> None:
+def release(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
     """GDS's newest state goes to the edge.
 
     Examples:
         pointsman hold release -c pointsman.toml
+        pointsman hold release --url http://10.0.0.1:18080 --url http://10.0.0.2:18080 --token-file token
     """
-    found = Plane(config, url, token_file).order("/api/v1/hold/release", {})
-    print_found(found, as_json, "released")
+    _order(
+        "release",
+        fleet(config, url or (), token_file),
+        lambda found: "released" if found else "nothing is held",
+        as_json,
+    )
 
 
-def refuse(config: Config = None, url: Url = "", token_file: Token = None, as_json: Json = False) -> None:
+def refuse(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
     """What is held isn't taken; the edge stays as it is until GDS was put right.
 
     Examples:
         pointsman hold refuse -c pointsman.toml
     """
-    found = Plane(config, url, token_file).order("/api/v1/hold/refuse", {})
-    print_found(found, as_json, _told(found))
+    _order(
+        "refuse",
+        fleet(config, url or (), token_file),
+        lambda found: _told(found) if found else "nothing is held",
+        as_json,
+    )
 
 
 def states(
@@ -69,7 +81,7 @@ def states(
 def to(
     revision: Annotated[str, typer.Argument(help="REVISION, or EPOCH:REVISION where several epochs had it.")],
     config: Config = None,
-    url: Url = "",
+    url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -82,13 +94,25 @@ def to(
     if not number.isdecimal():
         raise OrderError(f"{revision!r} is not a revision: a number, or EPOCH:NUMBER (see `pointsman rollback list`)")
     order = {"revision": int(number), "epoch": epoch}
-    found = Plane(config, url, token_file).order("/api/v1/rollback", order)
-    print_found(found, as_json, _told(found))
+    planes = fleet(config, url or (), token_file)
+    everywhere(planes, lambda plane: plane.order("/api/v1/rollback", order), _told, as_json)
+
+
+def _order(what: str, planes: Sequence[Plane], told: Callable[[Any], str], as_json: bool) -> None:
+    """With several control planes, one that holds nothing has nothing to do."""
+
+    def ask(plane: Plane) -> Any:
+        if len(planes) > 1 and plane.get("/api/v1/hold")["state"] == "none":
+            return None
+        return plane.order(f"/api/v1/hold/{what}", {})
+
+    if not any(everywhere(planes, ask, told, as_json)):
+        raise OrderError("nothing is held at any of them")
 
 
 def _told(found: dict[str, Any]) -> str:
     if found["state"] == "none":
-        return "nothing is held"
+        return NOTHING
     lines = [f"{found['state']} since {when(found['since'])} ({found['reason']}): {found['text']}"]
     changes = found["changes"]
     if changes is None:

@@ -26,6 +26,15 @@ Url = Annotated[
         show_default=False,
     ),
 ]
+Urls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        envvar="POINTSMAN_URL",
+        help="The control plane's HTTP, where it isn't what the settings say; several times for several of them.",
+        show_default=False,
+    ),
+]
 Token = Annotated[
     Path | None,
     typer.Option(

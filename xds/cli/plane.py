@@ -39,6 +39,11 @@ class Plane:
             self._url = f"http://[{address}]:{http.port}" if ":" in address else f"http://{address}:{http.port}"
         return self._url
 
+    @property
+    def replicas(self) -> list[str]:
+        """The URLs of all control planes beside each other, where the settings name them."""
+        return [str(url).rstrip("/") for url in self._settings.http.replicas]
+
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The JSON at ``path``, such as "/api/v1/hold"."""
         return self._asked("GET", path, query, None)

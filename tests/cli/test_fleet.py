@@ -1,0 +1,111 @@
+"""Orders to several control planes: all of them are asked, each is reported, and what one couldn't do is said."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import failed, pointsman, said
+
+NONE: dict[str, Any] = {"state": "none"}
+HELD: dict[str, Any] = {
+    "state": "held",
+    "reason": "moved",
+    "text": "1000 domains would be moved",
+    "since": 1.0,
+    "by": "",
+    "changes": None,
+    "examples": [],
+}
+
+
+class ControlPlane:
+    """Its hold, and what it was ordered; ``refuses`` is what it says to every order."""
+
+    def __init__(self, hold: dict[str, Any], refuses: str = "") -> None:
+        plane = self
+        self.orders: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(200, hold)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                assert self.headers["authorization"] == "Bearer the-token-of-all-of-them"
+                plane.orders.append(self.path)
+                self._answer(409 if refuses else 200, {"detail": refuses} if refuses else NONE)
+
+            def _answer(self, status: int, body: dict[str, Any]) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def planes() -> Iterator[list[ControlPlane]]:
+    found = [ControlPlane(HELD), ControlPlane(NONE), ControlPlane(HELD, "GDS hasn't answered"), ControlPlane(HELD)]
+    yield found
+    for one in found:
+        one.close()
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    (tmp_path / "token").write_text("the-token-of-all-of-them\n")
+    (tmp_path / "token").chmod(0o600)
+    return tmp_path / "token"
+
+
+def urls(*planes: ControlPlane) -> list[str]:
+    return [word for plane in planes for word in ("--url", plane.url)]
+
+
+def test_an_order_goes_to_all_and_what_one_could_not_do_is_said(planes: list[ControlPlane], token: Path) -> None:
+    done = pointsman("hold", "release", *urls(*planes), "--token-file", token)
+    assert done.returncode == 1
+    first, second, third, fourth = done.stdout.splitlines()
+    assert (first, fourth) == (f"{planes[0].url}: released", f"{planes[3].url}: released")
+    assert second == f"{planes[1].url}: nothing is held"
+    assert "NOT DONE" in third
+    assert "1 of 4 control planes didn't do it" in done.stderr
+    assert "GDS hasn't answered" in done.stderr
+    assert [plane.orders for plane in planes] == [["/api/v1/hold/release"], [], *[["/api/v1/hold/release"]] * 2]
+
+
+def test_one_that_is_away_keeps_no_order_from_the_others(planes: list[ControlPlane], token: Path) -> None:
+    words = ["rollback", "to", "E:7", "--url", "http://127.0.0.1:1", *urls(planes[0]), "--token-file", token]
+    done = pointsman(*words)
+    assert (done.returncode, planes[0].orders) == (1, ["/api/v1/rollback"])
+
+
+def test_the_settings_name_all_of_them(planes: list[ControlPlane], token: Path) -> None:
+    replicas = json.dumps([planes[0].url, planes[3].url])
+    settings = token.with_name("pointsman.toml")
+    settings.write_text(f'[xds]\nplaintext = true\n[http]\ntoken_file = "token"\nreplicas = {replicas}\n')
+    shown = said("hold", "show", "-c", settings, code=3)
+    assert [(one["url"], one["answer"]["state"]) for one in shown] == [(planes[n].url, "held") for n in (0, 3)]
+    assert [one["error"] for one in said("hold", "release", "-c", settings)] == [None, None]
+    assert planes[0].orders == planes[3].orders == ["/api/v1/hold/release"]
+
+
+def test_a_release_is_refused_when_nothing_is_held_anywhere(planes: list[ControlPlane], token: Path) -> None:
+    done = pointsman("hold", "release", *urls(planes[1], planes[1]), "--token-file", token)
+    assert (done.returncode, "nothing is held at any of them" in done.stderr) == (1, True)
+    assert "409: GDS hasn't answered" in failed("hold", "release", *urls(planes[2]), "--token-file", token)

@@ -1,0 +1,52 @@
+"""An order to every control plane of an edge: they share nothing, so each is asked by itself, and each is reported.
+
+What one of them can't do is no reason not to ask the others: the order is given to all, and then it is said where it
+wasn't done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xds.cli.output import print_found, print_json
+from xds.cli.plane import Plane
+from xds.errors import OrderError, PointsmanError
+
+Ask = Callable[[Plane], Any]
+
+
+def fleet(config: Path | None, urls: Sequence[str], token_file: Path | None = None) -> list[Plane]:
+    """Those at ``urls``; else those that the setting ``http.replicas`` names, or the one that the settings are of."""
+    if urls:
+        return [Plane(config, url, token_file) for url in urls]
+    own = Plane(config, "", token_file)
+    return [Plane(config, url, token_file) for url in own.replicas] or [own]
+
+
+def everywhere(planes: Sequence[Plane], ask: Ask, told: Callable[[Any], str], as_json: bool) -> list[Any]:
+    """Asks all of them, prints each one's answer, and returns those. With several, JSON is a list with their URLs.
+    Raises OrderError when one of them didn't do it, once all were asked."""
+    if len(planes) == 1:
+        found = ask(planes[0])
+        print_found(found, as_json, told(found))
+        return [found]
+    answers: list[dict[str, Any]] = []
+    for plane in planes:
+        try:
+            answers.append({"url": plane.url, "answer": (found := ask(plane)), "error": None})
+            text = told(found)
+        except PointsmanError as error:
+            answers.append({"url": plane.url, "answer": None, "error": str(error)})
+            text = f"NOT DONE: {error}"
+        if not as_json:
+            print(f"{plane.url}: {text}", flush=True)
+    if as_json:
+        print_json(answers)
+    failed = [one for one in answers if one["error"]]
+    if failed:
+        raise OrderError(
+            f"{len(failed)} of {len(planes)} control planes didn't do it: {'; '.join(one['error'] for one in failed)}"
+        )
+    return [one["answer"] for one in answers]
