@@ -78,9 +78,9 @@ class Operator:
 
     async def states(self, most: int) -> list[dict[str, Any]]:
         """The moments that can be gone back to, the newest first."""
-        async with self._reading:  # all that is on disk, which nobody shall have us do many times at once
-            kept = await asyncio.to_thread(self._folder().kept)
-        return [asdict(moment) for moment in kept[:most]]
+        async with self._reading:  # the disk, which nobody shall have us do many times at once
+            kept = await asyncio.to_thread(self._folder().kept, most)
+        return [asdict(moment) for moment in kept]
 
     async def roll_back(self, revision: int, epoch: str, caller: Caller) -> None:
         """``epoch`` may be empty: the newest of that revision."""

@@ -331,3 +331,23 @@ def test_a_folder_that_can_not_be_made_is_said_and_gives_nothing(tmp_path: Path)
     assert kept.load().state is None
     with pytest.raises(StateError, match=r"state: .*setting state\.folder"):
         kept.write(state())
+
+
+def test_of_few_moments_no_older_file_is_read(tmp_path: Path) -> None:
+    kept = folder(tmp_path)
+    for revision in (10, 20, 30):
+        kept.write(state(revision), joins=True)
+        kept.append([entry(revision + 1, d0="pod2"), entry(revision + 2, d0="pod1")])
+    every = kept.kept()
+    assert [moment.revision for moment in every] == [32, 31, 30, 22, 21, 20, 12, 11, 10]
+    read: list[str] = []
+    file = kept._file
+
+    def noted(number: int, kind: str) -> Path:
+        read.append(file(number, kind).name)
+        return file(number, kind)
+
+    kept._file = noted  # type: ignore[method-assign]
+    for most, files in ((1, 2), (3, 2), (4, 4), (9, 6)):
+        read.clear()
+        assert (kept.kept(most), len(read)) == (every[:most], files)

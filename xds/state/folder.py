@@ -183,20 +183,22 @@ class StateFolder:
             with contextlib.suppress(OSError):
                 os.utime(self._file(journal.number, "journal"), (now, now))
 
-    def kept(self) -> list[Kept]:
-        """Every moment that can be gone back to, the newest first."""
+    def kept(self, most: int | None = None) -> list[Kept]:
+        """The moments that can be gone back to, the newest first: ``most`` of them, and no more is read than that
+        takes; None for all."""
         found: list[Kept] = []
-        for number in self._numbers():
+        for number in reversed(self._numbers()):
+            if most is not None and len(found) >= most:
+                break
             try:
                 head = _told(self._file(number, "state"), decode_head, _HEAD)
             except StateError:
                 continue
-            found.append(Kept(head.epoch, head.revision, head.at, head.domains))
             with contextlib.suppress(StateError):
                 journal = _told(self._file(number, "journal"), decode_journal)
-                found.extend(Kept(e[0].epoch, e[0].revision, e[0].at, None) for e in journal.entries)
-        found.reverse()
-        return found
+                found.extend(Kept(e[0].epoch, e[0].revision, e[0].at, None) for e in reversed(journal.entries))
+            found.append(Kept(head.epoch, head.revision, head.at, head.domains))
+        return found[:most]
 
     def at(self, revision: int, epoch: str = "") -> State:
         """The newest that was kept of ``revision``."""
