@@ -94,7 +94,12 @@ class Happenings:
         replica = self._replica()
         self._edge.kill_replica(replica, how)
         time.sleep(self._chance.random())
-        self._edge.start_replica(replica)
+        self._start(replica)
+
+    def _start(self, replica: int) -> None:
+        """With more patience than a test has: a soak shares its machine for long."""
+        self._edge.start_replica(replica, wait=False)
+        until(lambda: self._edge.ready(replica).get("ready", False), f"replica {replica} is ready", 2 * PATIENCE)
 
     def _frozen(self) -> None:
         pid = self._edge.replica(self._replica()).pid
@@ -106,7 +111,7 @@ class Happenings:
         with self._gds_away():
             for replica in range(REPLICAS):
                 self._edge.kill_replica(replica)
-                self._edge.start_replica(replica)
+                self._start(replica)
                 assert self._edge.ready(replica)["from_disk"]
 
     def _clock_jumps(self) -> None:
