@@ -16,7 +16,7 @@ import structlog
 
 from xds.certificates.customers import Customers
 from xds.certificates.folder import Folder
-from xds.certificates.index import Index
+from xds.certificates.index import Entry, Index
 from xds.certificates.leases import Leases
 from xds.certificates.pem import read_pem
 from xds.certificates.reading import Clock
@@ -102,7 +102,7 @@ class EdgeTls:
     def start(self) -> None:
         """Reads and publishes what every Envoy needs. Raises CertificateError when that can't be used."""
         pair, entry = self.folder.first(self._options.certificate)
-        self._names = _sorted(entry.facts.names)
+        self._names = self._hosts(entry)
         self._show(pair)
         if self._options.ticket_secret is not None:
             self._ticket_file.changed()
@@ -131,10 +131,23 @@ class EdgeTls:
             log.error("certificate", certificate=self._options.certificate, reason="it is gone", kept="the pair before")
             return
         self._show(pair)
-        names = _sorted(entry.facts.names)
+        names = self._hosts(entry)
         if names != self._names:
             self._names = names
             self._changed(self.tls)
+
+    def _hosts(self, entry: Entry) -> tuple[str, ...]:
+        """Those that the service's certificate is for. Another order in a renewed one must not change the listener:
+        that drains connections."""
+        if not entry.facts.names:
+            log.warning(
+                "certificate",
+                certificate=self._options.certificate,
+                reason="it is for addresses alone: which hosts belong to it can't be told, so edge.misdirected has no "
+                "effect and every host is served on every connection",
+                advice="add the service's host names to its subjectAltName",
+            )
+        return tuple(sorted(entry.facts.names))
 
     def _used(self, name: str) -> bool:
         return name == self._options.certificate or (self.on_demand is not None and self.on_demand.uses(name))
@@ -155,11 +168,6 @@ class EdgeTls:
     def _publish_tickets(self) -> None:
         keys = ticket_keys(self._ticket_secret, self._clock(), self._options.ticket_rotation)
         self._publish({SECRET: {TICKETS: resource(SECRET, TICKETS, bytes(ticket_secret(TICKETS, keys)))}})
-
-
-def _sorted(names: Collection[str]) -> tuple[str, ...]:
-    """Another order in a renewed certificate must not change the listener: that drains connections."""
-    return tuple(sorted(names))
 
 
 def _ticket_secret(path: Path) -> bytes:
