@@ -1,6 +1,6 @@
 """Our edge in lookup mode beside HAProxy and the Lua that it replaces: the same GDS of one call, pods and load.
 
-``python -m bench.lookup [--quick] [--sides published map pointsman] [--parts cold warm]``. One side after the other runs
+``python -m bench.lookup [--quick] [--sides published map pointsman] [--parts cold]``. One side after the other runs
 alone; where some are named, the figures of the others are kept. Each goes through
 
 - **cold**: hosts that nobody has asked for yet, one after the other; GDS's own time is taken off.
