@@ -152,7 +152,8 @@ async def run(settings: Settings) -> None:
             stale_after=settings.gds.stale_after,
             tracker=tracker,
             streams=server.streams,
-            some_nodes=server.some_nodes,
+            nodes_of=server.nodes_of,
+            nodes_after=server.nodes_after,
             cache=cache,
             started_at=time.time(),
             mode=settings.gds.mode,
@@ -161,7 +162,7 @@ async def run(settings: Settings) -> None:
         )
         api = create_app(
             view,
-            Operator(standing, audit, learner),
+            Operator(standing, audit),
             _http_access(settings),
             audit,
             feed,

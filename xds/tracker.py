@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -68,6 +68,8 @@ class Tracker:
         self._clock = clock
         self.wall = wall
         self._streams: dict[Stream, _Joined] = {}
+        self._here: dict[Stream, None] = {}
+        self._rejecting: dict[Stream, None] = {}
         self.waiters = 0
         self._waiting: list[_Waiting] = []
         """By revision, the lowest first: a change looks at those that it may be for, and at no other."""
@@ -88,10 +90,9 @@ class Tracker:
     def replacing(self, gate: Follower, snapshot: Snapshot) -> Work[None]:
         receipt = Receipt(snapshot.epoch, snapshot.revision, "snapshot", 0, (), self._clock(), self.wall())
         self.receipts.received(receipt)
-        first = None if self._directory.complete else len(snapshot.domains) + len(snapshot.pods)
         before = self._changes()
         yield from gate.replacing(snapshot)
-        receipt.changes = self._changes() - before if first is None else first
+        receipt.changes = self._changes() - before
         self._note_held(receipt)
 
     def applying(self, gate: Follower, transaction: Transaction) -> Work[None]:
@@ -114,7 +115,7 @@ class Tracker:
         at_edge = (self._directory.epoch, self._directory.revision) == (receipt.epoch, receipt.revision)
         if self._held() and not at_edge:
             self.receipts.hold(receipt)
-        self._see_hold()
+        self.look()
 
     # What the rest says
 
@@ -127,7 +128,18 @@ class Tracker:
             self._published = told
             self.receipts.published(*told, self._clock())
 
+    @property
+    def streams(self) -> Collection[Stream]:
+        """Those that have said who they are, but for those of names on demand."""
+        return self._here.keys()
+
+    @property
+    def rejecting(self) -> list[Stream]:
+        """Those of ``streams`` that reject something now."""
+        return [stream for stream in self._rejecting if stream.rejecting is not None]
+
     def joined(self, stream: Stream, node: str) -> None:
+        self._here[stream] = None
         if stream.only not in (LISTENER, SECRET):
             self._streams[stream] = _Joined(node, self._clock())
             self.receipts.joined(stream, node, self._clock())
@@ -138,11 +150,17 @@ class Tracker:
         return joined.at if joined else None
 
     def left(self, stream: Stream) -> None:
+        self._here.pop(stream, None)
+        self._rejecting.pop(stream, None)
         if self._streams.pop(stream, None) is not None:
             self.receipts.left(stream, self._clock())
 
     def settled(self, stream: Stream, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
+        if settled.error is not None and stream in self._here:
+            self._rejecting[stream] = None
+        elif stream in self._rejecting and stream.rejecting is None:
+            del self._rejecting[stream]
         if stream not in self._streams:
             return
         if settled.error is not None:
@@ -152,17 +170,14 @@ class Tracker:
 
     def look(self) -> None:
         """At what nobody says: a hold that ended, Envoys that lack nothing, and who waits in vain so far."""
-        self._see_hold()
-        for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
-            self._weigh(stream, acked=False)
-        stuck, self._stuck = self._stuck, []
-        self._sort(stuck)
-
-    def _see_hold(self) -> None:
         held = self._held()
         if self._was_held and not held:
             self.receipts.released()
         self._was_held = held
+        for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
+            self._weigh(stream, acked=False)
+        stuck, self._stuck = self._stuck, []
+        self._sort(stuck)
 
     async def run(self) -> None:
         """For ever."""

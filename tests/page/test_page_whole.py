@@ -58,9 +58,11 @@ def test_a_host_is_explained(edge: Edge, page: Page) -> None:
     page.get_by_label("Explain a host").fill("WHY.example.com")
     page.get_by_label("Explain a host").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("why.example.com")
-    expect(page.locator(".chain")).to_contain_text("pod3")
+    expect(page.locator("p.verdict")).to_contain_text("why.example.com goes to pod3, and every Envoy has it so.")
+    expect(page.locator(".chain")).to_contain_text("Virtual host")
+    expect(page.locator(".copies")).to_contain_text("has it")
     page.goto(f"{edge.system.api_url}/explain?host=nobody.test")
-    expect(page.locator("p.verdict")).to_contain_text("on no pod")
+    expect(page.locator("p.verdict")).to_contain_text("nobody.test goes nowhere: clients get ")
     page.goto(f"{edge.system.api_url}/explain?host=not+a+host")
     expect(page.locator("p.verdict")).to_contain_text("not a")
 

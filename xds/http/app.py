@@ -6,6 +6,8 @@ Its handlers run in the event loop, never in a thread: what they read changes th
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI
 
 from xds import __version__
@@ -17,7 +19,7 @@ from xds.http.certificates import certificates_api
 from xds.http.differences import differences_api
 from xds.http.directory import directory_api
 from xds.http.events import events_api
-from xds.http.explain import explain_api
+from xds.http.explain import explain_api, explained
 from xds.http.feed import Feed
 from xds.http.health import health_api
 from xds.http.live import Live
@@ -62,12 +64,14 @@ def create_app(
         app.include_router(router(view))
     app.include_router(events_api(view, feed or Feed()))
     waits = operator.waits if operator else (lambda domain: None)
-    app.include_router(explain_api(view, live or Live(), access.may_order, waits, unknown))
+    live = live or Live()
+    app.include_router(explain_api(view, live, access.may_order, waits, unknown))
     app.include_router(differences_api(view, operator.held if operator else tuple))
     if view.tls is not None:
         app.include_router(certificates_api(view.tls))
     if operator:
         app.include_router(orders_api(operator))
         app.include_router(preload_api(view.lookup, audit))
-    app.include_router(pages(Gathered(view, operator), monotonic=view.clock))
+    explain = partial(explained, view, live, waits=waits, unknown=unknown)
+    app.include_router(pages(Gathered(view, operator, explain), monotonic=view.clock))
     return app

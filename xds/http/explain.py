@@ -158,35 +158,42 @@ def explain_api(
     ) -> Explanation:
         """The whole chain, of a host that goes nowhere, too: it says so (``routed``), with the reason. What is live is
         read from the admin interfaces that setting http.envoy_admins names, within two seconds."""
-        directory, name = complete(view), checked(host)
         if probe and not may_order(request):
             raise HTTPException(401, "a probe is a request to the customer's pod: it needs the token")
-        probing = asyncio.create_task(live.probe(name)) if probe else None
-        chain = _Chain(view, name)
-        streams = [stream for stream in view.streams() if stream.node is not None]
-        states, healths = await live.read({s.node.id for s in streams if s.node}, name, chain.pod or "", chain.table)
-        found = _envoys(view, streams, chain.resources, states)
-        return Explanation(
-            host=name,
-            epoch=directory.epoch,
-            revision=directory.revision,
-            published=view.tracker.receipts.revision,
-            routed=chain.pod is not None,
-            answer=f"the answer of pod {chain.pod}" if chain.pod else unknown,
-            notes=_notes(view, chain, waits),
-            record=_record(view, chain),
-            scope=chain.scope,
-            table=chain.table,
-            table_version=_version(view, ROUTE, chain.table),
-            virtual_host=chain.pod,
-            route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
-            cluster=_cluster(view, chain.pod, healths),
-            certificate=_certificate(view, name),
-            envoys=found,
-            probe=await probing if probing else None,
-        )
+        return await explained(view, live, host, waits, unknown, probe=probe)
 
     return api
+
+
+async def explained(
+    view: View, live: Live, host: str, waits: Waits, unknown: str, *, probe: bool = False
+) -> Explanation:
+    """`explain_api` says what these are. Raises HTTPException for what is no host, and while there is no directory."""
+    directory, name = complete(view), checked(host)
+    probing = asyncio.create_task(live.probe(name)) if probe else None
+    chain = _Chain(view, name)
+    streams = [stream for stream in view.streams() if stream.node is not None]
+    states, healths = await live.read({s.node.id for s in streams if s.node}, name, chain.pod or "", chain.table)
+    found = _envoys(view, streams, chain.resources, states)
+    return Explanation(
+        host=name,
+        epoch=directory.epoch,
+        revision=directory.revision,
+        published=view.tracker.receipts.revision,
+        routed=chain.pod is not None,
+        answer=f"the answer of pod {chain.pod}" if chain.pod else unknown,
+        notes=_notes(view, chain, waits),
+        record=_record(view, chain),
+        scope=chain.scope,
+        table=chain.table,
+        table_version=_version(view, ROUTE, chain.table),
+        virtual_host=chain.pod,
+        route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
+        cluster=_cluster(view, chain.pod, healths),
+        certificate=_certificate(view, name),
+        envoys=found,
+        probe=await probing if probing else None,
+    )
 
 
 class _Chain:

@@ -135,7 +135,7 @@ def status_of(view: View) -> Status:
         set_aside=directory.set_aside_total,
         from_disk=kept.disk,
         state_error=kept.writes.error,
-        gds=_gds(view),
+        gds=gds_of(view),
         hold=HoldShown(
             state=hold.state if hold else "none",
             reason=hold.reason if hold else "",
@@ -155,7 +155,7 @@ def status_of(view: View) -> Status:
     )
 
 
-def _gds(view: View) -> GdsShown:
+def gds_of(view: View) -> GdsShown:
     mirror, silent = view.mirror, view.silent
     published = view.tracker.receipts.revision
     waiting = view.tracker.receipts.waiting_since

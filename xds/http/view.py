@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xds.cache import Cache
@@ -55,10 +55,10 @@ class View:
     tracker: Tracker = field(kw_only=True)
     streams: Callable[[], list[Stream]] = field(default=list, kw_only=True)
     """The open ones, but for those of names on demand."""
-    some_nodes: Callable[[int, int, Collection[Stream] | None], list[NodeState]] = field(
-        default=lambda most, after, which: [], kw_only=True
-    )
-    """At most so many of ``nodes``, of those that came after that number, and of these streams if given."""
+    nodes_of: Callable[[Iterable[Stream]], list[NodeState]] = field(default=lambda streams: [], kw_only=True)
+    """Of ``nodes`` those of these streams."""
+    nodes_after: Callable[[int, int], list[NodeState]] = field(default=lambda number, most: [], kw_only=True)
+    """Of ``nodes`` those that came after that number, in their order, and at most so many."""
     cache: Cache = field(default_factory=Cache, kw_only=True)
     started_at: float = field(default=0.0, kw_only=True)
     """Seconds since 1970."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from itertools import islice
+from heapq import nsmallest
 
 import grpc
 import structlog
@@ -102,6 +102,8 @@ class XdsServer:
         self._decided = asyncio.Event()
         self._turned_away = ""
         self._open: dict[OpenStream, None] = {}
+        self._said: dict[Stream, OpenStream] = {}
+        """Those that have said who they are, but for those of names on demand."""
         self._peers: Counter[str] = Counter()
         self._health = health.aio.HealthServicer()
         self._on_settled = on_settled
@@ -140,17 +142,14 @@ class XdsServer:
         """The streams that have said who they are, but for those of names on demand."""
         return [state for stream in self._open if not stream.on_demand and (state := stream.state()) is not None]
 
-    def some_nodes(self, most: int, after: int, which: Collection[Stream] | None) -> list[NodeState]:
-        """`nodes`, but at most so many of those that came after that number, and only of ``which`` if given."""
-        found = (
-            state
-            for stream in self._open
-            if stream.number > after
-            and not stream.on_demand
-            and (which is None or stream.protocol in which)
-            and (state := stream.state()) is not None
-        )
-        return [*islice(found, most)]
+    def nodes_of(self, streams: Iterable[Stream]) -> list[NodeState]:
+        """Of `nodes` those of these streams."""
+        return _states(self._said[stream] for stream in streams if stream in self._said)
+
+    def nodes_after(self, number: int, most: int) -> list[NodeState]:
+        """At most so many of `nodes`, of those that came after that number, in the order in which they came."""
+        later = (stream for stream in self._said.values() if stream.number > number)
+        return _states(nsmallest(most, later, key=lambda stream: stream.number))
 
     @asynccontextmanager
     async def listening(
@@ -254,6 +253,7 @@ class XdsServer:
         finally:
             self._cache.unwatch(stream.changed, stream.only)
             del self._open[stream]
+            self._said.pop(stream.protocol, None)
             self._on_gone(stream.protocol)
             node = stream.protocol.node
             stream.log("xds.stream_ended", node=node.id if node else "", peer=stream.peer.address)
@@ -286,6 +286,7 @@ class XdsServer:
             raise AccessError(decided.reason)
         stream.log("xds.stream", node=node.id, cluster=node.cluster, envoy=node.user_agent, peer=stream.peer.address)
         if not stream.on_demand:
+            self._said[stream.protocol] = stream
             self._on_joined(stream.protocol, node.id)
         return decided
 
@@ -362,3 +363,7 @@ def _method(
         await serve(requests, context, parse, only)
 
     return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _states(streams: Iterable[OpenStream]) -> list[NodeState]:
+    return [state for stream in streams if (state := stream.state()) is not None]

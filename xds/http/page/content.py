@@ -209,12 +209,25 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRow:
+    """What one Envoy has of a host's chain. ``live``: what its admin says it does by now, empty where that isn't
+    read."""
+
+    node: str
+    tone: Tone
+    state: str
+    live: str
+    connected: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a host goes, link by link, and how many Envoys have it so."""
+    """Where a host goes, link by link, and how many Envoys have it so. ``notes``: what stands in the way."""
 
     host: str
     tone: Tone
     answer: str
+    notes: Sequence[str] = ()
     links: Sequence[Link] = ()
-    envoys: Listing[EnvoyRow] = field(default_factory=Listing)
-    envoys_text: str = ""
+    copies: Listing[CopyRow] = field(default_factory=Listing)
+    copies_text: str = ""

@@ -1,30 +1,111 @@
-"""Where a host goes, link by link, for people."""
+"""Where a host goes, link by link, in words for people: what the API explains, told anew. Pure."""
 
 from __future__ import annotations
 
-from xds.errors import RecordError
-from xds.gds.model import check_domain, normalise_host
-from xds.http.page.content import Explanation, Link
-from xds.http.page.words import number
-from xds.http.view import View
-from xds.resources.routes import table_name
+from collections.abc import Iterator
+
+from xds.http import explain as api
+from xds.http.live import LiveState
+from xds.http.page.content import CopyRow, Explanation, Link, Listing, Tone
+from xds.http.page.rows import kind
+from xds.http.page.verdict import SOON
+from xds.http.page.words import duration, moment, number, plural
+
+ENVOYS = 20
+_ENDPOINTS = 20
+_DAY = 86_400.0
 
 
-def explained(view: View, host: str) -> Explanation:
-    """Of any text that somebody may have written."""
-    name = normalise_host(host)
-    try:
-        check_domain(name)
-    except RecordError as error:
-        return Explanation(host, "bad", f"This is no host that can be looked up: {error}")
-    if not view.directory.complete:
-        return Explanation(name, "bad", view.unready)
-    found = view.directory.lookup(name)
-    if found is None:
-        return Explanation(name, "warn", f"{name} is on no pod at revision {number(view.directory.revision)} of GDS.")
-    entry, pod = found
-    links = [
-        Link("Record", f"{entry} → {pod}", "good", f"since revision {number(view.directory.revision_of(entry))}"),
-        Link("Route table", table_name(view.tables.number_of(name)), "good"),
-    ]
-    return Explanation(name, "good", f"{name} goes to {pod}.", links)
+def told(found: api.Explanation) -> Explanation:
+    envoys = found.envoys
+    everywhere = envoys.have_it == envoys.connected
+    if not envoys.connected:
+        had = "no Envoy is connected"
+    elif everywhere:
+        had = "every Envoy has it so"
+    else:
+        had = f"{number(envoys.have_it)} of {plural(envoys.connected, 'Envoy')} have it so"
+    if found.record:
+        answer = f"{found.host} goes to {found.record.pod}, and {had}."
+    else:
+        answer = f"{found.host} goes nowhere: clients get {found.answer or 'an error'}."
+    return Explanation(
+        host=found.host,
+        tone="good" if found.record and everywhere and not found.notes else "warn",
+        answer=answer,
+        notes=found.notes,
+        links=[*_links(found)],
+        copies=Listing([_copy(one) for one in envoys.shown[:ENVOYS]], envoys.connected),
+        copies_text=f"{number(envoys.have_it)} of {number(envoys.connected)} have it" if envoys.connected else "",
+    )
+
+
+def _links(found: api.Explanation) -> Iterator[Link]:
+    yield _record(found)
+    split = f"so many hosts begin with {found.scope.key!r} that a hash of the whole name chooses the table"
+    yield Link(
+        "Scope", found.scope.key, "good", split if found.scope.split else "the first two characters choose the table"
+    )
+    yield Link("Route table", found.table, "good" if found.table_version else "warn", _version(found.table_version))
+    if found.virtual_host:
+        yield Link("Virtual host", found.virtual_host, "good", found.route or "")
+    if found.cluster:
+        cluster, endpoints = found.cluster, found.cluster.endpoints
+        facts = [("datacenter", cluster.datacenter or "none"), ("most connections", number(cluster.max_connections))]
+        yield Link("Cluster", cluster.name, "good" if cluster.version else "warn", _version(cluster.version), facts)
+        healthy = any(one.health != "unhealthy" for one in endpoints)
+        places = [(f"{one.address}:{one.port}", _endpoint(one)) for one in endpoints[:_ENDPOINTS]]
+        more = len(endpoints) - len(places)
+        note = f"and {number(more)} more" if more else ""
+        yield Link("Endpoints", number(len(endpoints)), "good" if healthy else "bad", note, places)
+    if found.certificate:
+        yield _certificate(found.certificate)
+
+
+def _record(found: api.Explanation) -> Link:
+    record = found.record
+    if record is None:
+        return Link("Record", "none", "warn", f"at revision {number(found.revision)} of GDS")
+    note = f"since revision {number(record.revision)}"
+    note += f", {moment(record.received_at)}" if record.received_at is not None else ""
+    note += f"; on {record.previous_pod} before" if record.previous_pod else ""
+    return Link("Record", f"{record.domain} → {record.pod}", "good", note)
+
+
+def _certificate(found: api.Certificate) -> Link:
+    if found.name is None:
+        return Link("Certificate", "none", "bad", found.note)
+    tone: Tone = "good"
+    if found.days is not None:
+        tone = "bad" if found.days < 0 else "warn" if found.days < SOON else "good"
+    facts = [("until", found.not_after)] if found.not_after else []
+    facts += [("left", duration(max(0.0, found.days * _DAY)))] if found.days is not None else []
+    note = found.note + ("" if found.covers else ", which isn't for this host")
+    return Link("Certificate", found.name, tone if found.covers else "warn", note, facts)
+
+
+def _endpoint(one: api.EndpointShown) -> str:
+    known = [f"zone {one.zone}" if one.zone else "", f"weight {one.weight}"]
+    return ", ".join([*filter(None, known), *([one.health] if one.health != "unknown" else [])])
+
+
+def _copy(envoy: api.Envoy) -> CopyRow:
+    rejected = next((one for one in envoy.resources if one.error), None)
+    lacks = [kind(one.type) for one in envoy.resources if one.wanted != one.acked]
+    if envoy.has_it:
+        return CopyRow(envoy.node, "good", "has it", _live(envoy.live), envoy.connected_seconds)
+    if rejected:
+        state = f"rejected its {kind(rejected.type)}: {rejected.error}"
+        return CopyRow(envoy.node, "bad", state, _live(envoy.live), envoy.connected_seconds)
+    state = "lacks " + ", ".join(dict.fromkeys(lacks)) if lacks else "hasn't asked yet"
+    return CopyRow(envoy.node, "warn", state, _live(envoy.live), envoy.connected_seconds)
+
+
+def _live(live: LiveState | None) -> str:
+    if live is None:
+        return ""
+    return live.error or (f"routes it to {live.pod}" if live.pod else "routes it nowhere")
+
+
+def _version(version: str | None) -> str:
+    return f"version {version}" if version else "not published"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from itertools import islice
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from xds import __version__
+from xds.http import explain as api
 from xds.http.page import rows
 from xds.http.page.content import CertificateRow, Envoys, Explanation, Held, HeldDomain, Listing, Station, Status, Tone
-from xds.http.page.explained import explained
+from xds.http.page.explained import told
 from xds.http.page.rows import FEW
 from xds.http.page.verdict import SOON, Facts, judged
 from xds.http.page.words import duration, number, plural
-from xds.http.status import GdsShown, status_of
+from xds.http.status import GdsShown, gds_of
 from xds.http.view import View
 from xds.operator import Operator
 from xds.protocol.stream import Stream
@@ -37,9 +40,13 @@ _EFFECTS = {
 
 
 class Gathered:
-    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held."""
+    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held; ``explain`` raises
+    HTTPException for what is no host."""
 
-    def __init__(self, view: View, operator: Operator | None) -> None:
+    def __init__(
+        self, view: View, operator: Operator | None, explain: Callable[[str], Awaitable[api.Explanation]]
+    ) -> None:
+        self._explain = explain
         self._view = view
         self._operator = operator
         self._listings: Mapping[str, Callable[[str], tuple[Listing[Any], str]]] = {
@@ -68,27 +75,23 @@ class Gathered:
     def status(self) -> Status:
         view = self._view
         now, receipts = view.tracker.wall(), view.tracker.receipts
-        streams = [stream for stream in view.streams() if stream.node is not None]
-        rejecting = [stream for stream in streams if stream.rejecting is not None]
-        behind = receipts.behind
-        current = len(streams) - len({*rejecting, *behind})
+        envoys, rejecting, behind = len(view.tracker.streams), view.tracker.rejecting, receipts.behind
+        current = envoys - len({*rejecting, *behind})
         held = self._held()
-        tone, verdict, alarms = judged(self._facts(len(streams), len(rejecting), now))
+        tone, verdict, alarms = judged(self._facts(envoys, len(rejecting), now))
         return Status(
             now=now,
             version=__version__,
             tone=tone,
             verdict=verdict,
             alarms=alarms,
-            stations=self._way(len(streams), current, len(rejecting), held),
+            stations=self._way(envoys, current, len(rejecting), held),
             held=held,
             convergence=rows.convergence(view),
             changes=[*rows.changes(receipts)],
             nacks=rows.nacks(view, rejecting),
             pods=rows.largest_pods(view),
-            envoys=Envoys(
-                len(streams), current, len(rejecting), Listing(rows.envoys(view, rejecting, behind), len(streams))
-            ),
+            envoys=Envoys(envoys, current, len(rejecting), Listing(rows.envoys(view, rejecting, behind), envoys)),
             certificates=self._soonest(0, FEW - 2),
             aside=rows.aside(view, 0, FEW - 2),
             unknown=rows.unknown(view, 0, FEW - 2),
@@ -98,8 +101,11 @@ class Gathered:
     def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
         return self._listings[page](after)
 
-    def explain(self, host: str) -> Explanation:
-        return explained(self._view, host)
+    async def explain(self, host: str) -> Explanation:
+        try:
+            return told(await self._explain(host))
+        except HTTPException as error:
+            return Explanation(host, "bad", error.detail)
 
     def _facts(self, envoys: int, rejecting: int, now: float) -> Facts:
         view = self._view
@@ -134,13 +140,14 @@ class Gathered:
         return max(0, max(pending, default=0) - rejecting)
 
     def _way(self, envoys: int, current: int, rejecting: int, held: Held | None) -> list[Station]:
-        view, status = self._view, status_of(self._view)
-        directory, gds = view.directory, status.gds
-        on = f"{plural(status.domains, 'domain')} on {plural(status.pods, 'pod')}"
+        view = self._view
+        directory, gds, from_disk = view.directory, gds_of(view), view.kept().disk
+        published = view.tracker.receipts.revision
+        on = f"{plural(len(directory.domains), 'domain')} on {plural(len(directory.pods), 'pod')}"
         is_held = held is not None and held.state == "held"
-        what = "not read yet" if not directory.complete else f"from disk; {on}" if status.from_disk else on
+        what = "not read yet" if not directory.complete else f"from disk; {on}" if from_disk else on
         what = f"a change is held; {what}" if is_held else what
-        waits = directory.revision != status.published
+        waits = directory.revision != published
         behind = envoys - current - rejecting
         said = [f"{number(rejecting)} {'rejects' if rejecting == 1 else 'reject'} something"] * bool(rejecting)
         said += [f"{number(behind)} {'is' if behind == 1 else 'are'} behind"] * bool(behind)
@@ -151,13 +158,13 @@ class Gathered:
                 "Directory",
                 number(directory.revision) if directory.complete else NONE,
                 what,
-                "idle" if not directory.complete else "warn" if is_held or status.from_disk else "good",
+                "idle" if not directory.complete else "warn" if is_held or from_disk else "good",
                 cut=is_held or gds.state == "reconnecting",
             ),
             Station(
                 "Published",
-                number(status.published) if directory.complete else NONE,
-                f"waits for {duration(gds.lag_seconds)}" if waits else plural(status.xds.publishes, "publish", "es"),
+                number(published) if directory.complete else NONE,
+                f"waits for {duration(gds.lag_seconds)}" if waits else plural(view.counts().publishes, "publish", "es"),
                 "idle" if not directory.complete else "warn" if waits and gds.lag_seconds > SLOW else "good",
             ),
             Station(
@@ -197,9 +204,9 @@ class Gathered:
         view, number_after = self._view, _whole(after)
         behind: Collection[Hashable] = view.tracker.receipts.behind
         lacking = {stream.node.id for stream in behind if isinstance(stream, Stream) and stream.node}
-        found = view.some_nodes(PAGE + 1, number_after, None)
+        found = view.nodes_after(number_after, PAGE + 1)
         shown = [rows.envoy(state, lacks=state.node in lacking) for state in found[:PAGE]]
-        total = sum(stream.node is not None for stream in view.streams())
+        total = len(view.tracker.streams)
         more = str(found[PAGE - 1].number) if len(found) > PAGE else ""
         return Listing(shown, total, more), f"{plural(total, 'stream')}, in the order in which they connected."
 

@@ -45,7 +45,7 @@ class Facts(Protocol):
     def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
         """Some rows of one of `render.PAGES`, and a sentence about them."""
 
-    def explain(self, host: str) -> Explanation:
+    async def explain(self, host: str) -> Explanation:
         """Of any text that somebody may have written."""
 
 
@@ -69,7 +69,7 @@ def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
     @router.get("/explain")
     async def explain(host: Annotated[str, Query(max_length=300)] = "") -> HTMLResponse:
         asked = host.strip()
-        return _page(render.explain_page(asked, facts.explain(asked) if asked else None))
+        return _page(render.explain_page(asked, await facts.explain(asked) if asked else None))
 
     @router.get("/static/{name}")
     async def static(name: str) -> FileResponse:

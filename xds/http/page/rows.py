@@ -144,9 +144,8 @@ def envoy(state: NodeState, lacks: bool) -> EnvoyRow:
 def envoys(view: View, rejecting: Collection[Stream], behind: Collection[Hashable]) -> list[EnvoyRow]:
     """Those that aren't current first, then those that have been here for longest."""
     first = [*rejecting, *(one for one in islice(behind, FEW) if isinstance(one, Stream))][:FEW]
-    rows = [envoy(state, lacks=True) for state in view.some_nodes(FEW, 0, first)]
-    rows.sort(key=lambda row: row.tone != "bad")
-    for state in view.some_nodes(2 * FEW, 0, None):
+    rows = [envoy(state, lacks=True) for state in view.nodes_of(dict.fromkeys(first))]
+    for state in view.nodes_after(0, 2 * FEW):
         row = envoy(state, lacks=False)
         if len(rows) < FEW and row.tone == "good" and row.peer not in {one.peer for one in rows}:
             rows.append(row)
@@ -156,7 +155,7 @@ def envoys(view: View, rejecting: Collection[Stream], behind: Collection[Hashabl
 def nacks(view: View, rejecting: Sequence[Stream]) -> Listing[NackRow]:
     """What is rejected now, and then what was rejected lately and is taken since."""
     now: dict[tuple[str, str], NackRow] = {}
-    for state in view.some_nodes(FEW, 0, rejecting[:FEW]):
+    for state in view.nodes_of(rejecting[:FEW]):
         for one in state.types:
             if one.rejecting:
                 names = one.rejected[:_NAMES]

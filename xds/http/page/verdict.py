@@ -72,7 +72,8 @@ def _problems(facts: Facts) -> list[_Problem]:
         f"{plural(facts.rejecting, 'Envoy')} {'rejects' if one else 'reject'} a response",
         "nacks",
     )
-    say(facts.ends is not None and facts.ends < 0, "bad", "a certificate has expired", "Expired", "certificates")
+    expired = facts.ends is not None and facts.ends < 0
+    say(expired, "bad", "a certificate has expired", "A certificate has expired", "certificates")
     say(facts.state_error, "bad", "the state can't be kept on disk", f"State folder: {facts.state_error}", "way")
     away = facts.gds == "reconnecting" and not facts.stale
     say(away, "warn", "GDS isn't reached, so the Envoys keep what they have", f"GDS: {silent}", "way")
@@ -85,7 +86,7 @@ def _problems(facts: Facts) -> list[_Problem]:
         "envoys",
     )
     ending = f"{plural(facts.ending, 'certificate')} with less than {SOON} days left"
-    say(facts.ending, "warn", "a certificate ends soon", ending, "certificates")
+    say(facts.ending and not expired, "warn", "a certificate ends soon", ending, "certificates")
     aside = f"{plural(facts.aside, 'record')} set aside"
     say(facts.aside, "warn", "some records of GDS can't be used", aside, "aside")
     return found

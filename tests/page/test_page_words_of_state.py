@@ -1,0 +1,118 @@
+"""The sentence at the top, and what a change and a host are said to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from xds.http import explain as api
+from xds.http.page.explained import told
+from xds.http.page.rows import said
+from xds.http.page.verdict import Facts, judged
+from xds.receipts import Move, Receipt
+
+WELL = Facts(complete=True, why_not="", gds="following", silent=0.4, stale=False, envoys=3, ends=40.0)
+
+
+def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
+    assert judged(WELL) == ("good", "Every Envoy has what GDS says.", ())
+
+
+@pytest.mark.parametrize(
+    ("facts", "tone", "sentence", "anchor"),
+    [
+        (replace(WELL, rejecting=1), "bad", "An Envoy rejects what it is sent.", "nacks"),
+        (replace(WELL, rejecting=7), "bad", "Several Envoys reject what they are sent.", "nacks"),
+        (replace(WELL, hold="held"), "warn", "A change of GDS is held.", "held"),
+        (replace(WELL, gds="reconnecting"), "warn", "GDS isn't reached, so the Envoys keep what they have.", "way"),
+        (replace(WELL, stale=True, silent=900), "bad", "GDS is silent for too long.", "way"),
+        (replace(WELL, slow=2), "warn", "Some Envoys are behind.", "envoys"),
+        (
+            replace(WELL, ends=-1.0, ending=1),
+            "bad",
+            "A certificate has expired.",
+            "certificates",
+        ),
+        (replace(WELL, ends=3.0, ending=1), "warn", "A certificate ends soon.", "certificates"),
+        (replace(WELL, aside=4), "warn", "Some records of GDS can't be used.", "aside"),
+        (replace(WELL, complete=False, why_not="no snapshot"), "bad", "There is no directory yet.", "way"),
+        (replace(WELL, state_error="disk full"), "bad", "The state can't be kept on disk.", "way"),
+    ],
+)
+def test_what_is_wrong_is_said_and_leads_to_its_section(facts: Facts, tone: str, sentence: str, anchor: str) -> None:
+    found = judged(facts)
+    assert (found[0], found[1], found[2][0].anchor) == (tone, sentence, anchor)
+
+
+def test_the_worst_comes_first_and_a_number_does_not_change_the_sentence() -> None:
+    both = replace(WELL, hold="held", rejecting=1)
+    assert judged(both)[1] == "An Envoy rejects what it is sent, and a change of GDS is held."
+    assert judged(replace(WELL, aside=4))[1] == judged(replace(WELL, aside=5))[1]
+
+
+def test_no_envoys_are_no_alarm_but_no_success() -> None:
+    assert judged(replace(WELL, envoys=0))[:2] == ("idle", "No Envoy is connected.")
+
+
+@pytest.mark.parametrize(
+    ("moves", "changes", "words"),
+    [
+        ([Move("domain", "a.test", "pod1", "pod2")], 1, "a.test: pod1 → pod2"),
+        ([Move("domain", "a.test", None, "pod2")], 1, "a.test: new on pod2"),
+        ([Move("domain", "a.test", "pod1", None)], 1, "a.test: removed from pod1"),
+        ([Move("pod", "pod9", None, "pod9")], 1, "pod pod9 added"),
+        ([Move("pod", "pod9", "pod9", None)], 1, "pod pod9 removed"),
+        ([Move("domain", "a.test", "pod1", "pod2")] * 2, 1_200, "a.test: pod1 → pod2, and 1\u202f199 more"),
+        ([], 3, "3 changes"),
+    ],
+)
+def test_a_change_is_said_by_its_first_record_and_how_many_more(moves: list[Move], changes: int, words: str) -> None:
+    assert said(Receipt("e", 7, "change", changes, tuple(moves), 0.0, 0.0)) == words
+
+
+def explanation(have_it: int = 3, notes: tuple[str, ...] = ()) -> api.Explanation:
+    record = api.Record(domain="a.test", pod="pod1", revision=4, received_at=None, previous_pod="pod2")
+    cluster = api.Cluster(name="pod1", version="v", datacenter="", max_connections=9, endpoints=[])
+    return api.Explanation(
+        host="a.test",
+        epoch="e",
+        revision=9,
+        published=9,
+        routed=True,
+        answer="the answer of pod pod1",
+        notes=list(notes),
+        record=record,
+        scope=api.Scope(key="a.", name="scope-a.", table="table-3", split=False),
+        table="table-3",
+        table_version="v",
+        virtual_host="pod1",
+        route="prefix / → cluster pod1",
+        cluster=cluster,
+        certificate=None,
+        envoys=api.Envoys(connected=3, have_it=have_it, shown=[]),
+        probe=None,
+    )
+
+
+def test_a_host_is_explained_link_by_link() -> None:
+    found = told(explanation())
+    assert (found.tone, found.answer) == ("good", "a.test goes to pod1, and every Envoy has it so.")
+    names = ["Record", "Scope", "Route table", "Virtual host", "Cluster", "Endpoints"]
+    assert [link.name for link in found.links] == names
+    assert found.links[0].note == "since revision 4; on pod2 before"
+    assert (found.links[-1].value, found.links[-1].tone) == ("0", "bad")
+
+
+def test_what_stands_in_the_way_makes_it_no_success() -> None:
+    assert told(explanation(notes=("held back",))).tone == "warn"
+    assert told(explanation(have_it=2)).answer == "a.test goes to pod1, and 2 of 3 Envoys have it so."
+
+
+def test_a_host_on_no_pod_is_said_to_go_nowhere() -> None:
+    nowhere = explanation().model_copy(
+        update={"record": None, "virtual_host": None, "cluster": None, "answer": "404", "routed": False}
+    )
+    found = told(nowhere)
+    assert (found.tone, found.answer) == ("warn", "a.test goes nowhere: clients get 404.")
+    assert [link.name for link in found.links] == ["Record", "Scope", "Route table"]
