@@ -1,0 +1,92 @@
+"""A scan of random hosts: bounded questions to GDS, bounded memory, and known customers notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+import string
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+from background import Background
+from edge_harness import customers, until
+from looking_up import looking_up
+from steady_load import Load
+from whereabouts import Whereabouts
+
+SECONDS = 8.0
+RATE, BURST, REMEMBER = 20, 20, 100
+MIB = 1 << 20
+
+
+class Scan:
+    """As many requests for random hosts as ``connections`` can ask, while it is entered."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext, connections: int = 24) -> None:
+        self.statuses: Counter[int] = Counter()
+        self._port, self._tls, self._connections = port, tls, connections
+
+    def __enter__(self) -> Scan:
+        self._loop = Background("scan")
+        for number in range(self._connections):
+            asyncio.run_coroutine_threadsafe(self._scan(random.Random(number)), self._loop.loop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.stop()
+
+    async def _scan(self, chance: random.Random) -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", self._port, ssl=self._tls, server_hostname="edge.example.com"
+                )
+                try:
+                    await self._ask(reader, writer, chance)
+                finally:
+                    writer.transport.abort()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chance: random.Random) -> None:
+        while True:
+            host = "".join(chance.choices(string.ascii_lowercase, k=14))
+            writer.write(f"GET / HTTP/1.1\r\nhost: {host}.example.com\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            for line in head.split("\r\n"):
+                if line.startswith("content-length:"):
+                    await reader.readexactly(int(line.partition(":")[2]))
+            self.statuses[int(head.split(" ")[1])] += 1
+
+
+def test_a_scan_costs_bounded_questions_and_memory_and_no_known_customer_notices(tmp_path: Path) -> None:
+    known = customers(40)
+    lookup = {
+        **{"rate": float(RATE), "burst": BURST, "remember": REMEMBER, "unknown_for": 60.0, "refresh": 30.0},
+        **{"timeout": 0.5, "patience": 0.5, "waiting": 50},
+    }
+    with looking_up(tmp_path, lookup) as looked:
+        edge = looked.edge
+        for host, pod in known:
+            until(lambda host=host, pod=pod: edge.ask(host).pod == pod, f"{host} → {pod}")  # type: ignore[misc]
+        until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
+        plane = psutil.Process(edge.system.parts["pointsman"].pid)
+        before, memory = looked.gds.asked.total(), plane.memory_info().rss
+        load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
+        began = time.monotonic()
+        with Scan(edge.system.ports.edge_https, edge.system.tls()) as scan, load:
+            time.sleep(SECONDS)
+            most = looked.metric("lookup_remembering")
+        took = time.monotonic() - began
+        load.prove()
+        refreshed = len(known) * (took / 25 + 1)
+        asked = looked.gds.asked.total() - before
+        assert asked <= RATE * (took + 1) + BURST + refreshed
+        assert scan.statuses.total() > 2 * asked, f"{scan.statuses} is no scan"
+        assert set(scan.statuses) <= {404, 503}
+        assert scan.statuses[503] > 0
+        assert most <= REMEMBER
+        assert plane.memory_info().rss - memory < 64 * MIB
+        assert not {name: count for name, count in edge.stats("update_rejected").items() if count}

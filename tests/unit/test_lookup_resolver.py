@@ -1,0 +1,204 @@
+"""One question for all who wait, in bounded time; and what becomes of it at the authorization service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import grpc
+import pytest
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextRequest,
+    CheckRequest,
+    CheckResponse,
+)
+
+from xds.errors import GdsError
+from xds.lookup.asking import NotAnswered
+from xds.lookup.resolver import Limits, Resolver
+from xds.resources.cold import POD_HEADER
+from xds.server.authorization import SERVICE, Authorization, host_of
+
+
+class Gds:
+    """Answers with ``pods``, or after ``gate`` is opened, or fails."""
+
+    shown = "http://gds.test"
+
+    def __init__(self, **pods: str) -> None:
+        self.pods = {f"{name}.test": pod for name, pod in pods.items()}
+        self.asked: Counter[str] = Counter()
+        self.gate: asyncio.Event | None = None
+        self.fails = False
+
+    async def ask(self, host: str) -> str | None:
+        self.asked[host] += 1
+        if self.gate:
+            await self.gate.wait()
+        if self.fails:
+            raise GdsError("GDS answered 500")
+        return self.pods.get(host)
+
+
+def resolver(gds: Gds, said: list[tuple[str, str | None]] | None = None, **limits: float) -> Resolver:
+    heard: list[tuple[str, str | None]] = [] if said is None else said
+    return Resolver(gds, Limits(**limits), lambda host, pod: heard.append((host, pod)))  # type: ignore[arg-type]
+
+
+async def test_any_number_who_wait_for_a_host_ask_once() -> None:
+    gds, said = Gds(acme="pod1"), []  # type: ignore[var-annotated]
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, said)
+    waiting = [asyncio.create_task(asked.where("acme.test")) for _ in range(500)]
+    await asyncio.sleep(0)
+    assert asked.waiting == 1
+    gds.gate.set()
+    assert await asyncio.gather(*waiting) == ["pod1"] * 500
+    assert (gds.asked["acme.test"], said, asked.waiting) == (1, [("acme.test", "pod1")], 0)
+
+
+async def test_nobody_is_remembered() -> None:
+    gds = Gds()
+    asked = resolver(gds)
+    assert [await asked.where("x.test") for _ in range(3)] == [None] * 3
+    assert gds.asked["x.test"] == 1
+
+
+async def test_who_leaves_does_not_take_the_question_away_from_the_others() -> None:
+    gds = Gds(acme="pod1")
+    gds.gate = asyncio.Event()
+    asked = resolver(gds)
+    first, second = (asyncio.create_task(asked.where("acme.test")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    gds.gate.set()
+    assert await second == "pod1"
+    assert gds.asked["acme.test"] == 1
+
+
+@pytest.mark.parametrize("limits", [{"timeout": 0.05, "patience": 5.0}, {"timeout": 5.0, "patience": 0.05}])
+async def test_a_slow_gds_keeps_nobody_waiting_for_longer_than_is_set(limits: dict[str, float]) -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, **limits)
+    with pytest.raises(NotAnswered) as late:
+        await asyncio.wait_for(asked.where("acme.test"), 3)
+    assert late.value.why == ("failed" if limits["timeout"] < 1 else "slow")
+    await asked.close()
+
+
+async def test_more_hosts_than_may_wait_are_turned_away_at_once() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, waiting=10)
+    waiting = [asyncio.create_task(asked.where(f"h{number}.test")) for number in range(25)]
+    await asyncio.sleep(0.05)
+    assert sum(one.done() for one in waiting) == 15
+    assert asked.counted.turned_away["busy"] == 15
+    gds.gate.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_never_more_questions_are_under_way_than_are_set() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=3)
+    waiting = [asyncio.create_task(asked.where(f"h{number}.test")) for number in range(20)]
+    await asyncio.sleep(0.05)
+    assert gds.asked.total() == 3
+    gds.gate.set()
+    await asyncio.gather(*waiting)
+    assert gds.asked.total() == 20
+
+
+async def test_after_failures_in_a_row_gds_is_left_alone_and_then_tried() -> None:
+    gds = Gds(acme="pod1")
+    gds.fails = True
+    asked = resolver(gds, failures=3, pause=0.2)
+    for number in range(10):
+        with pytest.raises(NotAnswered):
+            await asked.where(f"h{number}.test")
+    assert gds.asked.total() == 3
+    assert asked.counted.turned_away == Counter(busy=0, away=7, failed=3, slow=0, pod=0)
+    gds.fails = False
+    await asyncio.sleep(0.25)
+    assert await asked.where("acme.test") == "pod1"
+    assert asked.breaker.state == "closed"
+
+
+async def test_a_host_is_asked_again_whatever_is_remembered() -> None:
+    gds = Gds(acme="pod1")
+    asked = resolver(gds)
+    assert await asked.where("acme.test") == "pod1"
+    gds.pods["acme.test"] = "pod2"
+    assert await asked.where("acme.test") == "pod1"
+    assert await asked.again("acme.test", "order") == "pod2"
+    assert await asked.where("acme.test") == "pod2"
+
+
+def check(host: str) -> bytes:
+    http = AttributeContextHttpRequest(id="1", method="POST", path="/?q=1", host=host, headers={":authority": host})
+    return bytes(CheckRequest(attributes=AttributeContext(request=AttributeContextRequest(http=http))))
+
+
+def test_the_host_of_a_request_is_read() -> None:
+    assert host_of(check("ACME.Example.com:8443")) == "acme.example.com"
+    assert host_of(b"") == ""
+    with pytest.raises(ValueError, match="longer"):
+        host_of(b"\x0a\xff\x01")
+
+
+async def answered(host: str, pod: str | GdsError | None, known: bool = True) -> CheckResponse:
+    async def where(asked: str) -> str | None:
+        assert asked == host.lower()
+        if isinstance(pod, GdsError):
+            raise pod
+        return pod
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Authorization(where, lambda context: known),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            return CheckResponse.parse(await channel.unary_unary(f"/{SERVICE}/Check")(check(host)))
+    finally:
+        await server.stop(0)
+
+
+async def test_the_pod_is_told_in_a_header_that_replaces_any_other() -> None:
+    answer = await answered("Acme.test", "pod7")
+    assert answer.ok_response is not None
+    (header,) = answer.ok_response.headers
+    assert header.header is not None
+    assert (header.header.key, header.header.value, header.append_action.name) == (
+        POD_HEADER,
+        "pod7",
+        "OVERWRITE_IF_EXISTS_OR_ADD",
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "pod", "status"),
+    [
+        ("acme.test", None, 404),
+        ("acme.test", NotAnswered("GDS is away", "away"), 503),
+        ("*.acme.test", "pod1", 404),
+        ("192.0.2.1", "pod1", 404),
+        ("a_b.test", "pod1", 404),
+        ("", "pod1", 404),
+    ],
+)
+async def test_what_has_no_pod_is_refused(host: str, pod: str | GdsError | None, status: int) -> None:
+    answer = await answered(host, pod)
+    assert answer.denied_response is not None
+    assert answer.denied_response.status is not None
+    assert answer.denied_response.status.code == status
+
+
+async def test_whoever_no_rule_is_for_may_not_ask() -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await answered("acme.test", "pod1", known=False)
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
