@@ -203,6 +203,16 @@ def test_a_broken_row_is_named(dump: Dump, row: str) -> None:
     assert (before[row], after[row]) == ("not asked" if row == "on-demand" else "held", "broken")
 
 
+def test_a_certificate_without_host_names_holds_no_host_off(dump: Dump) -> None:
+    nameless = copy.deepcopy(dump)
+    for name in ("https", "http3"):
+        filters = manager(nameless, name)["http_filters"]
+        (hosts,) = [each for each in filters if each["name"] == "pointsman.hosts"]
+        (of_any,) = [each for each in manager(dump, "http")["http_filters"] if each["name"] == "pointsman.hosts"]
+        hosts["typed_config"] = of_any["typed_config"]
+    assert [row for row, found in status(from_dump(nameless)).items() if found == "broken"] == ["misdirected"]
+
+
 def lint(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "xds.cli", "edge-lint", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
