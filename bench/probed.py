@@ -61,7 +61,7 @@ def gds(probe: Probe, arguments: list[str]) -> None:
 
 
 def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> None:
-    from xds import cli, control_plane, pipeline
+    from xds import cli, control_plane, followers, pipeline
     from xds.cache import Cache, Watcher
     from xds.gds import mirror
     from xds.gds.client import GdsClient
@@ -120,20 +120,21 @@ def pointsman(probe: Probe, arguments: list[str], *, single: bool = False) -> No
             beating.cancel()
 
     original: Callable[..., Any] = control_plane.run
-    changed: dict[str, object] = {
-        "GdsClient": ProbedClient,
-        "Cache": ProbedCache,
-        "Mirror": ProbedMirror,
-        "Pipeline": ProbedPipeline,
-        "XdsServer": server,
-        "run": run,
-    }
+    changed: list[tuple[object, str, object]] = [
+        (followers, "GdsClient", ProbedClient),
+        (followers, "Mirror", ProbedMirror),
+        (control_plane, "Cache", ProbedCache),
+        (control_plane, "Pipeline", ProbedPipeline),
+        (control_plane, "XdsServer", server),
+        (control_plane, "run", run),
+    ]
     if single:
         from bench.single_table import SingleTable
 
-        changed["EdgeResources"] = SingleTable
-    for name, value in changed.items():
-        setattr(control_plane, name, value)
+        changed.append((control_plane, "EdgeResources", SingleTable))
+    for module, name, value in changed:
+        getattr(module, name)  # it must be there, else nothing is noted
+        setattr(module, name, value)
     cli.app(["serve", *arguments])
 
 

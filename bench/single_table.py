@@ -27,7 +27,7 @@ _VIRTUAL_HOSTS = 2  # of RouteConfiguration
 
 
 class SingleTable(EdgeResources):
-    def __init__(self, tables: int, connect_timeout: timedelta, *_: object) -> None:
+    def __init__(self, tables: int, connect_timeout: timedelta, *_: object, **__: object) -> None:
         super().__init__(1, connect_timeout)
         self._shell = bytes(route_table(0, {}))
         self._routes: dict[str, bytes] = {}

@@ -17,3 +17,14 @@ def test_a_move_is_timed_from_its_commit_to_the_ack_and_the_first_request(tmp_pa
     assert 0 < row["ack_p50_ms"] <= row["ack_p99_ms"]
     assert row["request_p50_ms"] > 0
     assert row["bytes"] > 0
+
+
+def test_one_table_of_all_domains_is_served_beside_ours(tmp_path: Path) -> None:
+    file = tmp_path / "layouts.json"
+    options = ["--domains", "200", "--moves", "3", "3", "--json", str(file)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.layouts", *options], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["ratio"] > 0
