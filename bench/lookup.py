@@ -1,7 +1,7 @@
 """Our edge in lookup mode beside HAProxy and the Lua that it replaces: the same GDS of one call, pods and load.
 
-``python -m bench.lookup [--quick] [--sides published map pointsman]``. One side after the other runs alone; where some
-are named, the figures of the others are kept. Each goes through
+``python -m bench.lookup [--quick] [--sides published map pointsman] [--parts cold]``. One side after the other runs
+alone; where some are named, the figures of the others are kept. Each goes through
 
 - **cold**: hosts that nobody has asked for yet, one after the other; GDS's own time is taken off.
 - **warm**: known customers at a steady rate.
@@ -37,9 +37,8 @@ from bench.report import RESULTS, Report, quantile
 from demo.processes import DemoError, Process
 from demo.system import ROOT, free_ports
 
+PARTS = ("cold", "warm", "slow", "away", "move", "scan")
 PODS = 5
-TARGET_MS = 10.0
-"""What a cold request may take over GDS's own time."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,12 @@ class Bench:
         self._asker = Asker(side.port, side.tls())
         self._quiet_p99 = 0.0
 
-    def run(self) -> None:
-        for step in (self._cold, self._warm, self._slow, self._away, self._move, self._random_hosts):
-            print(f"{self._side.name}: {step.__name__.strip('_')}", file=sys.stderr, flush=True)
-            step()
+    def run(self, parts: list[str]) -> None:
+        steps = (self._cold, self._warm, self._slow, self._away, self._move, self._random_hosts)
+        for part, step in zip(PARTS, steps, strict=True):
+            if part in parts:
+                print(f"{self._side.name}: {part}", file=sys.stderr, flush=True)
+                step()
         self._asker.close()
 
     def _cold(self) -> None:
@@ -269,6 +270,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.lookup", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, default=RESULTS / "lookup.json")
     return parser.parse_args()
 
@@ -303,7 +305,7 @@ def main() -> int:
                 side = Side(name, folder, pods, homes)
                 try:
                     side.start()
-                    Bench(side, sizes, hosts, report, folder).run()
+                    Bench(side, sizes, hosts, report, folder).run(options.parts)
                 finally:
                     side.stop()
     except DemoError as error:

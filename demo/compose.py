@@ -1,12 +1,14 @@
 """The parts of the composed system that ``make demo`` does without: there each part has its own files and address.
 
 ``python -m demo.compose certificates FOLDER`` writes what `demo.certificates` does, unless it is there and lasts;
-``seed FOLDER`` fills GDS's store, unless it holds something; ``pod NAME GDS`` runs a pod that tells GDS where it is.
+``seed FOLDER`` fills GDS's store, unless it holds something; ``pod NAME GDS`` runs a pod that tells GDS where it is;
+``forward NAME PORT`` is one port before all that have that name.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime
 import socket
 from pathlib import Path
@@ -17,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 
 from demo.__main__ import PODS, customers
 from demo.certificates import write_all
+from demo.forward import forward
 from demo.pod import serve
 from demo.system import System
 
@@ -95,11 +98,16 @@ def main() -> None:
     one = parts.add_parser("pod")
     one.add_argument("name")
     one.add_argument("gds", help="its base URL")
+    before = parts.add_parser("forward")
+    before.add_argument("name")
+    before.add_argument("port", type=int)
     options = parser.parse_args()
     if options.part == "certificates":
         certificates(options.folder)
     elif options.part == "seed":
         seed(options.folder)
+    elif options.part == "forward":
+        asyncio.run(forward(options.name, options.port))
     else:
         pod(options.name, options.gds)
 

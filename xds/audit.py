@@ -116,12 +116,15 @@ class Audit:
             with path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _TAIL))
-                lines = file.read().splitlines()
+                read = file.read()
+                lines, whole = read.splitlines(), read.endswith(b"\n")
         except FileNotFoundError:
             return
         except OSError as error:
             log.error("audit.unreadable", file=str(path), reason=str(error))
             return
+        if lines and not whole:
+            self._end_line(path)
         for line in lines[1:] if size > _TAIL else lines:
             try:
                 entry = msgspec.json.decode(line, type=Entry)
@@ -129,6 +132,14 @@ class Audit:
                 continue  # cut off when the process was killed, or not ours
             self._entries.append(entry)
             self._number = max(self._number, entry.number)
+
+    def _end_line(self, path: Path) -> None:
+        """What was cut off when the process was killed must not take the next entry with it."""
+        try:
+            with path.open("ab") as file:
+                file.write(b"\n")
+        except OSError as error:
+            log.error("audit.unwritten", file=str(path), reason=str(error))
 
 
 class _Private(RotatingFileHandler):

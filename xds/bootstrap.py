@@ -10,6 +10,8 @@ from typing import Any
 
 CLUSTER = "pointsman:xds"
 """No pod can be called so: its colon isn't allowed there."""
+ASKED = "pointsman:lookup"
+"""The same control planes, on connections of their own, for hosts that aren't known (`docs/lookup.md`)."""
 
 _TYPE = "type.googleapis.com/"
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -53,7 +55,7 @@ def document(of: Bootstrap) -> Document:
         **who,
         "admin": {"address": _socket(of.admin), "ignore_global_conn_limit": True},
         "dynamic_resources": _dynamic(of.delta),
-        "static_resources": {"clusters": [_control_planes(of)]},
+        "static_resources": {"clusters": [_control_planes(of), _asked(of)]},
         "overload_manager": _overload(of),
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
     }
@@ -119,6 +121,15 @@ def _control_planes(of: Bootstrap) -> Document:
     if of.mtls is not None:
         made["transport_socket"] = _tls(of.mtls)
     return made
+
+
+def _asked(of: Bootstrap) -> Document:
+    limit = {"priority": "DEFAULT", "max_requests": 512, "max_pending_requests": 512}
+    return _control_planes(of) | {
+        "name": ASKED,
+        "per_connection_buffer_limit_bytes": 32768,
+        "circuit_breakers": {"thresholds": [limit]},
+    }
 
 
 def _tls(mtls: Mtls) -> Document:

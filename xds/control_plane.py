@@ -162,7 +162,7 @@ async def run(settings: Settings) -> None:
         )
         api = create_app(
             view,
-            Operator(standing, audit),
+            Operator(standing, audit, learner),
             _http_access(settings),
             audit,
             feed,

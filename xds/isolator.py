@@ -6,7 +6,7 @@ While it runs, what else changes is published with its trials: late by the time 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -23,8 +23,11 @@ OTHERS = 0.1
 """Seconds between two looks at whether the other Envoys have answered, too: what one of them ACKs isn't at fault."""
 PATIENCE = 10.0
 """Seconds that the others have for that, and the witness for its answer to a trial."""
-REST = 60.0
-"""Seconds in which a witness that led to nothing starts no other search."""
+REST = 15.0
+"""Seconds in which a witness that led to nothing starts no other search; then what it rejected last is searched for
+again, and twice the time after each further search that leads to nothing."""
+LONGEST_REST = 3600.0
+"""Seconds."""
 
 
 class Publisher(Protocol):
@@ -51,6 +54,12 @@ class _Nack:
     node: str
     settled: Settled
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    until: float
+    seconds: float
 
 
 @dataclass
@@ -85,7 +94,9 @@ class Isolator:
         self._later = later
         self._clock = clock
         self._nacks: list[_Nack] = []
-        self._resting: dict[str, float] = {}
+        self._resting: dict[str, _Rest] = {}
+        self._dormant: dict[tuple[Client, ResourceType], _Nack] = {}
+        """The last NACKs of those that rest."""
         self._search: _Search | None = None
 
     @property
@@ -126,6 +137,7 @@ class Isolator:
     def gone(self, witness: Client) -> None:
         """A stream ended."""
         self._nacks = [nack for nack in self._nacks if nack.witness is not witness]
+        self._dormant = {key: nack for key, nack in self._dormant.items() if nack.witness is not witness}
         search = self._search
         if search is not None and search.nack.witness is witness:
             self._give_up(search)
@@ -145,7 +157,8 @@ class Isolator:
         waiting: list[_Nack] = []
         while self._nacks and self._search is None:
             nack = self._nacks.pop(0)
-            if self._resting.get(nack.node, 0.0) > self._clock():
+            if self._rests(nack.node):
+                self._dormant[nack.witness, nack.settled.kind] = nack
                 continue
             resources = {
                 (nack.settled.kind, status.name)
@@ -247,6 +260,8 @@ class Isolator:
         if isolation.contrary:
             log.warning("isolation.contrary", node=search.nack.node, reason="it rejects what is proven, or everything")
             self._rest(search)
+        elif isolation.bad:
+            self._resting.pop(search.nack.node, None)
         self._publisher.directory.blame(
             isolation.bad, f"Envoy {search.nack.node} rejects it: {search.nack.settled.error}"
         )
@@ -256,9 +271,23 @@ class Isolator:
         self._consider()
 
     def _rest(self, search: _Search) -> None:
-        now = self._clock()
-        self._resting = {node: until for node, until in self._resting.items() if until > now}
-        self._resting[search.nack.node] = now + REST
+        now, node = self._clock(), search.nack.node
+        self._resting = {name: rest for name, rest in self._resting.items() if rest.until + LONGEST_REST > now}
+        before = self._resting.get(node)
+        seconds = min(2 * before.seconds, LONGEST_REST) if before else REST
+        self._resting[node] = _Rest(now + seconds, seconds)
+        self._dormant[search.nack.witness, search.nack.settled.kind] = search.nack
+        self._later(seconds, self._wake)
+
+    def _rests(self, node: str) -> bool:
+        rest = self._resting.get(node)
+        return rest is not None and rest.until > self._clock()
+
+    def _wake(self) -> None:
+        """What was rejected during a rest that is over may still be at fault."""
+        woken = [key for key, nack in self._dormant.items() if not self._rests(nack.node)]
+        self._nacks += [replace(self._dormant.pop(key), since=self._clock()) for key in woken]
+        self._consider()
 
 
 def _credible(search: _Search) -> bool:

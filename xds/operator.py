@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xds.audit import Audit
-from xds.errors import HoldError, PointsmanError
+from xds.errors import HoldError, OrderError, PointsmanError
+from xds.lookup.learner import Learner
 from xds.slices import Work
 from xds.standing import Standing
 from xds.state.folder import StateFolder
@@ -34,10 +35,12 @@ class Caller:
 
 
 class Operator:
-    """Orders raise HoldError, or StateError, when they can't be done; then nothing has changed."""
+    """Orders raise HoldError, or StateError, when they can't be done; then nothing has changed. ``learner``: where GDS
+    is asked for one host at a time."""
 
-    def __init__(self, standing: Standing, audit: Audit) -> None:
+    def __init__(self, standing: Standing, audit: Audit, learner: Learner | None = None) -> None:
         self._standing = standing
+        self._learner = learner
         self._audit = audit
         self._gate = standing.gate
         self._reading = asyncio.Lock()
@@ -91,6 +94,20 @@ class Operator:
             self._say("refused", "rollback", caller, reason=str(error))
             raise
         await self._ordered("rollback", caller, self._gate.rolling_back(state, str(caller)))
+
+    async def refresh(self, host: str, caller: Caller) -> tuple[str | None, str | None]:
+        """Has GDS asked for ``host``, a domain, now. The pod that it had and the one that it has, None for nobody; by
+        then it is taken. Raises OrderError where GDS is watched, and GdsError when it doesn't answer."""
+        try:
+            if self._learner is None:
+                raise OrderError("GDS is watched (setting gds.mode), so its changes come by themselves")
+            was = self._learner.home(host)
+            pod = await self._learner.refresh(host)
+        except PointsmanError as error:
+            self._say("refused", "refresh", caller, reason=str(error))
+            raise
+        self._say("done", "refresh", caller, reason=f"{host}: {was or 'nobody'} → {pod or 'nobody'}")
+        return was, pod
 
     def _folder(self) -> StateFolder:
         if self._standing.folder is None:

@@ -90,9 +90,10 @@ class Tracker:
     def replacing(self, gate: Follower, snapshot: Snapshot) -> Work[None]:
         receipt = Receipt(snapshot.epoch, snapshot.revision, "snapshot", 0, (), self._clock(), self.wall())
         self.receipts.received(receipt)
+        first = None if self._directory.complete else len(snapshot.domains) + len(snapshot.pods)
         before = self._changes()
         yield from gate.replacing(snapshot)
-        receipt.changes = self._changes() - before
+        receipt.changes = self._changes() - before if first is None else first
         self._note_held(receipt)
 
     def applying(self, gate: Follower, transaction: Transaction) -> Work[None]:
@@ -115,7 +116,7 @@ class Tracker:
         at_edge = (self._directory.epoch, self._directory.revision) == (receipt.epoch, receipt.revision)
         if self._held() and not at_edge:
             self.receipts.hold(receipt)
-        self.look()
+        self._see_hold()
 
     # What the rest says
 
@@ -170,14 +171,17 @@ class Tracker:
 
     def look(self) -> None:
         """At what nobody says: a hold that ended, Envoys that lack nothing, and who waits in vain so far."""
-        held = self._held()
-        if self._was_held and not held:
-            self.receipts.released()
-        self._was_held = held
+        self._see_hold()
         for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
             self._weigh(stream, acked=False)
         stuck, self._stuck = self._stuck, []
         self._sort(stuck)
+
+    def _see_hold(self) -> None:
+        held = self._held()
+        if self._was_held and not held:
+            self.receipts.released()
+        self._was_held = held
 
     async def run(self) -> None:
         """For ever."""

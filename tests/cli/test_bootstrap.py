@@ -50,7 +50,7 @@ def test_it_holds_the_edges_checklist(tmp_path: Path) -> None:
 def test_it_says_what_it_was_told(tmp_path: Path) -> None:
     (tmp_path / "pointsman.toml").write_text("[xds]\nplaintext = true\nport = 18123\n")
     made = said("bootstrap", "edge-7", "-c", tmp_path / "pointsman.toml", "--cluster", "here", "--heap", "2GiB")
-    (cluster,) = made["static_resources"]["clusters"]
+    cluster, _ = made["static_resources"]["clusters"]
     assert made["node"] == {"id": "edge-7", "cluster": "here"}
     assert "transport_socket" not in cluster
     first, second = cluster["load_assignment"]["endpoints"]

@@ -25,7 +25,7 @@ PATIENCE = 90.0
 """Seconds in which what must come is there, on a machine that is busy with other things."""
 
 ONE_SHOTS = {"certificates", "seed"}
-PARTS = {"gds", "pointsman", "envoy", "pod1", "pod2", "pod3"}
+PARTS = {"gds", "pointsman", "api", "envoy", "pod1", "pod2", "pod3"}
 HOST = "acme.example.com"
 
 
@@ -143,6 +143,14 @@ class Stack:
 
     def wait_pod(self, tls: ssl.SSLContext, pod: str, host: str = HOST) -> None:
         eventually(lambda: self.pod(tls, host) == pod, f"{host} is on {pod}")
+
+    def known_pod(self, host: str = HOST) -> str:
+        """Where the control plane that answers at the API's port has it, empty when none answers."""
+        url = f"http://{LOOPBACK}:{self.api_port}/api/v1/domains/{host}"
+        try:
+            return str(httpx.get(url, trust_env=False, timeout=10).json().get("pod", ""))
+        except httpx.HTTPError:
+            return ""
 
     def put(self, host: str, pod: str) -> None:
         url = f"http://{LOOPBACK}:{self.gds_port}{BASE}/backend/{host}"

@@ -55,5 +55,4 @@ def test_the_base_images_are_official_unless_told_otherwise() -> None:
 
 def test_the_control_plane_can_be_scaled() -> None:
     said = SERVICES["pointsman"]
-    assert not {"container_name", "network_mode"} & said.keys()
-    assert all("${POINTSMAN_API_PORT" in port for port in said["ports"])  # a range takes as many as are asked for
+    assert not {"container_name", "network_mode", "ports"} & said.keys()

@@ -77,13 +77,15 @@ class Happenings:
             self.moved += 1
 
     def settled(self) -> None:
-        """Both control planes are ready and hold nothing back."""
+        """Both control planes are ready, hold nothing back, and use every record."""
         for replica in range(REPLICAS):
             until(lambda replica=replica: self._is_well(replica), f"replica {replica} is well", PATIENCE)  # type: ignore[misc]
 
     def _is_well(self, replica: int) -> bool:
         said = self._edge.ready(replica)
-        return bool(said.get("ready")) and (said["hold"], said["gds"], said["state_error"]) == ("none", "following", "")
+        # Of a control plane whose one Envoy rejects everything, records are tried for a while; none may stay set aside.
+        as_it_should_be = {"ready": True, "hold": "none", "gds": "following", "state_error": "", "set_aside": 0}
+        return said | as_it_should_be == said
 
     def _replica(self) -> int:
         return self._chance.randrange(REPLICAS)
@@ -269,7 +271,6 @@ class Happenings:
         with WireEnvoy(self._edge.system.folder, self._xds(replica), f"bad-{self._chance.random()}", **how):
             self.moves(3)
             time.sleep(self._chance.uniform(0.5, 3.0))
-            assert self._edge.ready(replica)["set_aside"] == 0, "a record was taken away from all, for one Envoy"
 
     def _new_envoy(self) -> None:
         with self._gds_away():

@@ -19,6 +19,7 @@ from xds.cache import Cache
 from xds.delta import Content, Key
 from xds.gds.model import Change, DeleteDomain, Endpoint, Pod, PutDomain, PutPod, Snapshot, Transaction
 from xds.isolation import Isolation
+from xds.isolator import PATIENCE, REST
 from xds.pipeline import Pace, Pipeline
 from xds.protocol.messages import DeltaRequest, DeltaResponse, Node, Response, SotwRequest
 from xds.protocol.stream import Stream
@@ -329,6 +330,33 @@ def test_a_witness_that_falls_silent_holds_nobody_up() -> None:
     world.settle()
     assert other.routes("fine.example.com")
     assert other.routes("later.example.com")
+
+
+def test_what_a_search_without_an_answer_did_not_find_is_searched_for_again_after_a_rest() -> None:
+    world = World(*domains(10))
+    witness = world.envoy("e1", b"poison")
+    world.change(PutDomain("poison.example.com", "pod1"), PutDomain("fine.example.com", "pod1"))
+    world.time.pass_by(0.01, lambda: witness.read())
+    witness.late = PATIENCE + 1
+    world.settle(PATIENCE + 0.5)
+    witness.late = 0.0
+    for _ in range(int(REST) - 5):  # it answers, and rejects what is there again
+        world.settle(1.0)
+    assert world.aside == {}
+    world.settle(REST)
+    assert list(world.aside) == [("domain", "poison.example.com")]
+    assert witness.routes("fine.example.com")
+
+
+def test_an_envoy_that_rejects_everything_starts_ever_fewer_searches() -> None:
+    world = World(*domains(10))
+    world.envoy("sound")
+    world.envoy("broken", b"")
+    world.settle(10 * REST)
+    early = world.pipeline.isolator.searches
+    world.settle(100 * REST)
+    assert world.pipeline.isolator.searches - early <= early + 4
+    assert world.aside == {}
 
 
 def test_changes_that_come_during_a_search_go_through_and_the_bad_ones_among_them_are_found() -> None:

@@ -149,16 +149,17 @@ def test_busy_hosts_are_asked_within_the_refresh_time_though_a_round_takes_longe
 
 def test_a_domain_is_gone_when_gds_has_said_so_for_the_grace_time() -> None:
     departures = Departures(grace=60, share=0.1, minimum=100)
+    departures.known = 10
     departures.missing("a", 0)
     departures.missing("b", 30)
     departures.missing("a", 59)
-    assert departures.due(10) == []
+    assert departures.due() == []
     departures.missing("a", 60)
     departures.missing("b", 60)
-    assert departures.due(10) == ["a"]
+    assert departures.due() == ["a"]
     departures.there("b")
     departures.missing("b", 100)
-    assert departures.due(10) == []
+    assert departures.due() == []
     assert len(departures) == 1
 
 
@@ -166,6 +167,7 @@ def test_while_gds_misses_too_many_none_is_withdrawn_before_all_were_asked_and_t
     departures = Departures(grace=10, share=0.1, minimum=20)
     known = [f"h{number}" for number in range(400)]
     lost = set(known[::3])
+    departures.known = len(known)
     for now in (0.0, 9.0):
         for host in known:
             departures.missing(host, now) if host in lost else departures.there(host)
@@ -173,37 +175,54 @@ def test_while_gds_misses_too_many_none_is_withdrawn_before_all_were_asked_and_t
     withdrawn = []
     for host in known:
         departures.missing(host, 11.0) if host in lost else departures.there(host)
-        withdrawn.append(departures.due(len(known)))
+        withdrawn.append(departures.due())
     assert [sorted(some) for some in withdrawn if some] == [sorted(lost)]
 
 
 def test_when_gds_is_itself_again_nothing_was_withdrawn() -> None:
     departures = Departures(grace=10, share=0.1, minimum=20)
     known = [f"h{number}" for number in range(1_000)]
+    departures.known = len(known)
     for now, there in ((0.0, False), (5.0, False), (20.0, True)):
         for host in known:
             departures.there(host) if there else departures.missing(host, now)
-            assert departures.due(len(known)) == []
+            assert departures.due() == []
     assert (len(departures), departures.doubtful) == (0, False)
 
 
 def test_all_of_a_few_are_withdrawn_together_too_so_that_the_guard_sees_that_none_is_left() -> None:
     departures = Departures(grace=0, share=0.1, minimum=100)
+    departures.known = 1
     departures.missing("a", 0)
-    assert departures.due(1) == ["a"]
+    assert departures.due() == ["a"]
     departures = Departures(grace=5, share=0.1, minimum=100)
+    departures.known = 3
     for now in (0.0, 4.0):
         for host in ("a", "b", "c"):
             departures.missing(host, now)
     departures.missing("a", 5)
-    assert departures.due(3) == []
+    assert departures.due() == []
     departures.missing("b", 5)
     departures.missing("c", 5)
-    assert sorted(departures.due(3)) == ["a", "b", "c"]
+    assert sorted(departures.due()) == ["a", "b", "c"]
 
 
 def test_few_that_are_missing_among_many_raise_no_doubt() -> None:
     departures = Departures(grace=0, share=0.1, minimum=20)
+    departures.known = 1_000
     for number in range(2 * WINDOW):
         departures.missing("a", number) if number % 100 == 0 else departures.there("b")
     assert not departures.doubtful
+
+
+def test_few_known_domains_of_which_many_are_missing_raise_doubt_in_the_first_round() -> None:
+    departures = Departures(grace=5, share=0.1, minimum=20)
+    departures.known = 60
+    for _ in range(20):
+        for number in range(60):
+            departures.there(f"h{number}")
+    for number in range(40):
+        departures.missing(f"h{number}", 0)
+    assert departures.doubtful
+    departures.missing("h0", 6)
+    assert departures.due() == []

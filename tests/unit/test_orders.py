@@ -25,6 +25,7 @@ class Desk(Operator):
 
     def __init__(self) -> None:
         self.orders: list[str] = []
+        self._audit, self._learner = Audit(), None
 
     def hold(self) -> dict[str, object]:
         return {"state": "none"}
@@ -104,3 +105,10 @@ def test_a_token_is_long_and_never_the_same(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("short\n")
     with pytest.raises(StateError, match="shorter than"):
         tokens.read(tmp_path / "token")
+
+
+async def test_a_refresh_is_refused_where_gds_is_watched_and_for_what_is_no_host(api: httpx.AsyncClient) -> None:
+    said = await api.post("/api/v1/domains/acme.example.com/refresh", json={}, headers=bearer())
+    assert (said.status_code, "watched" in said.json()["detail"]) == (409, True)
+    assert (await api.post("/api/v1/domains/acme.example.com/refresh", json={})).status_code == 401
+    assert (await api.post("/api/v1/domains/a_b/refresh", json={}, headers=bearer())).status_code == 400

@@ -14,6 +14,7 @@ from xds.cli import (
     edge_lint,
     hold,
     import_map,
+    refresh,
     serve,
     shell,
     version,
@@ -39,6 +40,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (ACT, "rollback list", hold.states),
     (ACT, "rollback to", hold.to),
     (ACT, "import haproxy-map", import_map.haproxy_map),
+    (ACT, "refresh", refresh.refresh),
     (MORE, "version", version.version),
 )
 """Where `--help` lists it, its words, and what it runs. The docstring is its help, and ends with examples."""

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from xds.errors import PointsmanError
+from xds.errors import GdsError, PointsmanError, RecordError
+from xds.gds.model import check_domain, normalise_host
 from xds.http.access import address_of, certificate_of
 from xds.http.problems import problems
 from xds.operator import Caller, Operator
@@ -77,6 +78,14 @@ class Moment(BaseModel):
     domains: int | None
 
 
+class Refreshed(BaseModel):
+    """``was``: the pod that the host had; ``pod``: the one that GDS says. Null for none."""
+
+    host: str
+    was: str | None
+    pod: str | None
+
+
 def orders_api(operator: Operator) -> APIRouter:
     api = APIRouter(prefix="/api/v1", tags=["orders"])
 
@@ -109,6 +118,17 @@ def orders_api(operator: Operator) -> APIRouter:
         await _done(operator.roll_back(order.revision, order.epoch, caller_of(request, order)))
         return HoldShown(**operator.hold())
 
+    @api.post("/domains/{host}/refresh", responses=problems(400, 409, 413, 503), openapi_extra=TOKEN)
+    async def refresh(request: Request, host: str, order: Order) -> Refreshed:
+        """Has GDS asked for a host now, where it isn't watched: what it says has been taken when this is answered."""
+        name = normalise_host(host)
+        try:
+            check_domain(name)
+            was, pod = await _done(operator.refresh(name, caller_of(request, order)))
+        except RecordError as error:
+            raise HTTPException(400, str(error)) from None
+        return Refreshed(host=name, was=was, pod=pod)
+
     return api
 
 
@@ -121,5 +141,7 @@ def caller_of(request: Request, order: Order) -> Caller:
 async def _done(order: Awaitable[T]) -> T:
     try:
         return await order
+    except GdsError as error:
+        raise HTTPException(503, str(error)) from None
     except PointsmanError as error:
         raise HTTPException(409, str(error)) from None

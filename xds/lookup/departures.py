@@ -15,9 +15,11 @@ WINDOW = 500
 
 class Departures:
     """``grace`` in seconds. ``share``: more of the latest answers than this, and at least ``minimum`` of them, say that
-    domains are gone: then GDS is doubted."""
+    domains are gone, or of all that are ``known``: then GDS is doubted."""
 
     def __init__(self, grace: float, share: float, minimum: int) -> None:
+        self.known = 0
+        """How many there are; whoever knows it keeps it here."""
         self._grace = grace
         self._share = share
         self._minimum = min(minimum, WINDOW)
@@ -35,7 +37,9 @@ class Departures:
     @property
     def doubtful(self) -> bool:
         """GDS says of too many known domains that it hasn't got them."""
-        return self._gone >= self._minimum and self._gone > self._share * len(self._latest)
+        of_latest = self._gone >= self._minimum and self._gone > self._share * len(self._latest)
+        missing = len(self._since)
+        return of_latest or (missing >= self._minimum and missing > self._share * self.known) or self._everybody
 
     def there(self, host: str) -> None:
         """GDS has the known domain ``host``."""
@@ -54,13 +58,16 @@ class Departures:
         self._since.pop(host, None)
         self._ripe.pop(host, None)
 
-    def due(self, known: int) -> list[str]:
-        """The domains to be withdrawn now, of so many that are ``known``; all at once when GDS is doubted."""
+    @property
+    def _everybody(self) -> bool:
+        return len(self._since) >= self.known > 1
+
+    def due(self) -> list[str]:
+        """The domains to be withdrawn now; all at once when GDS is doubted."""
         if not self._ripe:
             return []
-        everything = len(self._since) >= known > 1
-        heard = everything or self._doubted >= known
-        if (self.doubtful or everything) and not (heard and len(self._ripe) == len(self._since)):
+        heard = self._everybody or self._doubted >= self.known
+        if self.doubtful and not (heard and len(self._ripe) == len(self._since)):
             return []
         ripe, self._ripe = [*self._ripe], {}
         for host in ripe:

@@ -118,6 +118,10 @@ class Learner:
             raise NotAnswered(f"{host}: GDS says {pod}, which isn't in the pods file (setting lookup.pods)", "pod")
         return pod
 
+    def home(self, host: str) -> str | None:
+        """The pod of a known domain as GDS said last; None when it isn't known."""
+        return self._gate.followed.home(host)
+
     async def refresh(self, host: str) -> str | None:
         """Asks for ``host`` now, whoever knows it; when this returns, what GDS says is followed. None: GDS hasn't got
         it, and it is withdrawn without grace. Raises NotAnswered."""
@@ -176,6 +180,7 @@ class Learner:
         now = self._clock()
         self.status.state, self.status.last_error, self.status.heard_at = "following", "", now
         knows = self._knows(host)
+        self.departures.known = len(self.rounds)
         if pod is None:
             if knows:
                 self.departures.missing(host, now)
@@ -200,7 +205,7 @@ class Learner:
             self.status.reconnects += 1
 
     def _withdraw(self) -> None:
-        gone = self.departures.due(len(self.rounds))
+        gone = self.departures.due()
         if len(gone) > _TOGETHER:
             log.warning("lookup.withdrawn_together", domains=len(gone))
             self._whole.append([DeleteDomain(host) for host in gone])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from cryptography import x509
@@ -52,6 +53,7 @@ def identify(auth_context: Mapping[str, Iterable[bytes]]) -> Identity | None:
     return None if pem is None else of_certificate(pem)
 
 
+@lru_cache(1024)
 def of_certificate(pem: bytes) -> Identity:
     """Raises CertificateError."""
     try:

@@ -1,0 +1,146 @@
+"""GDS away, slow or out of its mind, the control plane away: who is known notices nothing, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from edge_harness import Edge, customers, until
+from looking_up import Looked, looking_up
+
+ALL = customers(200)
+KNOWN = ALL[:60]
+COLD = iter(ALL[60:])
+PATIENCE = 2.0
+SETTINGS = {"timeout": 1.0, "patience": PATIENCE, "failures": 3}
+LATE = 8.0
+"""Seconds in which a cold request is answered, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
+    guard = {"minimum": 20}
+    with looking_up(tmp_path_factory.mktemp("faults"), SETTINGS, {"guard": guard}) as looked:
+        for host, pod in KNOWN:
+            until(lambda host=host, pod=pod: looked.edge.ask(host).pod == pod, f"{host} → {pod}")  # type: ignore[misc]
+        until(lambda: all(looked.knows(host) for host, _ in KNOWN), "all are known")
+        yield looked
+
+
+def all_is_well(edge: Edge) -> None:
+    """Every known customer is answered by its pod."""
+    assert {host: edge.ask(host).pod for host, _ in KNOWN} == dict(KNOWN)
+
+
+def turned_away(edge: Edge, host: str) -> None:
+    """A cold host is answered 503 in bounded time, and when to try again."""
+    begun = time.monotonic()
+    answer = edge.ask(host)
+    assert (answer.status, answer.headers.get("retry-after")) == (503, "1")
+    assert time.monotonic() - begun < PATIENCE + LATE
+
+
+def test_gds_away_turns_cold_hosts_away_and_withdraws_nobody(looked: Looked) -> None:
+    edge, (host, pod) = looked.edge, next(COLD)
+    looked.gds.go()
+    try:
+        for _ in range(5):
+            turned_away(edge, host)
+        until(lambda: looked.metric("lookup_breaker", state="closed") == 0, "GDS has a pause")
+        end = time.monotonic() + 5  # refresh and grace are over by then
+        while time.monotonic() < end:
+            all_is_well(edge)
+        assert looked.metric("lookup_missing") == 0
+        assert looked.metric("domains") >= len(KNOWN)
+    finally:
+        looked.gds.come()
+    edge.becomes(host, pod)
+
+
+def test_gds_that_answers_with_errors_is_taken_for_away(looked: Looked) -> None:
+    edge, (host, pod) = looked.edge, next(COLD)
+    looked.gds.broken = True
+    try:
+        turned_away(edge, host)
+        all_is_well(edge)
+    finally:
+        looked.gds.broken = False
+    edge.becomes(host, pod)
+
+
+def test_gds_slow_keeps_nobody_who_is_known_waiting(looked: Looked) -> None:
+    edge, (host, pod) = looked.edge, next(COLD)
+    looked.gds.delay = 3.0
+    try:
+        turned_away(edge, host)
+        all_is_well(edge)
+    finally:
+        looked.gds.delay = 0.0
+    edge.becomes(host, pod)
+
+
+def test_the_control_plane_away_turns_cold_hosts_away_and_what_it_knew_it_knows_again(looked: Looked) -> None:
+    edge, (host, pod) = looked.edge, next(COLD)
+    edge.system.kill("pointsman", signal.SIGKILL)
+    all_is_well(edge)
+    turned_away(edge, host)
+    looked.gds.go()
+    try:
+        edge.system.start_control_plane()
+        edge.system.wait_control_plane()
+        assert all(looked.knows(one) for one, _ in KNOWN)
+        until(lambda: len(edge.nodes()) > 0, "Envoy is back")
+        all_is_well(edge)
+        assert looked.metric("lookup_known") >= len(KNOWN)
+    finally:
+        looked.gds.come()
+    edge.becomes(host, pod)
+    other = "pod1" if KNOWN[0][1] != "pod1" else "pod2"
+    edge.put(KNOWN[0][0], other)
+    edge.becomes(KNOWN[0][0], other)
+    edge.put(*KNOWN[0])
+    edge.becomes(*KNOWN[0])
+
+
+def test_a_gds_that_has_lost_its_customers_takes_none_from_the_edge(looked: Looked) -> None:
+    edge = looked.edge
+    edge_has = int(looked.metric("domains"))
+    lost = [host for host, _ in KNOWN[:40]]
+    looked.gds.says.update(dict.fromkeys(lost))
+    until(lambda: looked.metric("held", reason="removed") == 1, "the guard holds it", 60)
+    all_is_well(edge)
+    assert looked.metric("domains") == edge_has
+    assert looked.metric("lookup_gds_doubted") == 1
+    looked.gds.says.clear()
+    until(lambda: looked.metric("held", reason="removed") == 0, "the hold ends by itself", 60)
+    all_is_well(edge)
+
+
+def test_an_order_has_a_move_at_the_edge_at_once(tmp_path: Path) -> None:
+    host, pod = ALL[0]
+    other = "pod1" if pod != "pod1" else "pod2"
+    with looking_up(tmp_path, {"refresh": 3600.0}) as looked:
+        looked.learned(host, pod)
+        looked.edge.put(host, other)
+        assert looked.edge.ask(host).pod == pod
+        assert refreshed(looked, host) == f"{host}: {pod} → {other}"
+        looked.edge.becomes(host, other)
+        looked.edge.delete(host)
+        assert refreshed(looked, host) == f"{host}: {other} → not routed"
+        looked.edge.becomes(host, "")
+        denied = httpx.post(f"{looked.edge.system.api_url}/api/v1/domains/{host}/refresh", json={}, trust_env=False)
+        assert denied.status_code == 401
+
+
+def refreshed(looked: Looked, host: str) -> str:
+    """What ``pointsman refresh`` says."""
+    command = [sys.executable, "-m", "xds.cli", "refresh", host, "-c", str(looked.folder / "pointsman.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

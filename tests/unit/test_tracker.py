@@ -1,0 +1,236 @@
+"""From GDS's change to the Envoys' ACKs, with the real gate, pipeline, cache and protocol; and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from xds import tracker as tracking
+from xds.cache import Cache
+from xds.errors import HistoryGone, WaitError
+from xds.gate import Gate
+from xds.gds.model import Change, Pod, PutDomain, Snapshot, Transaction
+from xds.guard import Limits
+from xds.pipeline import Pace, Pipeline
+from xds.protocol.messages import DeltaRequest, Node
+from xds.protocol.stream import Stream
+from xds.resources.edge import EdgeResources
+from xds.resources.listeners import Edge
+from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE
+from xds.slices import drained
+from xds.tracker import Tracker
+
+PODS = (Pod("pod1"), Pod("pod2"))
+TABLES = 4
+
+
+class World:
+    """More than 9 of 100 domains are held. ``events`` are what a listener is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events: list[str] = []
+        self.cache = Cache()
+        turn = itertools.count()
+        self.pipeline = Pipeline(
+            EdgeResources(TABLES, timedelta(seconds=1)),
+            self.cache,
+            Edge(),
+            Pace(0.0, 0.0),
+            later=lambda _, call: call(),
+            clock=lambda: float(next(turn)),
+            on_published=lambda *position: self.tracker.published(*position),
+        )
+        self.gate = Gate(self.pipeline, Limits(share=0.10, minimum=10), now=lambda: 1000.0, clock=lambda: self.now)
+        self.tracker = Tracker(
+            self.pipeline.directory,
+            publishes=lambda: self.cache.publishes,
+            changes=lambda: self.pipeline.changes,
+            held=lambda: self.gate.hold is not None,
+            listener=lambda event, about, node: self.events.append(event),
+            clock=lambda: self.now,
+        )
+        self.follower = self.tracker.following(self.gate)
+        self.snapshot(1, {f"d{number}.test": "pod1" for number in range(100)})
+
+    def snapshot(self, revision: int, domains: dict[str, str]) -> None:
+        drained(self.follower.replacing(Snapshot("E", revision, PODS, [*domains.items()])))
+
+    def change(self, revision: int, *changes: Change) -> None:
+        drained(self.follower.applying(Transaction("E", revision, changes)))
+
+    def state(self, revision: int) -> str:
+        return self.tracker.receipts.standing(revision).state
+
+
+class Envoy:
+    """It takes what it is sent when it is told to, and ACKs it, or not."""
+
+    def __init__(self, world: World, name: str = "edge-1") -> None:
+        self._world = world
+        self.stream = Stream(world.cache.view, newest=lambda: world.cache.publishes)
+        self._node = Node(name)
+        world.cache.watch(self.stream.changed)
+        world.tracker.joined(self.stream, name)
+
+    def subscribe(self) -> None:
+        for kind in (CLUSTER, SCOPE):
+            self._say(DeltaRequest(kind.url, ("*",), node=self._node))
+        self.take()
+        self._say(DeltaRequest(ENDPOINT.url, ("pod1", "pod2")))
+        tables = tuple(f"table-{number}" for number in range(TABLES))
+        self._say(DeltaRequest(ROUTE.url, tables))
+        self.take()
+
+    def take(self, error: str | None = None) -> None:
+        """Everything that is due is taken and ACKed, or NACKed with ``error``."""
+        while responses := list(self.stream.responses()):
+            for response in responses:
+                self._say(DeltaRequest(response.type_url, nonce=response.nonce, error=error))
+
+    def _say(self, request: DeltaRequest) -> None:
+        settled = self.stream.receive(request)
+        if settled is not None:
+            self._world.tracker.settled(self.stream, settled)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def envoy(world: World) -> Envoy:
+    made = Envoy(world)
+    made.subscribe()
+    world.tracker.look()
+    return made
+
+
+def test_the_first_snapshot_has_a_receipt_with_all_its_records(world: World, envoy: Envoy) -> None:
+    standing = world.tracker.receipts.standing(1)
+    assert (standing.state, standing.receipt and standing.receipt.kind) == ("complete", "snapshot")
+    assert standing.receipt is not None
+    assert standing.receipt.changes == 102
+
+
+def test_a_change_is_complete_with_the_ack_and_not_before(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    world.tracker.look()
+    assert world.state(2) == "published"
+    envoy.take()
+    assert world.state(2) == "complete"
+    assert world.events[-4:] == ["received", "published", "first_ack", "complete"]
+
+
+def test_an_ack_of_what_was_sent_before_a_change_says_nothing_of_the_change(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    sent = list(envoy.stream.responses())
+    world.change(3, PutDomain("d1.test", "pod1"))
+    for response in sent:
+        settled = envoy.stream.receive(DeltaRequest(response.type_url, nonce=response.nonce))
+        assert settled is not None
+        world.tracker.settled(envoy.stream, settled)
+    assert (world.state(2), world.state(3)) == ("complete", "published")
+    envoy.take()
+    assert world.state(3) == "complete"
+
+
+def test_a_change_that_changes_nothing_is_complete_without_an_ack(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod1"))
+    assert world.state(2) == "complete"
+
+
+def test_an_envoy_that_rejects_a_change_keeps_it_from_being_complete(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    envoy.take("no such thing")
+    world.tracker.look()
+    standing = world.tracker.receipts.standing(2)
+    assert standing.state == "published"
+    assert standing.publish is not None
+    assert [nack.reason for nack in standing.publish.nacks.values()] == ["no such thing"]
+    world.change(3, PutDomain("d1.test", "pod1"))
+    envoy.take()
+    assert (world.state(2), world.state(3)) == ("complete", "complete"), "what it rejected is replaced"
+
+
+def test_an_envoy_that_has_begun_only_is_waited_for(world: World, envoy: Envoy) -> None:
+    other = Envoy(world, "edge-2")
+    world.tracker.look()
+    assert world.state(1) == "published"
+    other.subscribe()
+    world.tracker.look()
+    assert world.state(1) == "complete"
+
+
+def test_a_client_that_wants_no_routes_is_not_waited_for_for_ever(world: World, envoy: Envoy) -> None:
+    Envoy(world, "no-envoy")
+    world.now += tracking.JOINING + 1
+    world.tracker.look()
+    assert world.state(1) == "complete"
+
+
+def test_what_the_guard_holds_is_held_until_it_is_released(world: World, envoy: Envoy) -> None:
+    world.change(2, *[PutDomain(f"d{number}.test", "pod2") for number in range(50)])
+    world.change(3, PutDomain("d99.test", "pod2"))
+    envoy.take()
+    assert (world.state(2), world.state(3)) == ("held", "complete")
+    drained(world.gate.releasing("ann"))
+    world.tracker.look()
+    assert world.state(2) == "published"
+    envoy.take()
+    assert world.state(2) == "complete"
+
+
+def test_a_change_that_does_not_follow_leaves_no_receipt(world: World, envoy: Envoy) -> None:
+    with pytest.raises(HistoryGone):
+        world.change(7, PutDomain("d1.test", "pod2"))
+    assert world.tracker.receipts.standing(7).receipt is None
+    world.change(1, PutDomain("d1.test", "pod2"))
+    assert world.state(1) == "complete", "one that is held already is none"
+
+
+def test_after_a_gap_the_snapshot_carries_what_was_missed(world: World, envoy: Envoy) -> None:
+    world.snapshot(9, {f"d{number}.test": "pod1" for number in range(100)} | {"new.test": "pod2"})
+    assert world.state(8) == "published"
+    envoy.take()
+    assert (world.state(8), world.state(9)) == ("complete", "complete")
+
+
+async def test_whoever_waits_is_woken_by_the_last_ack(world: World, envoy: Envoy) -> None:
+    late = Envoy(world, "edge-2")
+    late.subscribe()
+    world.tracker.look()
+    waiting = asyncio.create_task(world.tracker.wait(2, 10))
+    await asyncio.sleep(0)
+    world.change(2, PutDomain("d1.test", "pod2"))
+    envoy.take()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    late.take()
+    assert (await asyncio.wait_for(waiting, 1)).complete
+
+
+async def test_whoever_waits_in_vain_is_told_how_it_stands(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    assert (await world.tracker.wait(2, 0.01)).state == "published"
+    assert (await world.tracker.wait(99, 0.01)).state == "expected"
+    assert world.tracker.waiters == 0
+
+
+async def test_waiters_are_bounded_and_leave_nothing_behind(
+    world: World, envoy: Envoy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "WAITERS", 3)
+    waiting = [asyncio.create_task(world.tracker.wait(99, 10)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(WaitError, match="without `wait`"):
+        await world.tracker.wait(99, 10)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert world.tracker.waiters == 0
+    assert not (await world.tracker.wait(99, 0.01)).complete

@@ -1,0 +1,30 @@
+"""The command ``pointsman refresh``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from xds.cli.options import Config, Json, Token, Url
+from xds.cli.output import print_found
+from xds.cli.plane import Plane
+
+
+def refresh(
+    host: Annotated[str, typer.Argument(help="The host that GDS is asked for.")],
+    config: Config = None,
+    url: Url = "",
+    token_file: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Has GDS asked for a host now, where it is asked for one host at a time: for the job that moves a customer.
+
+    Examples:
+        pointsman refresh shop.acme.com -c pointsman.toml
+    """
+    found = Plane(config, url, token_file).order(f"/api/v1/domains/{quote(host, safe='')}/refresh", {})
+    was, pod = found["was"] or "not routed", found["pod"] or "not routed"
+    text = f"{found['host']}: {pod}" if found["was"] == found["pod"] else f"{found['host']}: {was} → {pod}"
+    print_found(found, as_json, text)
