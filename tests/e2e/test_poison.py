@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from typing import Any
 
 import httpx
 from edge_harness import Edge, until
@@ -50,12 +51,29 @@ def test_a_pod_that_envoy_rejects_is_set_aside_and_what_came_with_it_goes_throug
     assert metric(edge, "pointsman_records_set_aside") == 2
     assert metric(edge, 'pointsman_responses_nacked_total{node="edge-1",type="endpoint"}') == endpoints["nacked"]
 
+    until(lambda: receipt(edge)["state"] == "set_aside", "its receipt says so")
+    assert [one["name"] for one in receipt(edge)["refused"]] == ["poisoned"]
+    assert not receipt(edge)["complete"]
+    assert any(POISON in nack["reason"] for one in receipts(edge) for nack in one["nacks"])
+
     edge.put("after.example.com", "good5")
     edge.becomes("after.example.com", "pod2")
     assert edge.nodes()[0]["types"][1]["nacked"] == endpoints["nacked"]
     edge.put_pod("poisoned", edge.pods["pod3"])
     edge.becomes("poisoned.example.com", "pod3")
     assert aside(edge) == {}
+    until(lambda: receipt(edge)["complete"], "its receipt, too")
+
+
+def receipts(edge: Edge) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = httpx.get(f"{edge.system.api_url}/api/v1/revisions", trust_env=False).json()["items"]
+    return found
+
+
+def receipt(edge: Edge) -> dict[str, Any]:
+    """That of the pod's first record."""
+    pod = {"kind": "pod", "name": "poisoned"}
+    return [one for one in receipts(edge) if any(pod.items() <= each.items() for each in one["first_changes"])][-1]
 
 
 def aside(edge: Edge) -> dict[tuple[str, str], str]:

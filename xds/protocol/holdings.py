@@ -55,6 +55,11 @@ class Holdings:
         return bool(self._in_flight)
 
     @property
+    def clean(self) -> bool:
+        """Everything that was sent is ACKed."""
+        return not (self._in_flight or self._rejected)
+
+    @property
     def any_rejected(self) -> bool:
         return bool(self._rejected)
 

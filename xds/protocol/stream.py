@@ -152,7 +152,7 @@ class Stream:
         reached = self._newest()
         for kind in DIRECTORY:
             held = self._types.get(kind)
-            if held is not None and (held.unsettled or held.holdings.any_rejected):
+            if held is not None and not held.current:
                 reached = min(reached, held.holdings.reached)
         return reached
 

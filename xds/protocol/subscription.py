@@ -79,6 +79,12 @@ class Subscription:
         return bool(self.holdings.in_flight or self._must_answer or self._answers or self._repeats or self.pushing)
 
     @property
+    def current(self) -> bool:
+        """The client has ACKed all that it is to have; removals that are held back don't count."""
+        due = self._must_answer or self._must_push or self._answers or self._repeats or self._pushes
+        return not due and self.holdings.clean
+
+    @property
     def idle(self) -> bool:
         """Nothing is due, now or later."""
         return not (self.pushing or self._must_answer or self._answers or self._repeats or self._leaving)
