@@ -1,0 +1,145 @@
+"""Lists of the API: each thing once, whatever is between, and only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from tracked_world import Envoy, World
+
+from xds.gds.mirror import MirrorStatus
+from xds.gds.model import PutDomain
+from xds.http.app import create_app
+from xds.http.view import Counts, View
+
+
+class Api:
+    def __init__(self, world: World, *envoys: Envoy) -> None:
+        self.world = world
+        view = View(
+            world.pipeline.directory,
+            MirrorStatus(),
+            world.resources.tables,
+            list,
+            lambda: Counts(0, 0, 0, 0, {}),
+            tracker=world.tracker,
+            streams=lambda: [envoy.stream for envoy in envoys],
+            cache=world.cache,
+            clock=lambda: world.now,
+        )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(view)), base_url="http://pointsman")
+
+    async def pages(self, path: str, **query: object) -> list[dict[str, object]]:
+        """All pages together."""
+        found: list[dict[str, object]] = []
+        cursor = ""
+        for _ in range(1_000):
+            answer = await self.http.get(f"/api/v1/{path}", params={**query, "cursor": cursor})  # type: ignore[dict-item]
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["items"]
+            if answer.json()["next"] is None:
+                return found
+            cursor = answer.json()["next"]
+        raise AssertionError("the pages have no end")
+
+
+@pytest.fixture(params=[10_000, 8], ids=["ordinary", "split"])
+async def api(request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """With and without a pair of first characters that is spread over all tables."""
+    made = Api(World(domains=60, tables=8, crowded=request.param))
+    made.world.change(2, PutDomain("*.wild.test", "pod2"), PutDomain("other.test", "pod2"))
+    async with made.http:
+        yield made
+
+
+async def test_every_domain_is_listed_once(api: Api) -> None:
+    expected = sorted(api.world.pipeline.directory.domains)
+    for limit in (1, 7, 1000):
+        assert sorted(str(one["domain"]) for one in await api.pages("domains", limit=limit)) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"pod": "pod2"}, 2),
+        ({"pod": "nobody"}, 0),
+        ({"prefix": "d"}, 60),
+        ({"prefix": "d5"}, 11),
+        ({"prefix": "D5.TEST"}, 1),
+        ({"prefix": "*"}, 1),
+        ({"prefix": "*.wild"}, 1),
+        ({"prefix": "d5", "pod": "pod2"}, 0),
+    ],
+)
+async def test_domains_are_found_by_pod_and_by_how_they_begin(api: Api, query: dict[str, str], count: int) -> None:
+    assert len(await api.pages("domains", limit=4, **query)) == count
+
+
+async def test_a_page_goes_on_where_it_was_though_a_domain_is_gone() -> None:
+    api = Api(World(domains=30, tables=1))
+    async with api.http:
+        first = (await api.http.get("/api/v1/domains", params={"limit": 10})).json()
+        last = first["items"][-1]["domain"]
+        api.world.snapshot(2, {name: "pod1" for name in api.world.pipeline.directory.domains if name != last})
+        rest = (await api.http.get("/api/v1/domains", params={"limit": 100, "cursor": first["next"]})).json()
+        names = [one["domain"] for one in (*first["items"], *rest["items"])]
+        assert len(names) == len(set(names)) == 30
+
+
+@pytest.mark.parametrize("path", ["domains", "pods", "nodes", "revisions", "diff", "audit"])
+async def test_a_cursor_that_is_none_is_a_problem(path: str) -> None:
+    api = Api(World())
+    async with api.http:
+        answer = await api.http.get(f"/api/v1/{path}", params={"cursor": "no such thing"})
+        assert answer.status_code in (401, 422)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+
+
+async def test_what_an_envoy_lacks_is_told_with_what_it_has() -> None:
+    world = World()
+    good, bad = Envoy(world, "good"), Envoy(world, "bad")
+    for envoy in (good, bad):
+        envoy.subscribe()
+    api = Api(world, good, bad)
+    async with api.http:
+        assert await api.pages("diff") == []
+        world.change(2, PutDomain("d1.test", "pod2"))
+        assert len(await api.pages("diff", limit=1)) == 2
+        good.take()
+        bad.take("no such pod")
+        (one,) = await api.pages("diff")
+        assert (one["node"], one["type"], one["reason"]) == ("bad", "route", "no such pod")
+        assert None not in (one["from"], one["to"])
+        assert one["from"] != one["to"]
+        assert await api.pages("diff", node="good") == []
+
+
+async def test_an_explanation_shows_the_envoys_that_lack_something_first() -> None:
+    world = World()
+    good, late = Envoy(world, "good"), Envoy(world, "late")
+    for envoy in (good, late):
+        envoy.subscribe()
+    world.change(2, PutDomain("d1.test", "pod2"))
+    good.take()
+    api = Api(world, good, late)
+    async with api.http:
+        found = (await api.http.get("/api/v1/domains/d1.test/explain")).json()
+    assert (found["envoys"]["connected"], found["envoys"]["have_it"]) == (2, 1)
+    first, second = found["envoys"]["shown"]
+    assert (first["node"], first["has_it"], second["node"], second["has_it"]) == ("late", False, "good", True)
+    (table,) = [one for one in first["resources"] if one["type"] == "route"]
+    assert table["acked"] != table["wanted"]
+    assert found["record"]["previous_pod"] == "pod1"
+
+
+async def test_a_host_of_a_split_pair_is_explained_with_both_scopes() -> None:
+    world = World(domains=60, tables=8, crowded=8)
+    envoy = Envoy(world)
+    envoy.subscribe()
+    async with (api := Api(world, envoy)).http:
+        found = (await api.http.get("/api/v1/domains/d11.test/explain")).json()
+    assert found["scope"]["split"]
+    assert found["scope"]["table"] != found["table"]
+    assert len([one for one in found["envoys"]["shown"][0]["resources"] if one["type"] == "scope"]) == 2
