@@ -1,4 +1,4 @@
-"""Writes ``docs/settings.md`` from the settings themselves: ``make reference``. A test holds it against the code."""
+"""Writes ``docs/settings.md`` and ``docs/cli.md`` from the code: ``make reference``. Tests hold them against it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
+import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from xds.cli import exits, plain_help
+from xds.cli.app import app
 from xds.settings import Rule, Settings
 
 HEAD = """\
@@ -81,5 +84,63 @@ def _default(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+CLI_HEAD = """\
+# The command line
+
+`pointsman` runs the control plane, looks at one that runs, and says what to do. Commands that ask a running control
+plane find it by its settings file (`--config`, or `POINTSMAN_CONFIG`), or by `--url` (`POINTSMAN_URL`); what changes
+something needs the token, which is read from where the settings say, or from `--token-file` (`POINTSMAN_TOKEN_FILE`).
+Over HTTPS the certificate that the settings name is trusted; with `--url`, what the system trusts, or `SSL_CERT_FILE`.
+
+- Every command has `--json`: JSON on stdout and nothing else there. Streams (`domains`, `watch`) are one object a line.
+- Errors are one line on stderr that says what was wrong and what to do.
+- Where stdout isn't a terminal there are no colours and no boxes, and nothing is cut. `NO_COLOR` is heeded. A terminal
+  without UTF-8 gets plainer characters.
+- Long work shows its progress on stderr, where that is a terminal.
+- `pointsman completion bash` (zsh, fish) prints the completion for a shell.
+
+Written by `make reference` from `xds/cli/`.
+
+## Exit codes
+
+The same for every command.
+
+| code | means |
+| --- | --- |
+"""
+
+CLI_TARGET = Path(__file__).with_name("cli.md")
+
+
+def cli_page() -> str:
+    """The whole of ``docs/cli.md``."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in exits.MEANINGS.items()]
+    root = typer.Context(app, info_name="pointsman")
+    return CLI_HEAD + "\n".join([*rows, "", *_help(app, root)]) + "\n"
+
+
+def _help(command: Any, ctx: Any) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for title, names in _panels(command).items():
+            if title:
+                yield f"## {title}\n"
+            for name in names:
+                inner = command.commands[name]
+                yield from _help(inner, typer.Context(inner, info_name=name, parent=ctx))
+        return
+    yield f"### {ctx.command_path}\n"
+    yield "```text"
+    yield plain_help.of(command, ctx).rstrip()
+    yield "```\n"
+
+
+def _panels(group: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, command in group.commands.items():
+        found.setdefault(command.rich_help_panel or "", []).append(name)
+    return found
+
+
 if __name__ == "__main__":
     TARGET.write_text(pages())
+    CLI_TARGET.write_text(cli_page())

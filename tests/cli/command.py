@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")},
+    "PYTHONPATH": str(ROOT),
+    "COLUMNS": "80",
+}
 
 
 def pointsman(
     *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    given = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
     return subprocess.run(
         [sys.executable, "-m", "xds.cli", *map(str, words)],
         capture_output=True,
@@ -23,7 +27,7 @@ def pointsman(
         encoding="utf-8",
         timeout=timeout,
         cwd=cwd,
-        env={**given, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **(env or {})},
+        env={**ENVIRONMENT, **(env or {})},
     )
 
 

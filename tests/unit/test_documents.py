@@ -71,3 +71,8 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert [one for pair in loaded for one in pair if re.match(r"(https?:)?//", one)] == [], page.name
     for sheet in site.rglob("*.css"):
         assert re.findall(r"url\([\"']?https?:", sheet.read_text()) == [], sheet.name
+
+
+def test_the_command_line_is_documented_as_it_is() -> None:
+    reference = runpy.run_path(str(DOCS / "reference.py"))
+    assert (DOCS / "cli.md").read_text() == reference["cli_page"](), "run `make reference`"

@@ -8,19 +8,29 @@ import typer
 from typer.main import get_command
 
 from xds.cli import (
+    audit,
     bootstrap,
+    certs,
     check,
     compare,
+    completion,
+    diff,
+    domains,
     edge_lint,
+    explain,
     hold,
     import_map,
+    nodes,
     refresh,
+    revisions,
     serve,
     shell,
+    status,
     version,
+    watch,
 )
 
-RUN, SEE, ACT, MORE = "Run", "See and explain", "Decide", "More"
+RUN, SEE, FOLLOW, ACT, MORE = "Run", "See and explain", "Follow changes", "Decide", "More"
 
 GROUPS = {
     "import": (ACT, "What is known from elsewhere: the old proxy's map."),
@@ -33,6 +43,18 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (RUN, "check", check.check),
     (RUN, "bootstrap", bootstrap.bootstrap),
     (RUN, "edge-lint", edge_lint.edge_lint),
+    (SEE, "status", status.status),
+    (SEE, "explain", explain.explain),
+    (SEE, "nodes", nodes.nodes),
+    (SEE, "domains", domains.domains),
+    (SEE, "pods", domains.pods),
+    (SEE, "set-aside", domains.set_aside),
+    (SEE, "certs", certs.certs),
+    (SEE, "diff", diff.diff),
+    (FOLLOW, "watch", watch.watch),
+    (FOLLOW, "history", revisions.history),
+    (FOLLOW, "trace", revisions.trace),
+    (FOLLOW, "wait", revisions.wait),
     (SEE, "compare", compare.compare),
     (ACT, "hold show", hold.show),
     (ACT, "hold release", hold.release),
@@ -41,6 +63,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (ACT, "rollback to", hold.to),
     (ACT, "import haproxy-map", import_map.haproxy_map),
     (ACT, "refresh", refresh.refresh),
+    (ACT, "audit", audit.audit),
+    (MORE, "completion", completion.completion),
     (MORE, "version", version.version),
 )
 """Where `--help` lists it, its words, and what it runs. The docstring is its help, and ends with examples."""

@@ -31,10 +31,10 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="A warning counts as a failure.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Says whether a control plane could start with these settings, and serve. Exit code 3 when a check fails.
+    """Says whether a control plane could start with these settings, and serve.
 
-    It looks at the settings, certificates, keys and lists, the state folder, the ports, GDS and its contract, and has
-    Envoy validate the configuration that would be made. It changes nothing.
+    Exit code 3 when a check fails. It looks at the settings, certificates, keys and lists, the state folder, the ports,
+    GDS and its contract, and has Envoy validate the configuration that would be made. It changes nothing.
 
     Examples:
         pointsman check -c pointsman.toml

@@ -22,9 +22,9 @@ def edge_lint(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Says of each row of the edge's checklist whether an Envoy holds it. Exit code 3 when one is broken.
+    """Says of each row of the edge's checklist whether an Envoy holds it.
 
-    With --bootstrap, --config is the settings that the Envoy would be told by.
+    Exit code 3 when one is broken. With --bootstrap, --config is the settings that the Envoy would be told by.
 
     Examples:
         pointsman edge-lint http://127.0.0.1:9901

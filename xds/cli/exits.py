@@ -20,5 +20,5 @@ MEANINGS = {
     LATE: "it isn't so within the time that was given",
     REJECTED: "an Envoy rejected it",
     INTERRUPTED: "ended by Ctrl-C",
-    CLOSED: "who read its output went away (`| head`)",
+    CLOSED: "who read its output went away, such as `head`",
 }

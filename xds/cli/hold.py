@@ -18,7 +18,9 @@ NOTHING = "nothing is held"
 
 
 def show(config: Config = None, url: Urls = None, as_json: Json = False) -> None:
-    """What is held, and why. Exit code 3 when something is.
+    """What is held, and why.
+
+    Exit code 3 when something is.
 
     Examples:
         pointsman hold show -c pointsman.toml

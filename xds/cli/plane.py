@@ -6,16 +6,24 @@ import getpass
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from xds.errors import OrderError, PointsmanError, SettingsError
 
 if TYPE_CHECKING:
+    import httpx
+
+    from xds.gds.model import Snapshot
     from xds.settings import Settings
 
 TIMEOUT = 60.0
+SILENCE = 30.0
+"""Seconds after which a stream that says nothing is taken for dead; it says something each second."""
 
 
 class Plane:
@@ -26,7 +34,9 @@ class Plane:
         self._config = config
         self._url = url.rstrip("/")
         self._token_file = token_file
+        self._given = bool(url)
         self._loaded: Settings | None = None
+        self._client: httpx.Client | None = None
 
     @property
     def url(self) -> str:
@@ -36,7 +46,9 @@ class Plane:
             address = http.address
             if (bound := ipaddress.ip_address(address)).is_unspecified:
                 address = "127.0.0.1" if bound.version == 4 else "::1"
-            self._url = f"http://[{address}]:{http.port}" if ":" in address else f"http://{address}:{http.port}"
+            scheme = "https" if http.certificate else "http"
+            host = f"[{address}]" if ":" in address else address
+            self._url = f"{scheme}://{host}:{http.port}"
         return self._url
 
     @property
@@ -47,6 +59,51 @@ class Plane:
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The JSON at ``path``, such as "/api/v1/hold"."""
         return self._asked("GET", path, query, None)
+
+    def items(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Those of a list, page after page, as they come."""
+        asked = dict(query or {})
+        while True:
+            page = self.get(path, asked)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            asked["cursor"] = page["next"]
+
+    def path(self, *words: str) -> str:
+        """``words`` joined to a path, those after the first quoted."""
+        return "/".join([words[0], *(quote(word, safe="") for word in words[1:])])
+
+    def snapshot(self) -> Snapshot:
+        """GDS's own, read from where the settings say that it is."""
+        import asyncio
+
+        from xds.gds.client import Credentials, GdsClient, Timeouts
+
+        gds = self._settings.gds
+
+        async def read() -> Snapshot:
+            credentials = Credentials(gds.ca, gds.certificate, gds.key, gds.token_file)
+            async with GdsClient(str(gds.url), Timeouts(gds.connect_timeout, gds.read_timeout), credentials) as client:
+                return await client.snapshot()
+
+        return asyncio.run(read())
+
+    @contextmanager
+    def lines(self, path: str) -> Iterator[Iterator[str]]:
+        """Those of a stream that doesn't end by itself. Raises OrderError when it breaks, too."""
+        import httpx
+
+        url = self.url
+        try:
+            with self._http().stream("GET", path, timeout=SILENCE) as answer:
+                if answer.status_code != 200:
+                    raise OrderError(f"the control plane at {url} says {answer.status_code}", status=answer.status_code)
+                yield answer.iter_lines()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise OrderError(
+                f"the control plane at {url} doesn't answer: {str(error) or type(error).__name__}"
+            ) from None
 
     def order(self, path: str, order: Mapping[str, Any]) -> Any:
         """Has something changed: with the token, and with the name of who runs this."""
@@ -76,26 +133,44 @@ class Plane:
             file = self._settings.http.token_file or self._settings.state.folder / tokens.FILE
         return {"authorization": f"Bearer {tokens.read(file)}"}
 
-    def _credentials(self) -> dict[str, str]:
-        """For reading, which needs the token only here and there: with it where it can be read."""
-        try:
-            return self._authorization()
-        except PointsmanError:
-            return {}
+    def _http(self) -> httpx.Client:
+        """One for all calls. Reading needs the token only here and there: it is shown where it can be read."""
+        import httpx
+
+        if self._client is None:
+            try:
+                headers = self._authorization()
+            except PointsmanError:
+                headers = {}
+            self._client = httpx.Client(
+                base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=False, verify=self._trust()
+            )
+        return self._client
+
+    def _trust(self) -> ssl.SSLContext | bool:
+        """Over HTTPS the very certificate that the settings name is trusted, whoever signed it and for which name; at
+        another address, what the system trusts."""
+        if not self.url.startswith("https:"):
+            return False  # there is none to be trusted, and reading the system's takes long
+        if self._given:
+            return ssl.create_default_context()
+        context = ssl.create_default_context(cafile=str(self._settings.http.certificate))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+        return context
 
     def _asked(self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> Any:
         import httpx
 
         url = self.url
-        headers = self._authorization() if body is not None else self._credentials()
         try:
-            answer = httpx.request(
-                method, f"{url}{path}", params=query, json=body, headers=headers, timeout=TIMEOUT, trust_env=False
-            )
+            headers = self._authorization() if body is not None else None
+            answer = self._http().request(method, path, params=query, json=body, headers=headers)
             found = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise OrderError(
-                f"the control plane at {url} doesn't answer: {error}: does it run? (options --config, --url)"
+                f"the control plane at {url} doesn't answer: {str(error) or type(error).__name__}: does it run? "
+                "(options --config, --url)"
             ) from None
         if answer.status_code != 200:
             detail = found.get("detail", found) if isinstance(found, dict) else found

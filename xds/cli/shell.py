@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from xds.cli import exits, plain_help
+from xds.cli import completion, exits, plain_help
 from xds.cli.output import plain_terminal, prepare
 from xds.errors import PointsmanError
 
@@ -44,13 +44,24 @@ class Group(TyperGroup):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         prepare()
+        completion.prepare()
         sys.exit(_ended(lambda: super(Group, self).main(args, "pointsman", complete_var, False, **extra)))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _Closed from None  # Typer would make of it an exit code that says nothing
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         if plain_terminal():
             print(plain_help.of(self, ctx), end="")
         else:
             super().format_help(ctx, formatter)
+
+
+class _Closed(Exception):
+    """Who read our output went away."""
 
 
 def _ended(run: Callable[[], Any]) -> int:
@@ -61,7 +72,7 @@ def _ended(run: Callable[[], Any]) -> int:
         return code if isinstance(code, int) else exits.OK
     except PointsmanError as error:
         return _failed(str(error))
-    except BrokenPipeError:
+    except (_Closed, BrokenPipeError):
         # What is still buffered can't be written either, and Python would say so at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.CLOSED

@@ -1,0 +1,146 @@
+"""The command ``pointsman explain``: why a host goes where it goes, link by link."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from xds.cli import exits
+from xds.cli.options import Config, Json, Token, Url
+from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, say, styled, table, took
+from xds.cli.plane import Plane
+
+
+def explain(
+    host: Annotated[str, typer.Argument(help="A host as a client would name it.")],
+    probe: Annotated[bool, typer.Option("--probe", help="Also asks the edge for it (setting http.probe).")] = False,
+    config: Config = None,
+    url: Url = "",
+    token_file: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Why a host goes where it goes: every link, and what every Envoy has of it.
+
+    GDS's record, scope, table, virtual host, route, cluster, endpoints and their health, certificate; and for every
+    Envoy what is wanted, was sent, ACKed, and is live (setting http.envoy_admins).
+
+    Exit code 3: it goes nowhere, an Envoy lacks something of it, or one routes it elsewhere.
+
+    Examples:
+        pointsman explain acme.example.com -c pointsman.toml
+        pointsman explain acme.example.com --probe
+        pointsman explain acme.example.com --json | jq .envoys
+    """
+    plane = Plane(config, url, token_file)
+    query = {"probe": "true"} if probe else {}
+    found = plane.get(plane.path("/api/v1/domains", host, "explain"), query)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+    pod = found["record"]["pod"] if found["record"] else None
+    elsewhere = [
+        one
+        for one in found["envoys"]["shown"]
+        if one["live"] and not one["live"]["error"] and one["live"]["pod"] != pod
+    ]
+    probed = found["probe"] and (found["probe"]["error"] or (found["probe"]["pod"] or pod) != pod)
+    if not found["routed"] or found["envoys"]["have_it"] < found["envoys"]["connected"] or elsewhere or probed:
+        raise typer.Exit(exits.FOUND)
+
+
+def _show(found: dict[str, Any]) -> None:
+    record, scope, certificate = found["record"], found["scope"], found["certificate"]
+    head = f"{found['host']} → {record['pod']}" if record else f"{found['host']} goes nowhere: {found['answer']}"
+    say(styled(head, GOOD if found["routed"] else BAD))
+    for note in found["notes"]:
+        say(styled(f"! {note}", WARN))
+    if record:
+        before = f", before on {record['previous_pod']}" if record["previous_pod"] else ""
+        came = f", received {ago(record['received_at'])}" if record["received_at"] else ""
+        _link("record", f"{record['domain']} is on {record['pod']} since revision {record['revision']}{came}{before}")
+    behind = found["revision"] - found["published"]
+    note = f"; the edge is {behind} revisions behind" if behind > 0 else ""
+    _link("directory", f"revision {found['revision']} of epoch {found['epoch']}, published {found['published']}{note}")
+    split = ", split: a hash of the whole name chooses the table" if scope["split"] else ""
+    _link("scope", f"{scope['key']!r} ({scope['name']}) leads to {scope['table']}{split}")
+    _link("table", f"{found['table']}, version {found['table_version'] or 'none: not published'}")
+    if record:
+        _link("virtual host", found["virtual_host"])
+        _link("route", found["route"])
+    if cluster := found["cluster"]:
+        _cluster(cluster)
+    if certificate:
+        days = f", ends in {certificate['days']:.0f} days" if certificate["days"] is not None else ""
+        asked = ", on demand" if certificate["on_demand"] else ""
+        text = f"{certificate['name'] or 'none'}, {certificate['note']}{asked}{days}"
+        covers = certificate["covers"]
+        _link("certificate", text if covers else styled(f"{text}; it is not for this host", WARN))
+    if probe := found["probe"]:
+        _probe(probe, record)
+    _envoys(found["envoys"])
+
+
+def _link(name: str, *parts: Any) -> None:
+    say(styled(f"  {name:<13}", "bold"), *parts)
+
+
+def _cluster(cluster: dict[str, Any]) -> None:
+    where = f" in {cluster['datacenter']}" if cluster["datacenter"] else ""
+    _link("cluster", f"{cluster['name']}{where}, version {cluster['version'] or 'none: not published'}")
+    styles = {"healthy": GOOD, "unhealthy": BAD, "unknown": QUIET}
+    for each in cluster["endpoints"]:
+        zone = f" zone {each['zone']}" if each["zone"] else ""
+        health = styled(f"health {each['health']}", styles[each["health"]])
+        _link("endpoint", f"{each['address']}:{each['port']}{zone}, weight {each['weight']}, ", health)
+    if not cluster["endpoints"]:
+        _link("endpoint", styled("none: clients get 503", BAD))
+
+
+def _probe(probe: dict[str, Any], record: dict[str, Any] | None) -> None:
+    if probe["error"]:
+        _link("probe", styled(f"{probe['edge']}: {probe['error']}", BAD))
+        return
+    right = record is not None and probe["pod"] in (None, record["pod"])
+    pod = f" by {probe['pod']}" if probe["pod"] else ", the edge doesn't say by which pod (setting edge.pod_header)"
+    _link(
+        "probe",
+        styled(f"{probe['edge']} answers {probe['status']}{pod}, in {took(probe['seconds'])}", GOOD if right else BAD),
+    )
+
+
+def _envoys(envoys: dict[str, Any]) -> None:
+    all_have = envoys["have_it"] == envoys["connected"]
+    say(
+        styled("  Envoys       ", "bold"),
+        styled(f"{envoys['have_it']} of {envoys['connected']} have it", GOOD if all_have else WARN),
+    )
+    rows = []
+    for envoy in envoys["shown"]:
+        live = envoy["live"]
+        if live is None:
+            lives: Any = styled("-", QUIET)
+        else:
+            lives = styled(live["error"], WARN) if live["error"] else f"{live['pod'] or 'nowhere'}"
+        for number, copy in enumerate(envoy["resources"]):
+            same = copy["wanted"] == copy["acked"]
+            state = (
+                "rejected" if copy["rejected"] else "under way" if copy["in_flight"] else "ACKed" if same else "behind"
+            )
+            rows.append(
+                [
+                    envoy["node"] if number == 0 else "",
+                    age(envoy["connected_seconds"]) if number == 0 else "",
+                    copy["type"],
+                    copy["name"],
+                    copy["wanted"] or "-",
+                    copy["sent"] or "-",
+                    copy["acked"] or "-",
+                    styled(state, {"ACKed": GOOD, "rejected": BAD}.get(state, WARN)),
+                    lives if number == 0 else "",
+                    copy["error"] or "",
+                ]
+            )
+    if rows:
+        table(("node", "connected", "type", "resource", "wanted", "sent", "ACKed", "state", "live", "error"), rows)
