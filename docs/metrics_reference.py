@@ -55,12 +55,37 @@ STATE = """\
 | `pointsman_build_info{version}`, `process_*` | the process |
 """  # noqa: E501
 
+TRACES = """\
+## Traces
+
+With `pip install 'pointsman[otel]'` and
+
+    [traces]
+    endpoint = "http://127.0.0.1:4318/v1/traces"
+
+each change of GDS is a trace, sent to an OpenTelemetry collector by OTLP over HTTP:
+
+| span | from | to |
+| --- | --- | --- |
+| `change` | GDS's event arrives | the last Envoy's ACK; attributes `pointsman.revision`, `pointsman.envoys`, `pointsman.left` |
+| `publish` | GDS's event arrives | everything is published: holding it together with others, encoding |
+| `envoy`, one for each | it is published | that Envoy's ACK of all of it; event `sent` when its last response was written, `nack` with the reason as the status |
+
+Changes that were coalesced are one trace, from the first that came. Of a large fleet the `traces.envoys` last ones have
+a span. A change that some Envoy doesn't ACK is sent after a minute, with an error, when the next one is published. What
+was held, a whole snapshot, and what isn't GDS's (a certificate) make no trace. No span says whose domain it is.
+`traces.share` takes a part of the changes. A collector that is away holds nothing up: what can't be sent is dropped.
+Spans are made when a change is complete, out of its receipt; without `traces.endpoint` nothing is made or imported.
+"""  # noqa: E501
+
 TARGET = Path(__file__).with_name("metrics.md")
 
 
 def page() -> str:
     """The whole file."""
-    return "\n".join([HEAD, "## What is timed and counted as it happens\n", *_rows(Measures().collect()), "", STATE])
+    return "\n".join(
+        [HEAD, "## What is timed and counted as it happens\n", *_rows(Measures().collect()), "", STATE, TRACES]
+    )
 
 
 def _rows(families: Iterator[Metric]) -> Iterator[str]:

@@ -46,6 +46,7 @@ from xds.standing import Standing
 from xds.state.folder import StateFolder
 from xds.tokens import FILE as TOKEN
 from xds.tokens import read as read_token
+from xds.traces import starting as traces
 from xds.tracker import Tracker
 from xds.unknown_hosts import UnknownHosts
 
@@ -129,6 +130,9 @@ async def run(settings: Settings) -> None:
     )
     credentials = _credentials(settings.xds, handshakes)
     async with contextlib.AsyncExitStack() as stack:
+        tracker.witness = tracer = traces.started(settings.traces, tracker.receipts.name_of)
+        if tracer is not None:
+            stack.push_async_callback(asyncio.to_thread, tracer.close)
         follower = tracker.following(standing.gate)
         mirror, gds = await stack.enter_async_context(following(settings, standing, follower))
         learner = mirror if isinstance(mirror, Learner) else None

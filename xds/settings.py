@@ -28,6 +28,7 @@ from xds.http_settings import Http
 from xds.lookup.settings import Lookup
 from xds.server import access
 from xds.server.limits import Limits
+from xds.traces.settings import Traces
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -290,6 +291,7 @@ class Settings(BaseSettings):
     edge: Edge = Edge()
     state: State = State()
     guard: Guard = Guard()
+    traces: Traces = Traces()
     log: Log = Log()
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import count, islice
+from typing import Protocol
 
 from xds.directory import Directory
 from xds.errors import GdsError, WaitError
@@ -32,6 +33,14 @@ WAITERS = 500
 _Waiting = tuple[int, int, "asyncio.Future[None]"]
 """The revision, a number to tell them apart, and what is set when it is there."""
 Listener = Callable[[str, Receipt | Publish | Nack | None, str], None]
+
+
+class Witness(Protocol):
+    """Who is told all that happens, each ACK too: `xds.traces.tracer.Tracer`, where there are traces."""
+
+    def told(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None: ...
+
+    def acked(self, publish: Publish, key: Hashable, at: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -65,6 +74,7 @@ class Tracker:
         self._held = held
         self._listener = listener
         self._measures = measures or Measures()
+        self.witness: Witness | None = None
         self._clock = clock
         self.wall = wall
         self._streams: dict[Stream, _Joined] = {}
@@ -248,6 +258,8 @@ class Tracker:
     def _acked(self, publish: Publish, key: Hashable, at: float) -> None:
         if publish.received is not None:
             self._measures.convergence.observe(at - publish.received)
+        if self.witness is not None:
+            self.witness.acked(publish, key, at)
 
     def _told(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None:
         if event == "published":
@@ -260,6 +272,8 @@ class Tracker:
                 self._measures.fleet_convergence.observe(about.last_ack - about.received)
             self._sort(self._awaiting.pop(about.mark, ()))
         self._listener(event, about, node)
+        if self.witness is not None:
+            self.witness.told(event, about, node)
 
 
 class _Noted:

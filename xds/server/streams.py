@@ -306,7 +306,7 @@ class OpenStream:
         kind, encoded = made
         begun = clock()
         await self._send(encoded, context)
-        ended = clock()
+        self.protocol.sent_at = ended = clock()
         measures.pushed(kind, len(encoded), ended - wanted, ended - begun)
         return True
 
