@@ -9,85 +9,17 @@ Pure: what happened is told, with its time in seconds of a clock that never goes
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 from xds.convergence import Convergence
 from xds.delta import Key
+from xds.receipt import SHOWN, Nack, Publish, Receipt, Standing, State
 
-SHOWN = 20
-"""Changes of a revision, and NACKs of a publish, that are remembered one by one."""
 _GONE = 2_000
 """Names of Envoys that left that are remembered, for traces."""
-
-State = Literal["expected", "received", "held", "published", "complete", "set_aside", "rolled_back"]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One change of a revision: a domain with its pod before and after, None for none; or a pod."""
-
-    kind: Literal["domain", "pod"]
-    name: str
-    before: str | None = None
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Nack:
-    """What an Envoy rejected and why; ``number`` is the Envoy's in `Receipts.name_of`."""
-
-    number: int
-    type: str
-    reason: str
-    at: float
-
-
-@dataclass(slots=True, eq=False)
-class Publish:
-    """``envoys``: those that were to have it; ``pending``: those that don't; ``left``: those that went before they had
-    it. ``numbers`` and ``seconds``: the Envoys that ACKed it, and how long after the publish."""
-
-    mark: int
-    at: float
-    revision: int
-    envoys: int
-    pending: int
-    left: int = 0
-    first_ack: float | None = None
-    last_ack: float | None = None
-    completed: float | None = None
-    nacks: dict[int, Nack] = field(default_factory=dict)
-    received: float | None = None
-    """When the first change of GDS that it carries came; None when it carries none, or only such as was held."""
-    numbers: array[int] = field(default_factory=lambda: array("L"))
-    seconds: array[float] = field(default_factory=lambda: array("f"))
-    bad_before: Collection[Key] = ()
-
-
-@dataclass(slots=True, eq=False)
-class Receipt:
-    """``received`` and all times of its publish are of the clock that never goes back; ``wall`` is ``received`` in
-    seconds since 1970. ``changes`` counts them all, ``first`` holds the first ones."""
-
-    epoch: str
-    revision: int
-    kind: Literal["change", "snapshot"]
-    changes: int
-    first: tuple[Move, ...]
-    received: float
-    wall: float
-    number: int = 0
-    """Grows with every receipt."""
-    held: bool = False
-    was_held: bool = False
-    publish: Publish | None = None
-    bad: dict[Key, str] = field(default_factory=dict)
-    """Records of it that an Envoy rejected, with the reason: they were published, and then no more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,21 +28,6 @@ class _Taker:
     node: str
     joined: float
     position: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a revision stands now. ``receipt`` is None when none is remembered; ``publish`` is then that of the next
-    revision that is."""
-
-    state: State
-    receipt: Receipt | None
-    publish: Publish | None
-    joining: int
-
-    @property
-    def complete(self) -> bool:
-        return self.state == "complete"
 
 
 Acked = Callable[[Publish, Hashable, float], None]

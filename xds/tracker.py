@@ -19,7 +19,8 @@ from xds.gds.mirror import Follower
 from xds.gds.model import Change, DeleteDomain, DeletePod, PutDomain, PutPod, Snapshot, Transaction
 from xds.measures import Measures
 from xds.protocol.stream import Settled, Stream
-from xds.receipts import SHOWN, Move, Nack, Publish, Receipt, Receipts, Standing
+from xds.receipt import SHOWN, Move, Nack, Publish, Receipt, Standing
+from xds.receipts import Receipts
 from xds.resources.types import LISTENER, ROUTE, SECRET
 from xds.slices import Work
 

@@ -10,7 +10,7 @@ from xds.http import explain as api
 from xds.http.page.explained import told
 from xds.http.page.rows import said
 from xds.http.page.verdict import Facts, judged
-from xds.receipts import Move, Receipt
+from xds.receipt import Move, Receipt
 
 WELL = Facts(complete=True, why_not="", gds="following", silent=0.4, stale=False, envoys=3, ends=40.0)
 

@@ -6,7 +6,7 @@ import json
 
 from xds.http import feed as feeds
 from xds.http.feed import Feed
-from xds.receipts import Move, Publish, Receipt
+from xds.receipt import Move, Publish, Receipt
 
 
 def receipt(revision: int) -> Receipt:

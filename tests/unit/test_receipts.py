@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from xds.delta import Key
-from xds.receipts import Move, Receipt, Receipts
+from xds.receipt import Move, Receipt
+from xds.receipts import Receipts
 
 
 class Fleet:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from xds.receipts import Nack, Publish, Receipt
+from xds.receipt import Nack, Publish, Receipt
 
 LISTENERS = 100
 QUEUE = 500

@@ -13,7 +13,7 @@ from xds.errors import WaitError
 from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 from xds.http.view import View
-from xds.receipts import Publish, Receipt, Standing, State
+from xds.receipt import Publish, Receipt, Standing, State
 
 LONGEST = 60.0
 """Seconds that a caller may wait."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from xds.receipts import Publish
+from xds.receipt import Publish
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from xds.protocol.stream import Stream
-from xds.receipts import Nack, Publish, Receipt
+from xds.receipt import Nack, Publish, Receipt
 from xds.traces.spans import Span, spans_of
 
 PATIENCE = 60.0

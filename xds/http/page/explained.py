@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xds.http import explain as api
+from xds.http import explanation as api
 from xds.http.live import LiveState
 from xds.http.page.content import CopyRow, Explanation, Link, Listing, Tone
 from xds.http.page.rows import kind

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from xds import __version__
-from xds.http import explain as api
+from xds.http import explanation as api
 from xds.http.page import rows
 from xds.http.page.content import CertificateRow, Envoys, Explanation, Held, HeldDomain, Listing, Station, Status, Tone
 from xds.http.page.explained import told

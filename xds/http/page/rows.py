@@ -25,7 +25,8 @@ from xds.http.page.verdict import SOON
 from xds.http.page.words import number, plural
 from xds.http.view import View
 from xds.protocol.stream import Stream
-from xds.receipts import Move, Receipt, Receipts
+from xds.receipt import Move, Receipt
+from xds.receipts import Receipts
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET
 from xds.server.streams import NodeState
 

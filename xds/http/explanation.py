@@ -1,0 +1,116 @@
+"""What an explanation holds: the links of the chain from a host to its pod, and what each Envoy has of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from xds.http.directory import Endpoint
+from xds.http.live import LiveState, Probe
+
+
+class Record(BaseModel):
+    """What GDS says. ``domain``: the entry that covers the host, itself or a wildcard; ``revision``: at which it last
+    changed, that of the first snapshot if it hasn't since. ``received_at`` and ``previous_pod`` are known of a revision
+    that is remembered (`/api/v1/revisions`); else null."""
+
+    domain: str
+    pod: str
+    revision: int
+    received_at: float | None
+    previous_pod: str | None
+
+
+class Scope(BaseModel):
+    """``key``: what Envoy looks up, the host's first two characters, in lower case; ``name``: of its scope; ``table``:
+    where that leads. ``split``: so many hosts begin so that a hash of the whole name chooses the table."""
+
+    key: str
+    name: str
+    table: str
+    split: bool
+
+
+class EndpointShown(Endpoint):
+    health: Literal["healthy", "unhealthy", "unknown"]
+
+
+class Cluster(BaseModel):
+    """``version``: that is published; null when none is. ``health`` of an endpoint is what the Envoys say whose admin
+    could be read; "unknown" else."""
+
+    name: str
+    version: str | None
+    datacenter: str
+    max_connections: int
+    endpoints: list[EndpointShown]
+
+
+class Certificate(BaseModel):
+    """What a client is shown that names the host (SNI). ``on_demand``: each Envoy asks for it when it is first named.
+    ``covers``: it is for that host."""
+
+    name: str | None
+    covers: bool
+    on_demand: bool
+    not_after: str | None
+    days: float | None
+    note: str
+
+
+class Copy(BaseModel):
+    """One resource at one Envoy, by version. ``wanted``: that is published. ``sent`` last, ``acked`` last; null for
+    none. ``in_flight``: it isn't answered yet. ``error``: why it was rejected."""
+
+    type: str
+    name: str
+    wanted: str | None
+    sent: str | None
+    acked: str | None
+    in_flight: bool
+    rejected: str | None
+    error: str | None
+
+
+class Envoy(BaseModel):
+    """``has_it``: it ACKed every resource of the chain as it is published. ``connected_seconds``: since it came.
+    ``live``: what its admin says it routes by now; null unless setting http.envoy_admins names it."""
+
+    node: str
+    has_it: bool
+    connected_seconds: float
+    resources: list[Copy]
+    live: LiveState | None
+
+
+class Envoys(BaseModel):
+    """``shown`` are at most 100: those that lack something first."""
+
+    connected: int
+    have_it: int
+    shown: list[Envoy]
+
+
+class Explanation(BaseModel):
+    """``routed``: the edge sends the host to ``record.pod``; else ``answer`` says what a client gets. ``notes``: what
+    stands in the way, or is about to change it, in words. ``scope``, ``table`` and ``virtual_host`` are how Envoy gets
+    from the host to the cluster. ``probe``: what the edge answered, with ``probe=true``."""
+
+    host: str
+    epoch: str
+    revision: int
+    published: int
+    routed: bool
+    answer: str
+    notes: list[str]
+    record: Record | None
+    scope: Scope
+    table: str
+    table_version: str | None
+    virtual_host: str | None
+    route: str | None
+    cluster: Cluster | None
+    certificate: Certificate | None
+    envoys: Envoys
+    probe: Probe | None

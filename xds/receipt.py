@@ -1,0 +1,93 @@
+"""One change of GDS and its publish: the values that `xds.receipts` keeps. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Literal
+
+from xds.delta import Key
+
+SHOWN = 20
+"""Changes of a revision, and NACKs of a publish, that are remembered one by one."""
+
+State = Literal["expected", "received", "held", "published", "complete", "set_aside", "rolled_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of a revision: a domain with its pod before and after, None for none; or a pod."""
+
+    kind: Literal["domain", "pod"]
+    name: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """What an Envoy rejected and why; ``number`` is the Envoy's in `Receipts.name_of`."""
+
+    number: int
+    type: str
+    reason: str
+    at: float
+
+
+@dataclass(slots=True, eq=False)
+class Publish:
+    """``envoys``: those that were to have it; ``pending``: those that don't; ``left``: those that went before they had
+    it. ``numbers`` and ``seconds``: the Envoys that ACKed it, and how long after the publish."""
+
+    mark: int
+    at: float
+    revision: int
+    envoys: int
+    pending: int
+    left: int = 0
+    first_ack: float | None = None
+    last_ack: float | None = None
+    completed: float | None = None
+    nacks: dict[int, Nack] = field(default_factory=dict)
+    received: float | None = None
+    """When the first change of GDS that it carries came; None when it carries none, or only such as was held."""
+    numbers: array[int] = field(default_factory=lambda: array("L"))
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    bad_before: Collection[Key] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Receipt:
+    """``received`` and all times of its publish are of the clock that never goes back; ``wall`` is ``received`` in
+    seconds since 1970. ``changes`` counts them all, ``first`` holds the first ones."""
+
+    epoch: str
+    revision: int
+    kind: Literal["change", "snapshot"]
+    changes: int
+    first: tuple[Move, ...]
+    received: float
+    wall: float
+    number: int = 0
+    """Grows with every receipt."""
+    held: bool = False
+    was_held: bool = False
+    publish: Publish | None = None
+    bad: dict[Key, str] = field(default_factory=dict)
+    """Records of it that an Envoy rejected, with the reason: they were published, and then no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a revision stands now. ``receipt`` is None when none is remembered; ``publish`` is then that of the next
+    revision that is."""
+
+    state: State
+    receipt: Receipt | None
+    publish: Publish | None
+    joining: int
+
+    @property
+    def complete(self) -> bool:
+        return self.state == "complete"
