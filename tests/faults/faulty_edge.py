@@ -81,6 +81,10 @@ class FaultyEdge(Edge):
             process.wait_until(lambda: self.ready(replica).get("ready", False))
         return process
 
+    def wait_replica(self, replica: int = 0) -> None:
+        """Until it is ready: the whole system starts at once, on a machine that may be busy."""
+        until(lambda: self.ready(replica).get("ready", False), f"replica {replica} is ready: {self.ready(replica)}", 90)
+
     def replica(self, replica: int = 0) -> Process:
         return self.system.parts[f"pointsman-{replica}"]
 
@@ -190,7 +194,7 @@ def running_faulty(
         for name, port in pods.items():
             system.wait_pod(name, port)
         for number in range(replicas):
-            until(lambda number=number: edge.ready(number).get("ready", False), f"replica {number} is ready")  # type: ignore[misc]
+            edge.wait_replica(number)
         system.wait_envoy()
         until(lambda: all(edge.ask(domain).status == 200 for domain in edge.where.domains[:3]), "the first answers")
         yield edge

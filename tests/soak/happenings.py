@@ -101,7 +101,7 @@ class Happenings:
     def _start(self, replica: int) -> None:
         """With more patience than a test has: a soak shares its machine for long."""
         self._edge.start_replica(replica, wait=False)
-        until(lambda: self._edge.ready(replica).get("ready", False), f"replica {replica} is ready", 2 * PATIENCE)
+        self._edge.wait_replica(replica)
 
     def _frozen(self) -> None:
         pid = self._edge.replica(self._replica()).pid
