@@ -145,16 +145,16 @@ class Gate:
     def applying(self, transaction: Transaction) -> Work[None]:
         """Raises HistoryGone when the transaction doesn't follow what GDS said before."""
         edge = self._pipeline.directory
-        self._forget()
+        yield from self._forget()
         if self._apart and not edge.complete:
             yield from self._apart.directory.applying(transaction)
             if self._apart.directory.domains:
                 yield from self._going_out(self._apart, "GDS has domains")
         elif self._apart:
             yield from self._following(self._apart, transaction)
-        elif (passing := self._passes(transaction, edge)) is not None:
+        elif (passing := (yield from self._passes(transaction, edge))) is not None:
             yield from self._pipeline.applying(transaction)
-            self._went_out(passing)
+            yield from self._went_out(passing)
         else:
             yield from self._pipeline.taking(lambda directory: self._judged(directory, transaction))
 
@@ -210,7 +210,7 @@ class Gate:
         edge = directory if directory.complete else self._kept
         if edge is None:
             return (yield from self._first(directory, snapshot))
-        self._forget()
+        yield from self._forget()
         fresh, delta = yield from edge.loading(snapshot)
         difference = yield from Difference.of(delta)
         held = self._stays(difference, edge, fresh)
@@ -248,7 +248,7 @@ class Gate:
 
     def _following(self, apart: _Apart, transaction: Transaction) -> Work[None]:
         edge, gds = self._pipeline.directory, apart.directory
-        passing = self._passes(transaction, edge)
+        passing = yield from self._passes(transaction, edge)
         before = gds.revision
         step = yield from gds.applying(transaction)
         yield from apart.difference.following(step)
@@ -259,7 +259,7 @@ class Gate:
             changes = [*_pods_needed(changes, gds, edge), *changes]
             touched: set[tuple[str, str]] = set(_names(changes))
             yield from self._pipeline.changing(lambda held: _overlaid(held, transaction, changes, touched))
-            self._went_out(passing)
+            yield from self._went_out(passing)
             for kind, name in touched:
                 if kind == "domain":
                     apart.difference.put(name, edge.domains.get(name), gds.domains.get(name))
@@ -269,13 +269,13 @@ class Gate:
             yield from self._all_went_out(apart.difference)
             yield from self._going_out(apart, "GDS is within the guard's limit again")
 
-    def _passes(self, transaction: Transaction, edge: Directory) -> Stake | None:
+    def _passes(self, transaction: Transaction, edge: Directory) -> Work[Stake | None]:
         """What it puts at stake when it needn't be made to be judged, and passes."""
         if not self._limits.enabled:
             return Stake()
         if not self._limits.allows(len(transaction.changes), len(edge.domains)):
             return None
-        found = stake(transaction.changes, edge)
+        found = yield from stake(transaction.changes, edge)
         return None if found is None or self._verdict(found.counts, found.domains, found.emptied, edge) else found
 
     def _verdict(
@@ -284,20 +284,22 @@ class Gate:
         lately, before = self._lately.beside(domains), self._emptied.beside(emptied)
         return judge(counts, len(edge.domains), self._limits, pods=len(edge.pods), lately=lately, emptied=before)
 
-    def _forget(self) -> None:
+    def _forget(self) -> Work[None]:
         if self.hold is None:
-            now = self._clock()
-            self._lately.forget(now)
-            self._emptied.forget(now)
+            yield from self._lately.forget(self._clock())
+            yield from self._emptied.forget(self._clock())
 
-    def _went_out(self, passing: Stake) -> None:
-        self._lately.add(passing.domains, self._clock())
+    def _went_out(self, passing: Stake) -> Work[None]:
+        for some in cut(passing.domains):
+            self._lately.add(some, self._clock())
+            yield
         self._emptied.add(passing.emptied, self._clock())
 
     def _all_went_out(self, difference: Difference) -> Work[None]:
         if self._limits.enabled:
-            for some in cut(difference.domains.items()):
-                self._lately.add([name for name, (old, _) in some if old is not None], self._clock())
+            moved = (name for name, (old, _) in difference.domains.items() if old is not None)
+            for some in cut(moved):
+                self._lately.add(some, self._clock())
                 yield
             self._emptied.add(difference.emptied, self._clock())
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
+from xds.slices import SLICE, Work
+
 
 class Recent:
     """Remembers each name for ``seconds``. ``now`` is monotonic seconds."""
@@ -19,10 +21,14 @@ class Recent:
             self._at[name] = now
             self._at.move_to_end(name)
 
-    def forget(self, now: float) -> None:
-        """Those whose time is over."""
+    def forget(self, now: float) -> Work[None]:
+        """Those whose time is over; in slices."""
+        gone = 0
         while self._at and next(iter(self._at.values())) <= now - self._seconds:
             self._at.popitem(last=False)
+            gone += 1
+            if gone % SLICE == 0:
+                yield
 
     def clear(self) -> None:
         self._at.clear()

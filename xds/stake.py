@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from xds.directory import Directory
 from xds.gds.model import Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod
 from xds.guard import Counts, ends_lost
+from xds.slices import Work, cut
 
 
 @dataclass(slots=True)
@@ -24,23 +25,25 @@ class Stake:
         return Counts(moved=len(self.domains), pods_emptied=len(self.emptied), pods_replaced=self.replaced)
 
 
-def stake(changes: Iterable[Change], edge: Directory) -> Stake | None:
-    """None when only making the change tells it: domains are on a pod that it removes."""
+def stake(changes: Iterable[Change], edge: Directory) -> Work[Stake | None]:
+    """In slices. None when only making the change tells it: domains are on a pod that it removes."""
     found, domains, pods = Stake(), edge.domains, edge.pods
     last: dict[str, Pod] = {}
-    for change in changes:
-        match change:
-            case PutDomain(domain, pod):
-                if domains.get(domain) not in (None, pod):
-                    found.domains.add(domain)
-            case DeleteDomain(domain):
-                if domain in domains:
-                    found.domains.add(domain)
-            case DeletePod(name):
-                if edge.residents.get(name):
-                    return None
-            case PutPod(pod):
-                last[pod.name] = pod
+    for some in cut(changes):
+        for change in some:
+            match change:
+                case PutDomain(domain, pod):
+                    if domains.get(domain) not in (None, pod):
+                        found.domains.add(domain)
+                case DeleteDomain(domain):
+                    if domain in domains:
+                        found.domains.add(domain)
+                case DeletePod(name):
+                    if edge.residents.get(name):
+                        return None
+                case PutPod(pod):
+                    last[pod.name] = pod
+        yield
     for name, pod in last.items():
         lost = ends_lost(pods.get(name), pod)
         if lost == "emptied":

@@ -16,9 +16,11 @@ from xds.gds.model import Change, DeleteDomain, DeletePod, Endpoint, Pod, PutDom
 from xds.guard import Limits
 from xds.hold import Hold, decode, encode
 from xds.pipeline import Pace, Pipeline
+from xds.recent import Recent
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
 from xds.slices import drained
+from xds.stake import stake
 from xds.state.format import State
 
 PODS = (Pod("pod1"), Pod("pod2"))
@@ -516,3 +518,12 @@ def test_pods_that_are_emptied_one_after_the_other_are_held_and_pods_that_move_a
         world.change(PutPod(Pod(f"s{number}")))
     assert world.held() == "held endpoints"
     assert sum(not pod.endpoints for pod in world.pipeline.directory.pods.values()) == 2 + 3  # pod1 and pod2, and 3
+
+
+def test_what_a_large_change_puts_at_stake_is_told_and_remembered_in_slices() -> None:
+    edge = directory(customers(4_000))
+    assert sum(1 for _ in stake(moves(4_000), edge)) >= 4
+    recent = Recent(60.0)
+    recent.add(customers(4_000), 0.0)
+    assert sum(1 for _ in recent.forget(61.0)) >= 4
+    assert recent.beside(()) == 0
