@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import random
 import socket
@@ -79,10 +80,14 @@ class Blocks:
         return True
 
 
-_OURS = Blocks(Path(tempfile.gettempdir()) / f"pointsman-ports-{os.getuid()}")
-atexit.register(_OURS.release)
+@functools.cache
+def _ours() -> Blocks:
+    """Not before it is asked for: a container may have no folder for temporary files."""
+    blocks = Blocks(Path(tempfile.gettempdir()) / f"pointsman-ports-{os.getuid()}")
+    atexit.register(blocks.release)
+    return blocks
 
 
 def free_ports(count: int) -> list[int]:
     """Ports that no other process here is given before this one has ended."""
-    return _OURS.ports(count)
+    return _ours().ports(count)

@@ -59,3 +59,9 @@ def test_a_port_that_somebody_listens_on_is_passed_over(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, first + 1)):
         assert first + 1 not in blocks.ports(5)
     blocks.release()
+
+
+def test_what_needs_no_ports_runs_where_no_file_can_be_written() -> None:
+    """As the parts of the composed system do: its containers are read-only."""
+    code = "import tempfile; tempfile.gettempdir = lambda: 1 / 0; import demo.compose"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
