@@ -50,6 +50,7 @@ STATE = """\
 | `pointsman_certificate_expiration_timestamp_seconds{name}` | the twenty certificates that end first, and the service's own |
 | `pointsman_certificates`, `…_expiring{days}`, `…_set_aside{kind}`, `…_readable` | the folder of certificates |
 | `pointsman_on_demand_*` | certificates on demand, where that is on |
+| `pointsman_lookup_*` | where GDS is asked for one host at a time: `docs/lookup.md` |
 | `pointsman_unknown_host_requests_total`, `pointsman_unknown_host{host}` | requests for hosts that GDS doesn't know; of the hosts only those with a hundredth of them |
 | `pointsman_state_failing`, `pointsman_state_writes_total`, `…_journal_entries_total`, `…_failures_total` | the state folder |
 | `pointsman_build_info{version}`, `process_*` | the process |

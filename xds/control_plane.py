@@ -15,6 +15,7 @@ import grpc
 import structlog
 
 from xds.audit import Audit
+from xds.busy_hosts import BusyHosts
 from xds.cache import Cache
 from xds.edge_options import edge_of
 from xds.edge_settings import host_and_port
@@ -85,6 +86,7 @@ async def run(settings: Settings) -> None:
     tls.start()
     refusals = Refusals()
     handshakes = Handshakes(refusals)
+    busy_hosts = BusyHosts() if settings.gds.mode == "lookup" else None
     unknown_hosts = UnknownHosts(edge.unknown_host.remember) if edge.unknown_host.count else None
     server = XdsServer(
         cache,
@@ -93,6 +95,7 @@ async def run(settings: Settings) -> None:
         refusals=refusals,
         handshakes=handshakes,
         unknown_hosts=unknown_hosts,
+        busy_hosts=busy_hosts,
         on_settled=lambda stream, node, settled: _settled(tracker, pipeline, stream, node, settled),
         where=(lambda host: learner.where(host)) if settings.gds.mode == "lookup" else None,  # type: ignore[union-attr]
         on_returned=lambda *held: pipeline.isolator.returned(*held),
@@ -134,7 +137,7 @@ async def run(settings: Settings) -> None:
         if tracer is not None:
             stack.push_async_callback(asyncio.to_thread, tracer.close)
         follower = tracker.following(standing.gate)
-        mirror, gds = await stack.enter_async_context(following(settings, standing, follower))
+        mirror, gds = await stack.enter_async_context(following(settings, standing, follower, busy_hosts))
         learner = mirror if isinstance(mirror, Learner) else None
         view = View(
             pipeline.directory,

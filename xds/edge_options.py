@@ -35,6 +35,7 @@ def edge_of(settings: Settings, tls: Tls) -> Edge:
         timeouts=_timeouts(edge.timeouts),
         pod_header=edge.pod_header or "",
         # Ours is over first: then it is said why.
+        sample=settings.lookup.sample if asking else 0.0,
         asking=timedelta(seconds=settings.lookup.patience + 1) if asking else None,
     )
 

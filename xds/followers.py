@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from xds.busy_hosts import BusyHosts
 from xds.gds.client import Credentials, GdsClient, Timeouts
 from xds.gds.mirror import Follower, Mirror
 from xds.lookup.client import LookupClient, Wait
@@ -16,7 +17,7 @@ from xds.standing import Standing
 
 @asynccontextmanager
 async def following(
-    settings: Settings, standing: Standing, follower: Follower
+    settings: Settings, standing: Standing, follower: Follower, busy: BusyHosts | None = None
 ) -> AsyncIterator[tuple[Mirror | Learner, str]]:
     """The one that was chosen, and where its GDS is, for logs. ``follower``: who is told, the gate in the end. Raises
     CertificateError, or SettingsError."""
@@ -31,7 +32,7 @@ async def following(
     wait = Wait(gds.connect_timeout, options.limits.timeout)
     connections = options.limits.concurrency + options.refreshing
     async with LookupClient(str(gds.url), settings.lookup.client, credentials, wait, connections) as asker:
-        yield Learner(standing.gate, follower, asker, options, standing.in_slices), asker.shown
+        yield Learner(standing.gate, follower, asker, options, standing.in_slices, busy=busy), asker.shown
 
 
 def options_of(settings: Settings) -> Options:

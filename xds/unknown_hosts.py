@@ -15,6 +15,8 @@ from xds.resources.wire import delimited
 HOST_BYTES = 253
 
 # Of StreamAccessLogsMessage, HTTPAccessLogEntries, HTTPAccessLogEntry and HTTPRequestProperties.
+_IDENTIFIER = 1
+_LOG_NAME = 2
 _HTTP_LOGS = 2
 _LOG_ENTRY = 1
 _REQUEST = 3
@@ -78,6 +80,12 @@ class UnknownHosts:
         del self._with[count][host]
         if not self._with[count]:
             del self._with[count]
+
+
+def log_name_of(message: bytes) -> str:
+    """The name of the log that a stream of messages is of, which its first one says; empty when it doesn't."""
+    names = [*_inside(message, _IDENTIFIER, _LOG_NAME)]
+    return names[0].decode("utf-8", "replace") if names else ""
 
 
 def hosts_of(message: bytes) -> Iterator[str]:

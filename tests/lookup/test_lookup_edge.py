@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -237,3 +238,19 @@ def _splits(looked: Looked) -> bool:
 
 def _unknown(looked: Looked) -> str:
     return httpx.get(f"{looked.edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).text
+
+
+def test_envoy_tells_which_hosts_are_busy_and_these_are_asked_again_first(tmp_path: Path) -> None:
+    lookup = {"sample": 1.0, "refresh": 2.0, "refresh_rate": 4.0}
+    with looking_up(tmp_path, lookup) as looked:
+        for host, pod in customers(200)[:60]:
+            until(lambda host=host, pod=pod: looked.edge.ask(host).pod == pod, host)  # type: ignore[misc]
+        until(lambda: looked.metric("lookup_known") >= 60, "all are known")
+        busy = customers(200)[30][0]
+
+        def often() -> bool:
+            looked.edge.ask(busy)
+            return looked.gds.asked[busy] >= 6
+
+        until(often, "the busy host is asked again and again", 60)
+        assert looked.gds.asked[busy] > 2 * max(looked.gds.asked[host] for host, _ in customers(200)[50:60])

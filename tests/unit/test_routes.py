@@ -13,20 +13,20 @@ names = st.from_regex(r"(\*\.)?[a-c0-2]{1,4}\.(example\.com|acme\.test)", fullma
 pods = st.sampled_from(["pod1", "pod2", "pod3"])
 
 
-def filled(domains: dict[str, str], tables: int = 4) -> RouteTables:
-    made = RouteTables(tables)
+def filled(domains: dict[str, str], tables: int = 4, *, asking: bool = False) -> RouteTables:
+    made = RouteTables(tables, asking=asking)
     for domain, pod in domains.items():
         made.move(domain, None, pod)
     return made
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(names, pods, max_size=20))
-def test_a_spliced_table_equals_the_dataclass(domains: dict[str, str]) -> None:
-    tables = filled(domains)
+@given(st.dictionaries(names, pods, max_size=20), st.booleans())
+def test_a_spliced_table_equals_the_dataclass(domains: dict[str, str], asking: bool) -> None:
+    tables = filled(domains, asking=asking)
     for number in range(len(tables)):
         shares = tables.shares(number)
-        assert RouteConfiguration.parse(tables.encoded(number)) == route_table(number, shares)
+        assert RouteConfiguration.parse(tables.encoded(number)) == route_table(number, shares, asking=asking)
 
 
 @settings(max_examples=100, deadline=None)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from xds.busy_hosts import BusyHosts
 from xds.errors import GdsError, SettingsError
 from xds.gate import Gate
 from xds.gds.mirror import Follower, MirrorStatus
@@ -29,7 +30,7 @@ from xds.lookup.asking import Asker, NotAnswered
 from xds.lookup.departures import Departures
 from xds.lookup.preload import Preloaded
 from xds.lookup.resolver import Limits, Resolver
-from xds.lookup.rounds import Rounds
+from xds.lookup.rounds import MARGIN, Rounds
 from xds.slices import Work, cut, emptied
 
 log = structlog.get_logger()
@@ -37,6 +38,9 @@ log = structlog.get_logger()
 EPOCH = "lookup-"
 _TOGETHER = 50
 """Changes of one transaction: small enough for the guard to let it pass unseen."""
+_BUSY, _LOOKS = 10.0, 30
+"""Seconds after which it is looked who is busy; and how many looks until what was before is forgotten."""
+_FAVOURED = 2_000
 _LOOK = 0.5
 """Seconds after which it is looked again what is due, or whether the pods file has changed, at the latest."""
 
@@ -69,6 +73,7 @@ class Learner:
         options: Options,
         in_slices: InSlices,
         *,
+        busy: BusyHosts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.status = MirrorStatus()
@@ -84,6 +89,7 @@ class Learner:
         self._options = options
         self._in_slices = in_slices
         self._clock = clock
+        self._busy = busy or BusyHosts()
         self._coming: dict[str, Change] = {}
         """What was said and isn't followed yet, by domain."""
         self._whole: deque[Sequence[Change]] = deque()
@@ -104,6 +110,7 @@ class Learner:
                 tasks.create_task(self._writing(), name="lookup-writing")
                 tasks.create_task(self._refreshing(), name="lookup-refreshing")
                 tasks.create_task(self._watching_pods(), name="lookup-pods")
+                tasks.create_task(self._favouring(), name="lookup-busy")
         finally:
             await self.resolver.close()
 
@@ -269,6 +276,15 @@ class Learner:
                 await self.resolver.again(host, "refresh")
         finally:
             places.release()
+
+    async def _favouring(self) -> None:
+        """At most half of the questions in the background are for busy hosts, each once within the refresh time."""
+        most = int(self._options.refresh_rate * self._options.refresh * MARGIN / 2)
+        while True:
+            for _ in range(_LOOKS):
+                await asyncio.sleep(_BUSY)
+                self.rounds.favour(self._busy.top(min(most, _FAVOURED)))
+            self._busy.turn()
 
     async def _watching_pods(self) -> None:
         while True:

@@ -26,6 +26,7 @@ class Rounds:
         self._gone: set[str] = set()
         """Hosts that are known no more and still have their place in the queue."""
         self._busy: dict[str, float] = {}
+        """When each was asked, the oldest first."""
         self._busy_turn = False
         self._at = float("-inf")
 
@@ -60,7 +61,9 @@ class Rounds:
 
     def favour(self, hosts: Iterable[str]) -> None:
         """These are the busy ones, as far as they are known."""
-        self._busy = {host: self._busy.get(host, float("-inf")) for host in hosts if host in self._known}
+        busy = {host: None for host in hosts if host in self._known}
+        fresh = {host: float("-inf") for host in busy if host not in self._busy}
+        self._busy = fresh | {host: at for host, at in self._busy.items() if host in busy}
 
     def wait(self, now: float) -> float:
         """Seconds until `next` has a host, if none is added meanwhile."""
@@ -90,8 +93,9 @@ class Rounds:
     def _busy_due(self, now: float) -> str | None:
         if not self._busy or self.seconds <= self._refresh * 1.01:
             return None
-        host = min(self._busy, key=self._busy.__getitem__)
+        host = next(iter(self._busy))
         if now - self._busy[host] < self._refresh:
             return None
+        del self._busy[host]
         self._busy[host] = now
         return host

@@ -31,7 +31,8 @@ class Lookup(BaseModel):
 
     ``refresh``: known domains are asked again within this time, where ``refresh_rate`` questions a second are enough
     for it; ``grace``: a domain that GDS no longer has is withdrawn after this time. ``domains``: that are known at
-    most; what is more is asked for anew again and again.
+    most; what is more is asked for anew again and again. ``sample``: the share of all requests that Envoy tells of, by
+    which it is known who is busy, and asked again first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class Lookup(BaseModel):
     refresh_rate: Rate = 200.0
     grace: Annotated[float, Field(ge=0, le=_DAY)] = 60.0
     domains: Count = 1_000_000
+    sample: Annotated[float, Field(ge=0, le=1)] = 0.001
     client: ClientSettings = ClientSettings()
 
     @model_validator(mode="after")

@@ -66,6 +66,8 @@ class Edge:
     pod_header: str = ""
     """A header of the answers that names the pod which gave it, or none."""
     asking: timedelta | None = None
+    sample: float = 0.0
+    """The share of requests that the control plane is told of."""
 
 
 def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
@@ -144,7 +146,7 @@ def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filte
         *(asking_filters(edge.asking) if edge.asking else []),
         http3=http3,
         local_reply_config=local_replies(edge.unknown),
-        access_log=access_logs(edge.unknown),
+        access_log=access_logs(edge.unknown, edge.sample),
         **scoped(),
     )
 

@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     HeaderFilter,
     OrFilter,
     ResponseFlagFilter,
+    RuntimeFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -38,6 +39,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ResponseMapper,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
+from envoy_data_plane.google.protobuf import Any
 
 from xds.resources.hosts import is_host
 from xds.resources.packed import packed
@@ -45,6 +48,8 @@ from xds.resources.tls import CONTROL_PLANE
 
 UNKNOWN_HOSTS = "unknown-hosts"
 """The name of the log in which the requests to unknown hosts come."""
+BUSY_HOSTS = "busy-hosts"
+"""The name of the log in which a sample of all requests comes."""
 
 RETRY_AFTER = 1
 """Seconds after which a client may ask again for a host of which it can't be said now where it is."""
@@ -78,20 +83,38 @@ def local_replies(unknown: UnknownHost) -> LocalReplyConfig:
     )
 
 
-def access_logs(unknown: UnknownHost) -> list[AccessLog]:
-    """Requests to unknown hosts alone, to the control plane. What it doesn't read in time, Envoy drops."""
-    if not unknown.count:
-        return []
+def access_logs(unknown: UnknownHost, sample: float = 0.0) -> list[AccessLog]:
+    """Requests to unknown hosts, and of all others the share ``sample``, to the control plane. What it doesn't read in
+    time, Envoy drops."""
+    return [*([_unknown_log(unknown)] if unknown.count else []), *([_busy_log(sample)] if sample else [])]
+
+
+def _busy_log(sample: float) -> AccessLog:
+    share = FractionalPercent(numerator=round(sample * 1_000_000), denominator=FractionalPercentDenominatorType.MILLION)
+    # The key is needed, though nobody sets it.
+    chosen = RuntimeFilter(runtime_key="pointsman.unused", percent_sampled=share, use_independent_randomness=True)
+    return AccessLog(
+        name="pointsman.busy-hosts",
+        filter=AccessLogFilter(runtime_filter=chosen),
+        typed_config=_to_control_plane(BUSY_HOSTS),
+    )
+
+
+def _to_control_plane(log_name: str) -> Any:
     common = CommonGrpcAccessLogConfig(
-        log_name=UNKNOWN_HOSTS,
+        log_name=log_name,
         grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CONTROL_PLANE)),
         transport_api_version=ApiVersion.V3,
     )
-    log = packed(_GRPC_LOG, HttpGrpcAccessLogConfig(common_config=common))
+    return packed(_GRPC_LOG, HttpGrpcAccessLogConfig(common_config=common))
+
+
+def _unknown_log(unknown: UnknownHost) -> AccessLog:
     # These have no route at a host that is known, either.
     asks_no_host = ((":method", "CONNECT"), (":path", "*"))
     filters = [_nobody(unknown), *(_other_than(*each) for each in asks_no_host)]
-    return [AccessLog(name="pointsman.unknown-hosts", filter=_all(*filters), typed_config=log)]
+    log = _to_control_plane(UNKNOWN_HOSTS)
+    return AccessLog(name="pointsman.unknown-hosts", filter=_all(*filters), typed_config=log)
 
 
 def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:

@@ -168,6 +168,7 @@ class RouteTables:
 
     def __init__(self, tables: int, crowded: int = CROWDED, *, asking: bool = False) -> None:
         self.asking = asking
+        self._unknown = field(_VIRTUAL_HOSTS, bytes(unknown_host())) if asking else b""
         self.pairs = Pairs(tables, crowded)
         self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
         self._wildcards: dict[str, Share] = {}
@@ -385,7 +386,7 @@ class RouteTables:
     def encoded(self, number: int) -> bytes:
         """The table as an encoded RouteConfiguration; equal content gives equal bytes."""
         if number not in self._heads:
-            self._heads[number] = bytes(route_table(number, {}, asking=self.asking))
+            self._heads[number] = bytes(route_table(number, {})) + self._unknown
         pods = sorted({*self._tables[number], *self._wildcards})
         return b"".join([self._heads[number], *(self._host(number, pod) for pod in pods)])
 

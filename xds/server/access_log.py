@@ -1,4 +1,5 @@
-"""Envoy's access log service, for the requests to unknown hosts (envoy.service.accesslog.v3).
+"""Envoy's access log service (envoy.service.accesslog.v3), for the requests to unknown hosts, and for a sample of those
+to known ones.
 
 It is read at a bounded pace, whoever sends and however much: gRPC's flow control holds the rest at the Envoys, which
 drop what they can't send (``access_logs.grpc_access_log.logs_dropped`` among their statistics). So a scan of random
@@ -13,7 +14,9 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 import structlog
 
-from xds.unknown_hosts import UnknownHosts, hosts_of
+from xds.busy_hosts import BusyHosts
+from xds.resources.local_replies import BUSY_HOSTS
+from xds.unknown_hosts import UnknownHosts, hosts_of, log_name_of
 
 log = structlog.get_logger()
 
@@ -26,10 +29,17 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class AccessLogs(grpc.GenericRpcHandler):
-    """``may_send`` says who may."""
+    """``may_send`` says who may. ``busy``: the sample goes there."""
 
-    def __init__(self, hosts: UnknownHosts, may_send: Callable[[Context], bool], pause: float = PAUSE) -> None:
+    def __init__(
+        self,
+        hosts: UnknownHosts | None,
+        may_send: Callable[[Context], bool],
+        pause: float = PAUSE,
+        busy: BusyHosts | None = None,
+    ) -> None:
         self._hosts = hosts
+        self._busy = busy
         self._may_send = may_send
         self._pause = pause
         self._one = asyncio.Lock()
@@ -43,11 +53,15 @@ class AccessLogs(grpc.GenericRpcHandler):
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, "no rule of xds.access.rules is for this certificate"
             )
+        name = None
         async for message in requests:
             async with self._one:
                 try:
+                    name = log_name_of(message) if name is None else name  # only the first message says it
+                    count = self._busy if name == BUSY_HOSTS else self._hosts
                     for host in hosts_of(message):
-                        self._hosts.add(host)
+                        if count is not None:
+                            count.add(host)
                 except ValueError as error:
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a StreamAccessLogsMessage: {error}")
                 await asyncio.sleep(self._pause)

@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 )
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from xds.busy_hosts import BusyHosts
 from xds.cache import Cache
 from xds.errors import AccessError, CertificateError, LimitError, Overdue, ProtocolError, SettingsError
 from xds.measures import Measures
@@ -82,6 +83,7 @@ class XdsServer:
         refusals: Refusals | None = None,
         handshakes: Handshakes | None = None,
         unknown_hosts: UnknownHosts | None = None,
+        busy_hosts: BusyHosts | None = None,
         where: Callable[[str], Awaitable[str | None]] | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
@@ -97,6 +99,7 @@ class XdsServer:
         self.refusals = refusals or Refusals()
         self._handshakes = handshakes or Handshakes(self.refusals)
         self._unknown_hosts = unknown_hosts
+        self._busy_hosts = busy_hosts
         self._where = where
         self._gate = asyncio.Event()
         self._decided = asyncio.Event()
@@ -165,8 +168,9 @@ class XdsServer:
             self._knows,
         )
         server.add_generic_rpc_handlers((status,))
-        if self._unknown_hosts is not None:
-            server.add_generic_rpc_handlers((AccessLogs(self._unknown_hosts, self._knows),))
+        if self._unknown_hosts is not None or self._busy_hosts is not None:
+            logs = AccessLogs(self._unknown_hosts, self._knows, busy=self._busy_hosts)
+            server.add_generic_rpc_handlers((logs,))
         if self._where is not None:
             server.add_generic_rpc_handlers((Authorization(self._where, self._knows),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
