@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -45,3 +46,25 @@ def failed(*words: str | Path, code: int = 1, **how: Any) -> str:
     (line,) = done.stderr.splitlines()
     assert line.startswith("pointsman: ")
     return line
+
+
+def on_terminal(*words: str | Path, env: dict[str, str] | None = None, stdout: IO[str] | None = None) -> str:
+    """What a terminal is written, with its escapes; ``stdout`` may be a file instead."""
+    parent, child = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "xds.cli", *map(str, words)],
+        stdin=child,
+        stdout=stdout or child,
+        stderr=child,
+        env={**ENVIRONMENT, "TERM": "xterm-256color", **(env or {})},
+    ) as made:
+        os.close(child)
+        told = b""
+        try:
+            while chunk := os.read(parent, 65536):
+                told += chunk
+        except OSError:
+            pass  # that is how a terminal ends
+        made.wait(60)
+    os.close(parent)
+    return told.decode()

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
-
 import pytest
-from command import ENVIRONMENT, failed, pointsman, said
+from command import failed, on_terminal, pointsman, said
 
 from xds.cli import shell
 from xds.cli.app import COMMANDS, GROUPS
@@ -57,35 +52,13 @@ def test_where_no_settings_say_where_the_control_plane_is_the_line_says_what_to_
     assert "none.toml: No such file" in failed("status", "-c", "none.toml")
 
 
-def on_terminal(*words: str, **env: str) -> str:
-    """What a terminal is written, with its escapes."""
-    parent, child = pty.openpty()
-    command = [sys.executable, "-m", "xds.cli", *words]
-    with subprocess.Popen(
-        command, stdout=child, stderr=child, stdin=child, env={**ENVIRONMENT, "TERM": "xterm-256color", **env}
-    ) as made:
-        os.close(child)
-        told = b""
-        while True:
-            try:
-                chunk = os.read(parent, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            told += chunk
-        made.wait(60)
-    os.close(parent)
-    return told.decode()
-
-
 def test_a_terminal_gets_colours_unless_it_says_no() -> None:
     assert "\x1b[" in (coloured := on_terminal("status", "--help"))
     assert "╭" in coloured
     assert not any(
-        code in on_terminal("status", "--help", NO_COLOR="1") for code in ("\x1b[31", "\x1b[36", "\x1b[1;36")
+        code in on_terminal("status", "--help", env={"NO_COLOR": "1"}) for code in ("\x1b[31", "\x1b[36", "\x1b[1;36")
     )
-    assert "╭" not in on_terminal("status", "--help", TERM="dumb")
+    assert "╭" not in on_terminal("status", "--help", env={"TERM": "dumb"})
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])

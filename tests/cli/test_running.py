@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ENVIRONMENT, failed, pointsman, said
+from command import ENVIRONMENT, failed, on_terminal, pointsman, said
 from edge_harness import Edge, until
 
 from gds_mock.opening import open_store
@@ -121,6 +122,16 @@ def test_what_does_not_come_in_time_has_a_code_of_its_own(edge: Edge) -> None:
     assert "was replaced" in failed("wait", "1", "--epoch", "another", *config(edge))
 
 
+def test_with_several_control_planes_all_are_waited_for(edge: Edge) -> None:
+    revision = moved(edge, "several.example.com", "pod1")
+    token = ["--token-file", str(edge.system.folder / "state" / "token")]
+    urls = ["--url", edge.system.api_url, "--url", edge.system.api_url]
+    found = said("wait", str(revision), *urls, *token)
+    assert [(one["url"], one["answer"]["complete"]) for one in found] == [(edge.system.api_url, True)] * 2
+    done = pointsman("wait", "999999", "-t", "200ms", *urls, *token)
+    assert (done.returncode, done.stdout.count("not complete after")) == (4, 2)
+
+
 def test_a_change_is_in_the_history_and_can_be_traced(edge: Edge) -> None:
     moved(edge, "traced.example.com", "pod1")
     revision = moved(edge, "traced.example.com", "pod2")
@@ -187,6 +198,15 @@ def test_who_reads_no_further_gets_no_traceback(edge: Edge) -> None:
         assert made.stderr is not None
         made.stdout.close()
         assert (made.wait(60), made.stderr.read()) == (141, "")
+
+
+def test_what_goes_to_a_file_is_all_there_and_the_terminal_has_the_progress(edge: Edge, tmp_path: Path) -> None:
+    written = tmp_path / "domains.txt"
+    with written.open("w") as file:
+        told = on_terminal("domains", *config(edge), stdout=file)
+    assert written.read_text() == pointsman("domains", *config(edge)).stdout
+    assert "domains" in told
+    assert ".example.com" not in told
 
 
 def test_a_terminal_without_utf_8_gets_plainer_characters(edge: Edge) -> None:

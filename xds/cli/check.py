@@ -45,7 +45,7 @@ def check(
     from xds.check import run
 
     found: list[Finding] = []
-    with progress("checking") as _:
+    with progress("checking", printing=not as_json):
         for each in run.every(config, gds=gds, with_envoy=envoy):
             found.append(each)
             if not as_json:

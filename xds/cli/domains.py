@@ -45,7 +45,7 @@ def domains(
     if not prefix and not most:
         total = plane.get("/api/v1/domains", {**query, "limit": 1})["total"]
     found = islice(plane.items("/api/v1/domains", query), most)
-    with progress("domains", total) as told:
+    with progress("domains", total, printing=not count) as told:
         number = 0
         for number, each in enumerate(found, 1):
             if not count:

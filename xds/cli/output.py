@@ -122,15 +122,19 @@ def _print_trimmed(made: Any) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Any]:
-    """A bar on stderr while the block runs, where that is a terminal; its value is called with how far it is."""
-    if not sys.stderr.isatty():
+def progress(what: str, total: int | None = None, *, printing: bool = False) -> Iterator[Any]:
+    """A bar on stderr while the block runs, where that is a terminal; its value is called with how far it is.
+    ``printing``: the block prints to stdout; what is seen there needs no bar."""
+    if not sys.stderr.isatty() or (printing and sys.stdout.isatty()):
         yield lambda done, total=None: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+    # Unless told, Rich takes stdout, too, and what was meant for a file would be on the terminal.
+    with Progress(
+        *columns, console=console(sys.stderr), transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done, total=None: bar.update(task, completed=done, **({"total": total} if total else {}))
 

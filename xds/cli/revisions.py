@@ -10,13 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from xds.cli import exits
-from xds.cli.options import Config, Json, Token, Url
+from xds.cli.fleet import fleet
+from xds.cli.options import Config, Json, Token, Url, Urls
 from xds.cli.output import BAD, GOOD, WARN, print_json, progress, say, styled, table, took, when
 from xds.cli.plane import Plane
+from xds.errors import OrderError
 
 _LOOK = 1.0
 """Seconds after which it is looked anew whether it still can become complete."""
 _BETWEEN = 0.05
+_LAST = "complete", "set_aside", "rolled_back"
+"""States after which none comes by waiting."""
+_WORST = [exits.OK, exits.LATE, exits.FOUND, exits.REJECTED]
 _STYLES = {"complete": GOOD, "set_aside": BAD, "rolled_back": BAD, "held": WARN}
 
 Revision = Annotated[int, typer.Argument(min=0, help="A revision of GDS, as its answer to a change says.")]
@@ -102,11 +107,13 @@ def wait(
     timeout: Annotated[str, typer.Option("--timeout", "-t", help="How long, at most: 5s, 500ms, 2min.")] = "30s",
     epoch: Annotated[str, typer.Option("--epoch", help="GDS's, when it must be this one.", show_default=False)] = "",
     config: Config = None,
-    url: Url = "",
+    url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
     """Waits until a change of GDS is at every connected Envoy: so that a deployment knows the edge is right.
+
+    With several control planes (setting http.replicas, or --url several times) it waits for the Envoys of all of them.
 
     Exit code 0: every Envoy has it. 4: not within the time. 5: an Envoy rejected something of it. 3: it never will be,
     since the edge was taken back to a state before it.
@@ -115,23 +122,40 @@ def wait(
         pointsman wait 4711 --timeout 5s -c pointsman.toml && echo moved
         pointsman wait "$(curl -sX PUT $GDS/backend/acme.com -d '{"pod":"pod2"}' | jq .revision)" --timeout 5s
     """
-    plane, patience = Plane(config, url, token_file), _seconds(timeout)
+    patience = _seconds(timeout)
     end = time.monotonic() + patience
+    code = exits.OK
+    answers = []
+    for plane in (planes := fleet(config, url or (), token_file)):
+        found = _waited(plane, revision, epoch, end)
+        answers.append({"url": plane.url, "answer": found})
+        code = max(code, _code(found), key=_WORST.index)
+        if not as_json:
+            where = f"{plane.url}: " if len(planes) > 1 else ""
+            style = GOOD if _code(found) == exits.OK else BAD
+            say(f"{where}revision {revision}: ", styled(_said(found, patience), style))
+    if as_json:
+        print_json(answers if len(planes) > 1 else answers[0]["answer"])
+    raise typer.Exit(code)
+
+
+def _waited(plane: Plane, revision: int, epoch: str, end: float) -> dict[str, Any]:
+    """Its receipt, as soon as nothing more is to be waited for, or when ``end`` is there."""
     path, asked = f"/api/v1/revisions/{revision}", {"epoch": epoch} if epoch else {}
     with progress(f"waiting for revision {revision}") as told:
-        found = plane.get(path, asked)
-        while found["state"] not in ("complete", "set_aside", "rolled_back") and (rest := end - time.monotonic()) > 0:
-            found = plane.get(path, {**asked, "wait": round(min(rest, _LOOK), 3)})
+        found: dict[str, Any] = plane.get(path, asked)
+        while found["state"] not in _LAST and (rest := end - time.monotonic()) > 0:
+            try:
+                found = plane.get(path, {**asked, "wait": round(min(rest, _LOOK), 3)})
+            except OrderError as error:
+                if error.status != 503:  # so many wait there already that another one may not
+                    raise
+                time.sleep(min(rest, _LOOK))
             if envoys := found["envoys"]:
                 told(envoys["acked"], envoys["total"])
             if not found["complete"]:
                 time.sleep(min(_BETWEEN, max(0.0, end - time.monotonic())))
-    code = _code(found)
-    if as_json:
-        print_json(found)
-    else:
-        say(f"revision {revision}: ", styled(_said(found, patience), GOOD if code == exits.OK else BAD))
-    raise typer.Exit(code)
+    return found
 
 
 def _code(found: dict[str, Any]) -> int:
