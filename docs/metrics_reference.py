@@ -70,7 +70,7 @@ each change of GDS is a trace, sent to an OpenTelemetry collector by OTLP over H
 | --- | --- | --- |
 | `change` | GDS's event arrives | the last Envoy's ACK; attributes `pointsman.revision`, `pointsman.envoys`, `pointsman.left` |
 | `publish` | GDS's event arrives | everything is published: holding it together with others, encoding |
-| `envoy`, one for each | it is published | that Envoy's ACK of all of it; event `sent` when its last response was written, `nack` with the reason as the status |
+| `envoy`, one for each | it is published | that Envoy's ACK of all of it; event `sent` when its last response began to be written, `nack` with the reason as the status |
 
 Changes that were coalesced are one trace, from the first that came. Of a large fleet the `traces.envoys` last ones have
 a span. A change that some Envoy doesn't ACK is sent after a minute, with an error, when the next one is published. What

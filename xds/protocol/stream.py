@@ -47,7 +47,7 @@ class Stream:
     ) -> None:
         self.node: Node | None = None
         self.sent_at = 0.0
-        """When its newest response was written, as the rim says."""
+        """When its newest response began to be written, as the rim says."""
         self.unknown: dict[str, None] = {}
         """Types asked for that aren't served; the first few."""
         self._view = view

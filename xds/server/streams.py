@@ -304,9 +304,9 @@ class OpenStream:
         if made is None:
             return False
         kind, encoded = made
-        begun = clock()
+        self.protocol.sent_at = begun = clock()
         await self._send(encoded, context)
-        self.protocol.sent_at = ended = clock()
+        ended = clock()
         measures.pushed(kind, len(encoded), ended - wanted, ended - begun)
         return True
 

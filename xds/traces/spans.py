@@ -24,8 +24,8 @@ class Span:
 def spans_of(
     publish: Publish, received: float, sent: Mapping[int, float], name_of: Callable[[int], str], most: int, now: float
 ) -> Span:
-    """A publish whose first change came at ``received``. ``sent``: when each Envoy's last response was written, by its
-    number; ``most``: Envoys with a span, those that were last."""
+    """A publish whose first change came at ``received``. ``sent``: when each Envoy's last response
+    began to be written, by its number; ``most``: Envoys with a span, those that were last."""
     acked = list(zip(publish.numbers, publish.seconds, strict=True))[-most:]
     envoys = [_envoy(publish, number, publish.at + seconds, sent, name_of) for number, seconds in acked]
     silent = [
