@@ -28,6 +28,7 @@ PARTS = {
         *("--hold", "3", "--held", "500"),
     ],
     "lookup": ["--quick"],
+    "lookup_warm": ["--rounds", "1", "--seconds", "1", "--hosts", "50"],
 }
 """And their options when it is to be quick."""
 

@@ -1,0 +1,157 @@
+"""What is learned: as revisions of an epoch of its own, which go on where the disk ends; and the pods file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from xds.cache import Cache
+from xds.directory import Directory
+from xds.errors import RecordError, SettingsError
+from xds.gate import Gate
+from xds.gds.model import Endpoint, Pod, Snapshot
+from xds.guard import Limits as GuardLimits
+from xds.in_slices import InSlices
+from xds.lookup import pods_file
+from xds.lookup.asking import NotAnswered
+from xds.lookup.learner import EPOCH, Learner, Options
+from xds.lookup.resolver import Limits
+from xds.pipeline import Pace, Pipeline
+from xds.resources.edge import EdgeResources
+from xds.resources.listeners import Edge
+from xds.slices import drained
+
+PODS = [{"name": name, "endpoints": [{"address": "127.0.0.1", "port": 1}]} for name in ("pod1", "pod2")]
+
+
+class Gds:
+    shown = "http://gds.test"
+
+    def __init__(self, pods: Mapping[str, str]) -> None:
+        self.pods = dict(pods)
+        self.asked: list[str] = []
+
+    async def ask(self, host: str) -> str | None:
+        self.asked.append(host)
+        return self.pods.get(host)
+
+
+def gate(kept: Snapshot | None = None) -> Gate:
+    """It has ``kept`` from disk."""
+    turn = itertools.count()
+    resources = EdgeResources(4, timedelta(seconds=1), asking=True)
+    pipeline = Pipeline(
+        resources, Cache(), Edge(), Pace(0.0, 0.0), later=lambda _, call: call(), clock=lambda: float(next(turn))
+    )
+    made = Gate(pipeline, GuardLimits(allow_empty=True), now=lambda: 0.0, clock=lambda: 0.0)
+    if kept is not None:
+        made.resume(drained(Directory.loaded(kept)), None)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def learning(folder: Path, gds: Gds, of: Gate, **options: object) -> AsyncIterator[Learner]:
+    (folder / "pods.json").write_text(json.dumps(PODS))
+    made = Options(folder / "pods.json", Limits(), **options)  # type: ignore[arg-type]
+    learner = Learner(of, of, gds, made, InSlices())
+    running = asyncio.create_task(learner.run())
+    try:
+        while learner.status.state == "starting" and not running.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        yield learner
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def followed(of: Gate, domains: dict[str, str]) -> None:
+    async with asyncio.timeout(10):
+        while dict(of.followed.domains) != domains:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_asked_for_is_known_from_then_on_and_asked_no_more(tmp_path: Path) -> None:
+    gds, of = Gds({"acme.test": "pod1"}), gate()
+    async with learning(tmp_path, gds, of) as learner:
+        assert await learner.where("acme.test") == "pod1"
+        await followed(of, {"acme.test": "pod1"})
+        assert await learner.where("acme.test") == "pod1"
+        assert await learner.where("nobody.test") is None
+        assert gds.asked == ["acme.test", "nobody.test"]
+        assert of.followed.epoch.startswith(EPOCH)
+
+
+async def test_after_a_restart_its_epoch_and_revisions_go_on(tmp_path: Path) -> None:
+    pods = (Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),)),)
+    of = gate(Snapshot(f"{EPOCH}abc", 41, pods, [("acme.test", "pod1")]))
+    async with learning(tmp_path, Gds({}), of) as learner:
+        assert (of.followed.epoch, of.followed.revision) == (f"{EPOCH}abc", 42)
+        assert await learner.where("acme.test") == "pod1"
+        assert sorted(of.edge.pods) == ["pod1", "pod2"]
+        assert len(learner.rounds) == 1
+
+
+async def test_what_was_known_from_watching_is_kept_but_for_wildcards(tmp_path: Path) -> None:
+    of = gate(Snapshot("gds", 41, (Pod("pod1"),), [("acme.test", "pod1"), ("*.acme.test", "pod1")]))
+    async with learning(tmp_path, Gds({}), of):
+        assert dict(of.edge.domains) == {"acme.test": "pod1"}
+        assert of.followed.epoch.startswith(EPOCH)
+
+
+async def test_a_pod_that_the_file_has_not_leads_nowhere_until_it_has(tmp_path: Path) -> None:
+    of = gate()
+    async with learning(tmp_path, Gds({"acme.test": "pod9"}), of) as learner:
+        with pytest.raises(NotAnswered, match="pods file"):
+            await learner.where("acme.test")
+        (tmp_path / "pods.json").write_text(json.dumps([*PODS, {"name": "pod9"}]))
+        await followed(of, {"acme.test": "pod9"})
+        assert await learner.where("acme.test") == "pod9"
+
+
+async def test_more_domains_than_are_set_are_answered_and_not_kept(tmp_path: Path) -> None:
+    of = gate()
+    async with learning(tmp_path, Gds({f"h{n}.test": "pod1" for n in range(9)}), of, domains=3) as learner:
+        assert [await learner.where(f"h{n}.test") for n in range(9)] == ["pod1"] * 9
+        assert len(learner.rounds) == 3
+        assert learner.full == 6
+
+
+async def test_an_order_takes_what_gds_says_before_it_is_answered(tmp_path: Path) -> None:
+    gds, of = Gds({"acme.test": "pod1"}), gate()
+    async with learning(tmp_path, gds, of, refresh=3600.0) as learner:
+        assert await learner.where("acme.test") == "pod1"
+        gds.pods["acme.test"] = "pod2"
+        assert await learner.refresh("acme.test") == "pod2"
+        assert dict(of.edge.domains) == {"acme.test": "pod2"}
+        del gds.pods["acme.test"]
+        assert await learner.refresh("acme.test") is None
+        assert dict(of.edge.domains) == {}
+
+
+async def test_without_a_pods_file_it_does_not_begin(tmp_path: Path) -> None:
+    learner = Learner(gate(), gate(), Gds({}), Options(tmp_path / "none.json"), InSlices())
+    with pytest.raises(SettingsError, match=r"none\.json.*lookup\.pods"):
+        await learner.run()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "not a JSON list"),
+        (b"[]", "no pods"),
+        (b"\xff", "not a JSON list"),
+        (b'[{"name": "a:b"}]', "the name must be"),
+        (b'[{"name": "pod1"}, {"name": "pod1"}]', "twice"),
+        (b'[{"name": "pod1", "endpoints": [{"address": "pod1.internal", "port": 1}]}]', "not an IP address"),
+    ],
+)
+def test_a_pods_file_that_cannot_be_used_says_why(data: bytes, why: str) -> None:
+    with pytest.raises(RecordError, match=why):
+        pods_file.parse(data)
