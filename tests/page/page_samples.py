@@ -11,10 +11,13 @@ from xds.http.page.content import (
     CertificateRow,
     ChangeRow,
     Convergence,
+    CopyRow,
     EnvoyRow,
     Envoys,
+    Explanation,
     Held,
     HeldDomain,
+    Link,
     Listing,
     NackRow,
     PodRow,
@@ -75,9 +78,48 @@ def envoys(bad: bool) -> Envoys:
         for one in range(8)
     ]
     if bad:
-        rows[0] = replace(rows[0], tone="bad", state="rejected", rejected=("route tables",))
-        rows[1] = replace(rows[1], tone="warn", state="behind", behind=("route tables", "clusters"), connected=3.0)
+        rows[0] = replace(rows[0], tone="bad", state="rejects", rejected=("route tables",))
+        rows[1] = replace(rows[1], tone="idle", state="behind", behind=("route tables", "clusters"), connected=3.0)
     return Envoys(1000, 998 if bad else 1000, 1 if bad else 0, Listing(rows, 1000, "edge-fra-008"))
+
+
+def explanation() -> Explanation:
+    rows = [CopyRow(f"edge-fra-{n:03}", "good", "has it", "routes it to pod7", 86_400.0 * 3) for n in range(7)]
+    rows.insert(0, CopyRow("edge-fra-412", "warn", "lacks route tables", "routes it to pod2", 86_400.0 * 3))
+    return Explanation(
+        "acme.example.com",
+        "warn",
+        "acme.example.com goes to pod7, and 999 of 1 000 Envoys have it so.",
+        (),
+        [
+            Link(
+                "Record",
+                "acme.example.com → pod7",
+                "good",
+                "since revision 48 213, 2026-11-25 21:04:07; on pod2 before",
+            ),
+            Link("Scope", "ac", "good", "the first two characters choose the table"),
+            Link("Route table", "table-31", "good", "version 94896012c63d8a5f"),
+            Link("Virtual host", "pod7", "good", "prefix / → cluster pod7"),
+            Link(
+                "Cluster",
+                "pod7",
+                "good",
+                "version 02c1593ebf716fb7",
+                [("datacenter", "fra"), ("most connections", "1 024")],
+            ),
+            Link(
+                "Endpoints",
+                "2",
+                "good",
+                "",
+                [("10.7.0.11:443", "zone a, weight 1, healthy"), ("10.7.0.12:443", "zone b, weight 1, healthy")],
+            ),
+            Link("Certificate", "acme", "warn", "the customer's own", [("until", "2026-12-04"), ("left", "9 d")]),
+        ],
+        Listing(rows, 1000),
+        "999 of 1 000 have it",
+    )
 
 
 def calm() -> Status:
@@ -87,10 +129,10 @@ def calm() -> Status:
         tone="good",
         verdict="Every Envoy has what GDS says.",
         stations=[
-            Station("GDS", "48 213", "following; heard 1 s ago", "good"),
+            Station("GDS", "48 213", "followed; heard 1 s ago", "good"),
             Station("Directory", "48 213", "1 000 000 domains on 24 pods", "good"),
-            Station("Published", "48 213", "412 times since the start", "good"),
-            Station("Envoys", "1 000", "all have everything", "good"),
+            Station("Published", "48 213", "412 publishes", "good"),
+            Station("Envoys", "1 000", "have everything", "good"),
         ],
         convergence=convergence(),
         changes=changes(),
@@ -116,16 +158,16 @@ def trouble() -> Status:
         tone="bad",
         verdict="An Envoy rejects what it is sent, and a change of GDS is held.",
         stations=[
-            Station("GDS", "48 219", "following; heard 1 s ago", "good"),
+            Station("GDS", "48 219", "followed; heard 1 s ago", "good"),
             Station("Directory", "48 213", "a change is held; 1 000 000 domains on 24 pods", "warn", cut=True),
-            Station("Published", "48 213", "412 times since the start", "good"),
-            Station("Envoys", "998 of 1 000", "1 rejects, 1 is behind", "bad"),
+            Station("Published", "48 213", "412 publishes", "good"),
+            Station("Envoys", "998 of 1 000", "1 rejects something, 1 is behind", "bad"),
         ],
         alarms=[
             Alarm("bad", "1 Envoy rejects a response", "nacks"),
             Alarm("warn", "A change of GDS is held", "held"),
-            Alarm("warn", "1 certificate ends within 14 days", "certificates"),
-            Alarm("warn", "3 records are set aside", "aside"),
+            Alarm("warn", "1 certificate with less than 14 days left", "certificates"),
+            Alarm("warn", "3 records set aside", "aside"),
         ],
         held=Held(
             "held",

@@ -47,7 +47,7 @@ def test_a_move_is_seen_as_it_goes_to_the_envoy(edge: Edge, page: Page) -> None:
     expect(row).to_contain_text("at all 1/1")
     revision = edge.put("moves.example.com", "pod2")
     expect(page.locator(f"#change-{revision}")).to_contain_text("moves.example.com: pod1 → pod2")
-    expect(page.locator("#convergence .chart")).to_contain_text("ACKs in the last 30 min")
+    expect(page.locator("#convergence .chart")).to_contain_text("ACKs in the last 5 min")
     expect(page.locator("#envoys")).to_contain_text("1 of 1 have everything")
     expect(page.locator("#pods tbody tr")).to_have_count(3)
 

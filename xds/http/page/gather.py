@@ -153,7 +153,7 @@ class Gathered:
         said += [f"{number(behind)} {'is' if behind == 1 else 'are'} behind"] * bool(behind)
         note = ", ".join(said) or ("have everything" if envoys else "none is connected")
         return [
-            _gds(gds, stale=view.stale),
+            _gds(gds, lookup=view.mode == "lookup", stale=view.stale),
             Station(
                 "Directory",
                 number(directory.revision) if directory.complete else NONE,
@@ -245,10 +245,12 @@ class Gathered:
         return Listing(found.rows, found.total, more), "Hosts that clients asked for and GDS doesn't know."
 
 
-def _gds(gds: GdsShown, *, stale: bool) -> Station:
+def _gds(gds: GdsShown, *, lookup: bool, stale: bool) -> Station:
     heard = "never heard" if gds.silent_seconds is None else f"heard {duration(float(round(gds.silent_seconds)))} ago"
     if gds.state == "following":
-        note = "followed; " + (heard if gds.silent_seconds and gds.silent_seconds >= 1 else "heard just now")
+        note = ("asked host by host; " if lookup else "followed; ") + (
+            heard if gds.silent_seconds and gds.silent_seconds >= 1 else "heard just now"
+        )
     else:
         note = f"{gds.state}; {heard}" + (f": {gds.error}" if gds.error else "")
     tone: Tone = "bad" if stale else "good" if gds.state == "following" else "warn"

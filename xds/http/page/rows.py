@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
+from urllib.parse import unquote
 
 from xds.certificates.index import Entry
+from xds.convergence import Quantiles
 from xds.gds.model import Pod
 from xds.http.page.content import (
     AsideRow,
@@ -31,8 +33,8 @@ from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRE
 from xds.server.streams import NodeState
 
 CHANGES, FEW = 15, 8
-LATELY = 1_800.0
-"""Seconds of the chart."""
+LATELY, AT_LEAST = 1_800.0, 300.0
+"""Seconds of the chart: fewer while there aren't as many since the start."""
 _LOOKED_AT = 100
 """Receipts in which NACKs are looked for."""
 _NAMES = 3
@@ -114,13 +116,14 @@ def _moved(move: Move) -> str:
 
 def convergence(view: View) -> Convergence:
     now, wall, times = view.clock(), view.tracker.wall(), view.tracker.receipts.convergence
-    points = [
-        Point(one.at - now + wall, one.quantiles.p50, one.quantiles.p99, one.quantiles.max, one.quantiles.count)
-        for one in times.series(now)
-    ]
-    whole = times.lately(now, LATELY)
-    overall = Point(wall - LATELY, whole.p50, whole.p99, whole.max, whole.count) if whole.count else None
-    return Convergence(wall, LATELY, overall, points)
+    span = min(LATELY, max(AT_LEAST, wall - view.started_at))
+    points = [_point(one.at - now + wall, one.quantiles) for one in times.series(now)]
+    whole = times.lately(now, span)
+    return Convergence(wall, span, _point(wall - span, whole) if whole.count else None, points)
+
+
+def _point(at: float, of: Quantiles) -> Point:
+    return Point(at, of.p50, of.p99, of.max, of.count)
 
 
 def envoy(state: NodeState, lacks: bool) -> EnvoyRow:
@@ -131,7 +134,7 @@ def envoy(state: NodeState, lacks: bool) -> EnvoyRow:
     word = "rejects" if rejected else "behind" if lacks else "current"
     return EnvoyRow(
         state.node,
-        state.peer,
+        unquote(state.peer.partition(":")[2]),  # gRPC says "ipv4:10.0.0.1:5000", and escapes the brackets of IPv6
         state.cluster,
         state.variant,
         state.connected_seconds,
