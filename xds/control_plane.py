@@ -221,6 +221,8 @@ def _audit_file(settings: Settings) -> Path | None:
 
 def _unknown(settings: Settings) -> str:
     unknown = settings.edge.unknown_host
+    if settings.gds.mode == "lookup":
+        return "GDS is asked for it, and it is routed where that says; 404 when GDS doesn't know it either"
     if unknown.redirect:
         return f"302 to {unknown.redirect}"
     return f"404 with the page {unknown.page}" if unknown.page else "404"

@@ -9,7 +9,6 @@ Pure: what happened is told, with its time in seconds of a clock that never goes
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +26,8 @@ class _Taker:
     number: int
     node: str
     joined: float
+    target: int
+    """The latest publish when it came: until it has that, it is joining."""
     position: int = -1
 
 
@@ -162,7 +163,7 @@ class Receipts:
 
     def joined(self, key: Hashable, node: str, at: float) -> None:
         self._count += 1
-        self._takers[key] = _Taker(self._count, node, at)
+        self._takers[key] = _Taker(self._count, node, at, self._latest.mark if self._latest else 0)
         self._names[self._count] = node
         self._behind[key] = None
         for publish in self._open:
@@ -182,7 +183,6 @@ class Receipts:
         for publish in self._after(taker.position):
             publish.left += 1
             self._settle(publish, at)
-        self._close()
         self._tell("disconnected", None, taker.node)
 
     def reached(self, key: Hashable, mark: int, at: float, *, acked: bool = True) -> None:
@@ -199,8 +199,6 @@ class Receipts:
                 self._note_ack(publish, taker, at)
                 self._acked(publish, key, at)
             self._settle(publish, at)
-        if settled:
-            self._close()
 
     def refused(self, key: Hashable, mark: int, kind: str, reason: str, at: float) -> None:
         """It NACKed a response that carried everything up to ``mark``."""
@@ -214,7 +212,11 @@ class Receipts:
         self._tell("nack", nack, taker.node)
 
     def _after(self, position: int) -> list[Publish]:
-        return self._open[bisect_right(self._open, position, key=_mark) :]
+        """The open ones beyond it: of an Envoy that isn't far behind they are the last few."""
+        place = len(self._open)
+        while place and self._open[place - 1].mark > position:
+            place -= 1
+        return self._open[place:]
 
     def _note_ack(self, publish: Publish, taker: _Taker, at: float) -> None:
         publish.numbers.append(taker.number)
@@ -228,6 +230,7 @@ class Receipts:
     def _settle(self, publish: Publish, at: float) -> None:
         publish.pending -= 1
         if not publish.pending:
+            self._open.remove(publish)
             self._complete(publish, at)
 
     def _complete(self, publish: Publish, at: float) -> None:
@@ -240,9 +243,6 @@ class Receipts:
                 whole = receipt.changes <= len(receipt.first)
                 receipt.bad = {key: reason for key, reason in fresh.items() if key in named or not whole}
         self._tell("complete", publish, "")
-
-    def _close(self) -> None:
-        self._open = [publish for publish in self._open if publish.pending]
 
     def _carried(self, publish: Publish) -> Iterator[Receipt]:
         return (receipt for receipt in self._receipts.values() if receipt.publish is publish)
@@ -262,7 +262,7 @@ class Receipts:
     @property
     def joining(self) -> int:
         """Envoys that haven't said yet what they have."""
-        return sum(self._takers[key].position < 0 for key in self._behind)
+        return sum(taker.position < taker.target for taker in map(self._takers.__getitem__, self._behind))
 
     def standing(self, revision: int) -> Standing:
         """How a revision of the epoch that is published stands."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from xds.delta import Key
 from xds.receipt import Move, Receipt
 from xds.receipts import Receipts
@@ -212,3 +215,37 @@ def test_time_in_which_a_change_was_held_is_nobodys_delay() -> None:
     publish = fleet.receipts.standing(1).publish
     assert publish is not None
     assert publish.received is None
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(st.sampled_from("jlrp"), st.sampled_from("abc"), st.integers(0, 12)), max_size=40))
+def test_whatever_happens_in_whatever_order_a_publish_lacks_exactly_the_envoys_that_have_not_reached_it(
+    happened: list[tuple[str, str, int]],
+) -> None:
+    fleet = Fleet()
+    here: dict[str, int] = {}
+    mark = 0
+    for what, name, number in happened:
+        if what == "j" and name not in here:
+            fleet.joined(name)
+            here[name] = -1
+        elif what == "l":
+            fleet.receipts.left(name, fleet.tick())
+            here.pop(name, None)
+        elif what == "r" and name in here and number <= mark:
+            fleet.has(name, number)
+            here[name] = max(here[name], number)
+        elif what == "p":
+            mark += 1
+            fleet.received(mark)
+            fleet.published(mark, mark)
+        for revision in range(1, mark + 1):
+            lacking = sum(position < revision for position in here.values())
+            standing = fleet.receipts.standing(revision)
+            assert standing.publish is not None
+            if standing.publish.pending:
+                assert standing.publish.pending == lacking
+            elif lacking:
+                assert standing.joining >= lacking, "who came since"
+            assert not (standing.complete and lacking)
+            assert standing.complete or lacking or standing.joining

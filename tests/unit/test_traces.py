@@ -5,7 +5,8 @@ from __future__ import annotations
 from test_receipts import Fleet
 
 from xds.protocol.stream import Stream
-from xds.receipts import Nack, Publish, Receipt, Receipts
+from xds.receipt import Nack, Publish, Receipt
+from xds.receipts import Receipts
 from xds.traces.spans import Span
 from xds.traces.tracer import PATIENCE, Tracer
 

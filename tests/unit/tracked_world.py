@@ -78,7 +78,7 @@ class Envoy:
             self._say(DeltaRequest(kind.url, ("*",), node=self._node))
         self.take()
         self._say(DeltaRequest(ENDPOINT.url, ("pod1", "pod2")))
-        tables = tuple(f"table-{number}" for number in range(TABLES))
+        tables = tuple(f"table-{number}" for number in range(len(self._world.resources.tables)))
         self._say(DeltaRequest(ROUTE.url, tables))
         self.take()
 

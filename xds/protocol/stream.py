@@ -144,6 +144,11 @@ class Stream:
         held = self._types.get(kind)
         return (None, "") if held is None else (held.holdings.status(name), held.holdings.acked(name))
 
+    def acked(self, kind: ResourceType, name: str) -> str:
+        """The version of a resource that the client ACKed last; empty for none."""
+        held = self._types.get(kind)
+        return "" if held is None else held.holdings.acked(name)
+
     def lacking(self, kind: ResourceType) -> list[str]:
         """The names of a type of which something is due, not answered, or rejected; sorted."""
         return sorted(self._types[kind].lacking()) if kind in self._types else []
