@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,18 +167,29 @@ class Side:
     def _start_ours(self, system: System) -> None:
         pods = [{"name": n, "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in self.pods.items()]
         (self.folder / "pods.json").write_text(json.dumps(pods))
-        system.start_control_plane()
-        system.wait_control_plane()
-        system.start_envoy()
-        system.wait_envoy()
+        _until(system.start_control_plane(), lambda: _answers(f"{system.api_url}/readyz"))
+        envoy = system.start_envoy()
+        _until(envoy, lambda: _answers(f"{system.admin_url}/ready") and _listens(self.port))
         asker = Asker(self.port, self.tls())
         some = next(iter(self.homes))
-        end = time.monotonic() + 30
-        while asker.ask(some).status != 200:
-            if time.monotonic() > end:
-                raise DemoError(f"our edge doesn't answer for {some}; its log is in {self.folder}")
-            time.sleep(0.1)
+        _until(envoy, lambda: asker.ask(some).status == 200)
         asker.close()
+
+
+def _until(process: Process, ready: Callable[[], bool]) -> None:
+    """As `Process.wait_until`, with the patience of a machine that has much else to do."""
+    end = time.monotonic() + 120
+    while not ready():
+        if process.ended or time.monotonic() > end:
+            raise DemoError(f"{process.name} {'ended' if process.ended else 'is late'}: {process.last_words()}")
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _listens(port: int) -> bool:

@@ -13,8 +13,9 @@ import pytest
 from edge_harness import Edge, running
 
 from xds.compare.run import Bounds, compare
-from xds.compare.sources import ControlPlane, Gds, connected
+from xds.compare.sources import ControlPlane, Gds
 from xds.compare.sources import Edge as Probe
+from xds.compare.sources import through as client_through
 from xds.compare.verdict import CONTROL_PLANE, EDGE, GDS, Said, Tally
 from xds.lookup.client import LookupClient
 
@@ -32,12 +33,10 @@ async def compared(edge: Edge, *listed: tuple[str, str]) -> Tally:
     async with (
         LookupClient(edge.system.gds_url) as client,
         httpx.AsyncClient(trust_env=False) as http,
-        connected(4, edge.system.ca, kept=False, patience=10) as through,
+        client_through(4, edge.system.ca) as made,
     ):
         plane = ControlPlane(edge.system.api_url, http, lookup=False)
-        return await compare(
-            listed, [Gds(client), plane, Probe(url, "/", HEADER, through)], Bounds(rate=1_000, settle=0)
-        )
+        return await compare(listed, [Gds(client), plane, Probe(url, "/", HEADER, made)], Bounds(rate=1_000, settle=0))
 
 
 async def test_everybody_says_the_same_of_known_and_unknown_hosts(edge: Edge) -> None:

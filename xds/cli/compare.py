@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xds.cli import exits
-from xds.cli.options import Config, Json, Url
+from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import print_json
 from xds.cli.plane import Plane
 from xds.errors import CompareError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from xds.haproxy_map import HostMap
     from xds.settings import Settings
 
-_EDGE_PATIENCE = 10.0
-
 
 def compare(
     map_file: Annotated[
@@ -37,6 +35,7 @@ def compare(
     ] = None,
     config: Config = None,
     url: Url = "",
+    token_file: Token = None,
     edge: Annotated[
         str, typer.Option("--edge", help="Ask the edge, too: its URL, such as https://127.0.0.1:10443.", metavar="URL")
     ] = "",
@@ -88,7 +87,7 @@ def compare(
         if sample and sample < len(listed):
             listed = random.SystemRandom().sample(listed, sample)
         through = (edge, edge_path, header, edge_ca)
-        tally = asyncio.run(_compared(loaded, Plane(config, url).url, through, listed, bounds, bars))
+        tally = asyncio.run(_compared(loaded, Plane(config, url, token_file), through, listed, bounds, bars))
     if as_json:
         print_json(_as_json(tally, found))
     else:
@@ -101,7 +100,7 @@ def compare(
 
 async def _compared(
     loaded: Settings,
-    url: str,
+    plane: Plane,
     through: tuple[str, str, str, Path | None],
     listed: Sequence[tuple[str, str]],
     bounds: Bounds,
@@ -118,17 +117,15 @@ async def _compared(
     async with contextlib.AsyncExitStack() as stack:
         client = LookupClient(str(gds.url), lookup.client, credentials, wait, bounds.together)
         await stack.enter_async_context(client)
-        http = await stack.enter_async_context(
-            sources.connected(bounds.together, kept=True, patience=gds.connect_timeout + 5)
-        )
+        http = await stack.enter_async_context(plane.at_once(bounds.together))
         asked: list[run.Source] = [
             sources.Gds(client),
-            sources.ControlPlane(url, http, lookup=gds.mode == "lookup"),
+            sources.ControlPlane(plane.url, http, lookup=gds.mode == "lookup"),
         ]
         edge, path, header, ca = through
         if edge:
-            clients = sources.connected(bounds.together, ca, kept=False, patience=_EDGE_PATIENCE)
-            asked.append(sources.Edge(edge, path, header, await stack.enter_async_context(clients)))
+            clients = await stack.enter_async_context(sources.through(bounds.together, ca))
+            asked.append(sources.Edge(edge, path, header, clients))
         return await run.compare(listed, asked, bounds, lambda row: bars.advance(task))
 
 

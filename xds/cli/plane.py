@@ -105,6 +105,19 @@ class Plane:
                 f"the control plane at {url} doesn't answer: {str(error) or type(error).__name__}"
             ) from None
 
+    def at_once(self, together: int) -> httpx.AsyncClient:
+        """For reading with so many calls at a time; the caller's to close."""
+        import httpx
+
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers=self._credentials(),
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=self._trust(),
+            limits=httpx.Limits(max_connections=together, max_keepalive_connections=together),
+        )
+
     def order(self, path: str, order: Mapping[str, Any]) -> Any:
         """Has something changed: with the token, and with the name of who runs this."""
         return self._asked("POST", path, None, {**order, "by": f"{_user()}@{socket.gethostname()}"[:200]})
@@ -133,17 +146,20 @@ class Plane:
             file = self._settings.http.token_file or self._settings.state.folder / tokens.FILE
         return {"authorization": f"Bearer {tokens.read(file)}"}
 
+    def _credentials(self) -> dict[str, str]:
+        """Reading needs the token only here and there: it is shown where it can be read."""
+        try:
+            return self._authorization()
+        except PointsmanError:
+            return {}
+
     def _http(self) -> httpx.Client:
-        """One for all calls. Reading needs the token only here and there: it is shown where it can be read."""
+        """One for all calls."""
         import httpx
 
         if self._client is None:
-            try:
-                headers = self._authorization()
-            except PointsmanError:
-                headers = {}
             self._client = httpx.Client(
-                base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=False, verify=self._trust()
+                base_url=self.url, headers=self._credentials(), timeout=TIMEOUT, trust_env=False, verify=self._trust()
             )
         return self._client
 

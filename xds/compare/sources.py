@@ -35,7 +35,8 @@ class Gds:
 
 
 class ControlPlane:
-    """By its API. ``lookup``: a host that it doesn't know may be one that nobody has asked for yet."""
+    """By its API. ``lookup``: a host that it doesn't know may be one that nobody has asked for yet. ``http``
+    shows who asks."""
 
     name, words = CONTROL_PLANE, "the control plane"
     failures = 20
@@ -89,16 +90,14 @@ class Edge:
 
 
 @contextlib.asynccontextmanager
-async def connected(
-    together: int, ca: Path | None = None, *, kept: bool, patience: float
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of so many connections. ``ca``: whom to trust besides nobody; ``kept``: connections are used again;
-    ``patience``: seconds.
-    Raises CompareError."""
+async def through(together: int, ca: Path | None = None, patience: float = 10.0) -> AsyncIterator[httpx.AsyncClient]:
+    """A client for `Edge`, of so many connections. ``ca``: whom to trust instead of the public ones; ``patience``:
+    seconds. Raises CompareError."""
     try:
         trust = ssl.create_default_context(cafile=str(ca) if ca else None)
     except OSError as error:
         raise CompareError(f"the CA {ca} can't be used: {error} (option --edge-ca)") from None
-    limits = httpx.Limits(max_connections=together, max_keepalive_connections=together if kept else 0)
+    # A connection is of one SNI, and httpx would take it for another host's request, too.
+    limits = httpx.Limits(max_connections=together, max_keepalive_connections=0)
     async with httpx.AsyncClient(verify=trust, limits=limits, timeout=patience, trust_env=False) as client:
         yield client
