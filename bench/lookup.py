@@ -1,7 +1,7 @@
 """Our edge in lookup mode beside HAProxy and the Lua that it replaces: the same GDS of one call, pods and load.
 
-``python -m bench.lookup [--quick] [--sides published map pointsman] [--parts cold]``. One side after the other runs
-alone; where some are named, the figures of the others are kept. Each goes through
+``python -m bench.lookup [--quick] [--sides published map pointsman] [--parts cold]``. All sides run, and in
+each part one after the other is asked; where some are named, the figures of the others are kept. The parts:
 
 - **cold**: hosts that nobody has asked for yet, one after the other; GDS's own time is taken off.
 - **warm**: known customers at a steady rate.
@@ -61,7 +61,7 @@ QUICK = Sizes(known=40, cold=20, moves=2, rate=100, seconds=2, patience=8, delay
 
 
 class Bench:
-    """One side, measured from its start to its end; every figure goes to ``report``."""
+    """One side and its known hosts, part by part; every figure goes to ``report``."""
 
     def __init__(self, side: Side, sizes: Sizes, hosts: list[str], report: Report, folder: Path) -> None:
         self._side = side
@@ -77,17 +77,25 @@ class Bench:
         self._asker = Asker(side.port, side.tls())
         self._quiet_p99 = 0.0
 
-    def run(self, parts: list[str]) -> None:
-        steps = (self._cold, self._warm, self._slow, self._away, self._move, self._random_hosts)
-        for part, step in zip(PARTS, steps, strict=True):
-            if part in parts:
-                print(f"{self._side.name}: {part}", file=sys.stderr, flush=True)
-                step()
+        self._steps = {
+            "cold": self._cold,
+            "warm": self._warm,
+            "slow": self._slow,
+            "away": self._away,
+            "move": self._move,
+            "scan": self._random_hosts,
+        }
+        for host in self._known:
+            self._asker.ask(host)
+
+    def run(self, part: str) -> None:
+        print(f"{part}: {self._side.name}", file=sys.stderr, flush=True)
+        self._steps[part]()
+
+    def close(self) -> None:
         self._asker.close()
 
     def _cold(self) -> None:
-        for host in self._known:
-            self._asker.ask(host)
         gds = statistics.median(self._side.gds_seconds(self._known[0]) for _ in range(20)) * 1000
         self._side.gds("asked")
         answers = [self._asker.ask(next(self._fresh)) for _ in range(self._sizes.cold)]
@@ -172,7 +180,7 @@ class Bench:
 
     def _random_hosts(self) -> None:
         sizes = self._sizes
-        connections = max(10, sizes.scan // 50)
+        connections = max(10, sizes.scan // 12)
         shape = Shape("h1", connections, 1, sizes.scan_seconds, 1, rps=sizes.scan / connections)
         self._side.gds("asked")
         found: list[Measured] = []
@@ -298,16 +306,18 @@ def main() -> int:
             words = [f"{name}:{port}" for name, port in pods.items()]
             serving = Process("pods", [sys.executable, "-m", "bench.pods", *words], above / "pods.log", ROOT)
             stack.callback(serving.stop)
+            homes = {host: pod_name(number % PODS) for number, host in enumerate(hosts)}
+            benches = []
             for name in options.sides:
-                folder = above / name
-                folder.mkdir()
-                homes = {host: pod_name(number % PODS) for number, host in enumerate(hosts)}
+                (folder := above / name).mkdir()
                 side = Side(name, folder, pods, homes)
-                try:
-                    side.start()
-                    Bench(side, sizes, hosts, report, folder).run(options.parts)
-                finally:
-                    side.stop()
+                stack.callback(side.stop)
+                side.start()
+                benches.append(Bench(side, sizes, hosts, report, folder))
+                stack.callback(benches[-1].close)
+            for part in options.parts:
+                for bench in benches:
+                    bench.run(part)
     except DemoError as error:
         print(error, file=sys.stderr)
         return 2

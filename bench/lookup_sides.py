@@ -70,14 +70,12 @@ class Asker:
 
 @dataclass
 class Side:
-    """One of `SIDES`, which runs from `start` to `stop`. ``homes``: what its GDS knows; ``rate``: of questions to GDS
-    for unknown hosts that ours may ask a second, unset as it comes."""
+    """One of `SIDES`, which runs from `start` to `stop`. ``homes``: what its GDS knows."""
 
     name: str
     folder: Path
     pods: Mapping[str, int]
     homes: Mapping[str, str]
-    rate: float | None = None
     _ports: list[int] = field(default_factory=lambda: free_ports(7))
     _parts: dict[str, Process] = field(default_factory=dict)
     _system: System | None = None
@@ -103,7 +101,7 @@ class Side:
             self._start_ours(system)
             return
         certificate = self.folder / "certs" / "certificates" / "edge"
-        proxy = HAProxy(self.name, self.port, self.gds_port, BASE, self.pods, certificate)
+        proxy = HAProxy(self.name, self.port, self.gds_port, BASE, self.pods, certificate, connections=4_000)
         self._parts["proxy"] = started = proxy.start(self.folder / "haproxy", ())
         started.wait_until(lambda: _listens(self.port))
 
@@ -155,7 +153,8 @@ class Side:
     def _made(self) -> System:
         if self._system is None:
             gds, edge, xds, api, plain, admin, _ = self._ports
-            lookup: dict[str, object] = {"pods": "pods.json", **({"rate": self.rate} if self.rate else {})}
+            # The Lua waits for ten seconds.
+            lookup = {"pods": "pods.json", "timeout": 5.0, "patience": 6.0}
             settings: dict[str, dict[str, object]] = {
                 "gds": {"url": f"http://{LOOPBACK}:{gds}{BASE}", "mode": "lookup"},
                 "lookup": lookup,
