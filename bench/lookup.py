@@ -1,7 +1,7 @@
 """Our edge in lookup mode beside HAProxy and the Lua that it replaces: the same GDS of one call, pods and load.
 
 ``python -m bench.lookup [--quick] [--sides published map pointsman] [--parts cold]``. All sides run, and in
-each part one after the other is asked; where some are named, the figures of the others are kept. The parts:
+each part one after the other is asked; where some are named, what is there of the others is kept. The parts:
 
 - **cold**: hosts that nobody has asked for yet, one after the other; GDS's own time is taken off.
 - **warm**: known customers at a steady rate.
@@ -146,36 +146,38 @@ class Bench:
     def _move(self) -> None:
         sizes = self._sizes
         chosen = self._known[: sizes.moves]
-        self._report.add(side=self._side.name, part="move", **self._moved(chosen, lambda host: None))
+        self._report.add(side=self._side.name, part="move", **self._moved([chosen]))
         if self._side.name == OURS:
             others = self._known[sizes.moves : 2 * sizes.moves]
-            self._report.add(side=self._side.name, part="move, refresh", **self._moved(others, self._side.refresh))
+            told = self._moved([[host] for host in others], self._side.refresh)
+            self._report.add(side=self._side.name, part="move, refresh", **told)
 
-    def _moved(self, hosts: list[str], told: Callable[[str], None]) -> dict[str, object]:
-        """All of them move, and are asked for until each is answered by its new pod."""
-        left = {host: pod_name(99) for host in hosts}
-        homes = dict(self._side.homes)
-        began: dict[str, float] = {}
-        for host in hosts:
-            left[host] = next(pod for pod in self._side.pods if pod != homes[host])
-            self._side.gds("move", host, left[host])
-            began[host] = time.monotonic()
-            told(host)
+    def _moved(self, groups: list[list[str]], told: Callable[[str], None] = lambda host: None) -> dict[str, object]:
+        """The hosts of each group move together, and are asked for until each is answered by its new pod."""
         took: list[float] = []
-        end = time.monotonic() + self._sizes.patience
-        while left and time.monotonic() < end:
-            for host, pod in list(left.items()):
-                if self._asker.ask(host).pod == pod:
-                    took.append((time.monotonic() - began[host]) * 1000)
-                    del left[host]
-            time.sleep(0.002)
-        never = f"{len(left)} of {len(hosts)} not within {self._sizes.patience:.0f} s" if left else ""
+        for hosts in groups:
+            left: dict[str, str] = {}
+            began: dict[str, float] = {}
+            for host in hosts:
+                left[host] = next(pod for pod in self._side.pods if pod != self._side.homes[host])
+                self._side.gds("move", host, left[host])
+                began[host] = time.monotonic()
+                told(host)
+            end = time.monotonic() + self._sizes.patience
+            while left and time.monotonic() < end:
+                for host, pod in list(left.items()):
+                    if self._asker.ask(host).pod == pod:
+                        took.append((time.monotonic() - began[host]) * 1000)
+                        del left[host]
+                time.sleep(0.002)
+        asked = sum(map(len, groups))
+        never = asked - len(took)
         return {
-            "requests": len(hosts),
+            "requests": asked,
             "p50_ms": quantile(took, 0.5),
             "p99_ms": quantile(took, 0.99),
-            "errors": len(left),
-            "note": never,
+            "errors": never,
+            "note": f"{never} of {asked} not within {self._sizes.patience:.0f} s" if never else "",
         }
 
     def _random_hosts(self) -> None:
@@ -283,11 +285,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _others(file: Path, sides: list[str]) -> list[dict[str, object]]:
-    """What is there of sides that aren't measured now."""
-    if set(sides) == set(SIDES) or not file.exists():
+def _others(file: Path, sides: list[str], parts: list[str]) -> list[dict[str, object]]:
+    """What is there of sides and parts that aren't measured now."""
+    if not file.exists():
         return []
-    return [row for row in json.loads(file.read_text())["rows"] if row["side"] not in sides]
+    rows = json.loads(file.read_text())["rows"]
+    return [row for row in rows if row["side"] not in sides or row["part"].partition(",")[0] not in parts]
 
 
 def main() -> int:
@@ -295,7 +298,7 @@ def main() -> int:
     sizes = QUICK if options.quick else Sizes()
     hosts = _hosts(sizes)
     report = Report("Lookup: a GDS of one call, HAProxy with its Lua beside ours")
-    for row in _others(options.json, options.sides):
+    for row in _others(options.json, options.sides, options.parts):
         report.add(**row)
     try:
         for name in ("haproxy", "h2load", "cc"):

@@ -79,6 +79,7 @@ class Side:
     _ports: list[int] = field(default_factory=lambda: free_ports(7))
     _parts: dict[str, Process] = field(default_factory=dict)
     _system: System | None = None
+    _api: httpx.Client | None = None
 
     @property
     def gds_port(self) -> int:
@@ -118,6 +119,8 @@ class Side:
     def stop(self) -> None:
         for name in sorted(self._parts, key=lambda name: name == "gds"):
             self._parts.pop(name).stop()
+        if self._api is not None:
+            self._api.close()
         if self._system is not None:
             self._system.stop()
 
@@ -139,16 +142,11 @@ class Side:
 
     def refresh(self, host: str) -> None:
         """Tells ours that a host may have moved, as GDS's owner would."""
-        made = self._made()
-        token = (self.folder / "state" / "token").read_text().strip()
-        answer = httpx.post(
-            f"{made.api_url}/api/v1/domains/{host}/refresh",
-            json={"by": "bench"},
-            headers={"authorization": f"Bearer {token}"},
-            timeout=30,
-            trust_env=False,
-        )
-        answer.raise_for_status()
+        if self._api is None:
+            token = (self.folder / "state" / "token").read_text().strip()
+            headers = {"authorization": f"Bearer {token}"}
+            self._api = httpx.Client(base_url=self._made().api_url, headers=headers, trust_env=False, timeout=30)
+        self._api.post(f"/api/v1/domains/{host}/refresh", json={"by": "bench"}).raise_for_status()
 
     def _made(self) -> System:
         if self._system is None:
