@@ -40,7 +40,8 @@ STATE = """\
 | `pointsman_records_set_aside` | records of GDS that can't be used |
 | `pointsman_gds_revision`, `pointsman_directory_revision` | what GDS spoke of last, and what the edge is given |
 | `pointsman_directory_lag_revisions`, `pointsman_directory_lag_seconds` | how far the edge is behind: revisions that aren't published whole, and since when the oldest waits. What is held counts, too |
-| `pointsman_gds_following`, `pointsman_gds_silent_seconds` | whether GDS is followed, and how long it has been silent |
+| `pointsman_gds_following`, `pointsman_gds_silent_seconds`, `pointsman_watching` | whether GDS is followed, how long it has been silent, and whether it is watched or asked host by host |
+| `pointsman_lookup_*` | where it is asked: `docs/lookup.md` |
 | `pointsman_held{reason}`, `pointsman_refused{reason}` | 1 while a change of GDS is held back, or was refused |
 | `pointsman_directory_complete`, `pointsman_directory_from_disk` | whether there is a directory, and whether it came from disk |
 | `pointsman_xds{version}`, `pointsman_streams` | connected Envoys by version, and their streams |

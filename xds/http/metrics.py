@@ -27,6 +27,7 @@ class _State(Collector):
         build = GaugeMetricFamily("pointsman_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+        yield _gauge("watching", "1 where GDS is watched, 0 where it is asked.", int(self._view.mode == "watch"))
         yield _gauge("domains", "Domains that are routed.", len(directory.domains))
         yield _gauge("pods", "Pods in the directory.", len(directory.pods))
         family = GaugeMetricFamily("pointsman_pod_domains", "Domains of each pod.", labels=["pod"])
