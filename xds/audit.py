@@ -98,7 +98,6 @@ class Audit:
             yield
             return
         self._recall(self._path)
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = _Private(self._path, maxBytes=_SIZE, backupCount=_FILES, encoding="utf-8", delay=True)
         self._queue = queue.SimpleQueue()
         self._handler = QueueHandler(self._queue)
@@ -143,9 +142,11 @@ class Audit:
 
 
 class _Private(RotatingFileHandler):
-    """Readable by its owner only; a failure to write is said to the log."""
+    """Readable by its owner only, in a folder that is made if need be; a failure to write is said to the log, and ends
+    nothing."""
 
     def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_opened)  # type: ignore[return-value]
 
     def handleError(self, record: logging.LogRecord) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def restart_control_plane(edge: Edge, how: signal.Signals = signal.SIGKILL) -> N
 
 def bearer(edge: Edge) -> dict[str, str]:
     """What the operator of this edge shows."""
-    return {"authorization": f"Bearer {(edge.system.folder / 'state' / 'token').read_text().strip()}"}
+    settings = tomllib.loads((edge.system.folder / "pointsman.toml").read_text())
+    folder = edge.system.folder / settings.get("state", {}).get("folder", "state")
+    return {"authorization": f"Bearer {(folder / 'token').read_text().strip()}"}
 
 
 def on_disk(edge: Edge, revision: int) -> None:
