@@ -81,7 +81,11 @@ async def run(settings: Settings) -> None:
         _tls(settings),
         partial(_publish_secrets, cache, measures),
         lambda tls: pipeline.listen(edge_of(settings, tls)),
-        lambda host: pipeline.directory.lookup(host) is not None,
+        # Where hosts are asked for one by one, a customer who comes for the first time isn't known at the handshake.
+        lambda host: (
+            pipeline.directory.lookup(host) is not None
+            or (settings.gds.mode == "lookup" and tls.index.covering(host) is not None)
+        ),
     )
     tls.start()
     refusals = Refusals()

@@ -41,6 +41,8 @@ _TOGETHER = 50
 _BUSY, _LOOKS = 10.0, 30
 """Seconds after which it is looked who is busy; and how many looks until what was before is forgotten."""
 _FAVOURED = 2_000
+_AFTER = 0.002
+"""Seconds by which the push comes after the answer to who waits for it; what else is learned meanwhile goes along."""
 _LOOK = 0.5
 """Seconds after which it is looked again what is due, or whether the pods file has changed, at the latest."""
 
@@ -227,6 +229,7 @@ class Learner:
     async def _writing(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(_AFTER)
             self._wake.clear()
             while self._whole or self._coming:
                 if self._whole:
