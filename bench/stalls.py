@@ -23,6 +23,7 @@ from bench.profile import profiled
 from bench.report import RESULTS, Report
 from bench.timeline import longest_stall
 from demo.system import LOOPBACK, Ports
+from xds.memory import LOOK
 
 
 @dataclass
@@ -75,7 +76,7 @@ def phase(report: Report, edge: Edge, health: Health, what: str, domains: int, w
     else:
         work()
     took = time.monotonic() - since
-    time.sleep(1)
+    time.sleep(LOOK + 2)  # then what was freed is given back, and a stall by that is seen
     asker = Asker(edge)
     wrong = sum(asker.ask(domain) != edge.homes[domain] for domain in sample(list(edge.homes), 200))
     asker.close()

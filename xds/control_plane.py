@@ -30,6 +30,7 @@ from xds.http.serve import Https, serving
 from xds.http.view import Counts, View
 from xds.lookup.learner import Learner
 from xds.measures import Measures
+from xds.memory import giving_back
 from xds.operator import Operator
 from xds.pipeline import Pace, Pipeline
 from xds.protocol.stream import Settled, Stream
@@ -189,6 +190,7 @@ async def run(settings: Settings) -> None:
             asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
             asyncio.create_task(tracker.run(), name="receipts"),
+            asyncio.create_task(giving_back(lambda: pipeline.changes, lambda: pipeline.quiet), name="memory"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
         try:

@@ -91,7 +91,7 @@ class Pipeline:
             self._publish_step,
             self.version,
             takers,
-            lambda: self.isolator.busy or not self._quiet,
+            lambda: self.isolator.busy or not self.quiet,
             later=later,
             clock=clock,
         )
@@ -120,7 +120,7 @@ class Pipeline:
         """What a search would have done meanwhile."""
 
     @property
-    def _quiet(self) -> bool:
+    def quiet(self) -> bool:
         """No large change is being taken or published."""
         return not self._working and not self._backlog
 
@@ -236,7 +236,7 @@ class Pipeline:
             self._working = self._laying
             if self._pending or self._backlog:
                 self._publish_soon()
-            if self._quiet:  # what a search waits for may be pending: it must go on first
+            if self.quiet:  # what a search waits for may be pending: it must go on first
                 self._calm()
 
     def _finishing(self) -> Work[None]:
@@ -364,7 +364,7 @@ class Pipeline:
             self.rollout.begin()
 
     def _when_quiet(self, call: Callable[[], None]) -> None:
-        if self._quiet:
+        if self.quiet:
             call()
         else:
             self._waiting.append(call)
