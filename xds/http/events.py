@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from xds.http.feed import Feed
 from xds.http.problems import problems
+from xds.http.serve import is_leaving
 from xds.http.status import status_of
 from xds.http.view import View
 
 EVERY = 1.0
 """Seconds between two `status` events."""
+_LOOK = 0.3
+"""Seconds between two looks at whether the control plane ends."""
 
 _SAMPLE = 'event: complete\ndata: {"event":"complete","at":1764107999.2,"revision":7,"envoys":3,"seconds":0.012}\n\n'
 
@@ -34,14 +38,14 @@ def events_api(view: View, feed: Feed) -> APIRouter:
             **problems(503),
         },
     )
-    async def events() -> Response:
+    async def events(request: Request) -> Response:
         """What happens, as it does, and `status` each second with what `/api/v1/status` says. The others are
         `received`, `held`, `published`, `first_ack`, `complete`, `nack`, `connected`, `disconnected`: `data` names the
         `revision`, the `node`, the first changes, seconds since the publish, as far as each applies. Of more than 200
         events in a second the rest is only counted (`skipped`). Who doesn't read is let go."""
         if feed.full:
             raise HTTPException(503, "too many listen already: try again later", {"retry-after": "10"})
-        return EventSourceResponse(_told(latest, feed), sep="\n", ping=15)
+        return EventSourceResponse(_told(latest, feed, partial(is_leaving, request.app)), sep="\n", ping=15)
 
     return api
 
@@ -61,17 +65,18 @@ class _Latest:
         return self._json
 
 
-async def _told(latest: _Latest, feed: Feed) -> AsyncIterator[ServerSentEvent]:
+async def _told(latest: _Latest, feed: Feed, leaving: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
     clock = asyncio.get_running_loop().time
     due = clock()
     with feed.listening() as queue:
-        while True:
-            try:
-                async with asyncio.timeout_at(due):
-                    told = await queue.get()
-            except TimeoutError:
+        while not leaving():
+            if clock() >= due:
                 due = clock() + EVERY
                 yield ServerSentEvent(latest.json(), event="status", sep="\n")
+            try:
+                async with asyncio.timeout_at(min(due, clock() + _LOOK)):
+                    told = await queue.get()
+            except TimeoutError:
                 continue
             if told is None:
                 return

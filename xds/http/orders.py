@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from xds.errors import GdsError, PointsmanError, RecordError
 from xds.gds.model import check_domain, normalise_host
 from xds.http.access import address_of, certificate_of
+from xds.http.directory import HostName
 from xds.http.problems import problems
 from xds.operator import Caller, Operator
 
@@ -41,9 +42,13 @@ class Position(BaseModel):
 
 
 class Changes(BaseModel):
-    """What a release would do, in domains and pods; ``domains`` and ``pods`` are how many GDS has then."""
+    """What a release would do, in domains and in pods; ``pods_changed`` are those that are added, too."""
 
-    model_config = ConfigDict(extra="allow")
+    moved: int
+    removed: int
+    added: int
+    pods_removed: int
+    pods_changed: int
 
 
 class Example(BaseModel):
@@ -119,7 +124,7 @@ def orders_api(operator: Operator) -> APIRouter:
         return HoldShown(**operator.hold())
 
     @api.post("/domains/{host}/refresh", responses=problems(400, 409, 413, 503), openapi_extra=TOKEN)
-    async def refresh(request: Request, host: str, order: Order) -> Refreshed:
+    async def refresh(request: Request, host: HostName, order: Order) -> Refreshed:
         """Has GDS asked for a host now, where it isn't watched: what it says has been taken when this is answered."""
         name = normalise_host(host)
         try:
