@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -53,6 +54,16 @@ def test_a_person_reads_lines_that_are_not_cut(system: System) -> None:
     assert f"ok      xds-client-ca      {system.folder}/certs/ca.crt: 1 CA certificates" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stdout.splitlines()[-1].endswith("0 warnings, 0 failures")
+
+
+def test_a_gds_that_is_asked_host_by_host_is_asked_and_the_pods_file_is_read(system: System) -> None:
+    (system.folder / "pods.json").write_text(json.dumps([POD]))
+    lookup = {"POINTSMAN_GDS__MODE": "lookup", "POINTSMAN_LOOKUP__PODS": str(system.folder / "pods.json")}
+    found = levels(system, "--no-envoy", code=0, env=lookup)
+    assert "it answers that it doesn't know it" in found["gds"]["found"]
+    assert "1 pods" in found["pods-file"]["found"]
+    lookup["POINTSMAN_LOOKUP__PODS"] = str(system.folder / "none.json")
+    assert levels(system, "--no-envoy", "--no-gds", code=3, env=lookup)["pods-file"]["level"] == "fail"
 
 
 @pytest.mark.parametrize(

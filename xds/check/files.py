@@ -18,6 +18,7 @@ from xds.certificates.reading import read_leaf, read_whole
 from xds.certificates.tickets import SECRET_BYTES
 from xds.check.finding import Finding, fail, ok, skipped, warn
 from xds.errors import PointsmanError
+from xds.lookup import pods_file
 from xds.server.revocation import read_lists
 from xds.settings import Settings
 from xds.state.folder import StateFolder
@@ -181,6 +182,13 @@ def _locked(folder: Path) -> bool:
 
 
 def small_files(settings: Settings) -> Iterator[Finding]:
+    if settings.gds.mode == "lookup":
+        try:
+            pods = pods_file.read(settings.lookup.pods)
+        except PointsmanError as error:
+            yield fail("pods-file", str(error), "GDS says no more than a pod's name: this file says where it is")
+        else:
+            yield ok("pods-file", f"{settings.lookup.pods}: {len(pods):,} pods")
     if settings.http.token_file:
         try:
             tokens.read(settings.http.token_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -134,9 +135,7 @@ def _envoys(envoys: dict[str, Any]) -> None:
                     age(envoy["connected_seconds"]) if number == 0 else "",
                     copy["type"],
                     copy["name"],
-                    copy["wanted"] or "-",
-                    copy["sent"] or "-",
-                    copy["acked"] or "-",
+                    *(_version(copy[which]) for which in ("wanted", "sent", "acked")),
                     styled(state, {"ACKed": GOOD, "rejected": BAD}.get(state, WARN)),
                     lives if number == 0 else "",
                     copy["error"] or "",
@@ -144,3 +143,8 @@ def _envoys(envoys: dict[str, Any]) -> None:
             )
     if rows:
         table(("node", "connected", "type", "resource", "wanted", "sent", "ACKed", "state", "live", "error"), rows)
+
+
+def _version(version: str | None) -> str:
+    """On a terminal its beginning, which tells one from another."""
+    return (version or "-")[: 8 if sys.stdout.isatty() else None]
