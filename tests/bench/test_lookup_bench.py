@@ -39,8 +39,13 @@ def test_ours_routes_new_hosts_and_takes_a_move_at_once_when_it_is_told(tmp_path
     assert found["pointsman", "move, refresh"]["errors"] == 0
 
 
-def test_the_figures_of_other_sides_are_kept(tmp_path: Path) -> None:
+def test_the_figures_of_other_sides_and_parts_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "lookup.json"
-    file.write_text(json.dumps({"rows": [{"side": "map", "part": "cold"}, {"side": "published", "part": "cold"}]}))
+    held = [("map", "move"), ("published", "cold"), ("published", "move")]
+    file.write_text(json.dumps({"rows": [{"side": side, "part": part, "requests": 0} for side, part in held]}))
     found = rows(file, "--sides", "published", "--parts", "move")
-    assert set(found) == {("map", "cold"), ("published", "move")}
+    assert {name: row["requests"] for name, row in found.items()} == {
+        ("map", "move"): 0,
+        ("published", "cold"): 0,
+        ("published", "move"): 2,
+    }

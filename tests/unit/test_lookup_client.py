@@ -238,6 +238,19 @@ async def test_without_the_right_certificates_nobody_is_asked(
     assert not locked.asked
 
 
+@pytest.mark.parametrize("broken", [ssl.SSLError("tlsv1 alert unknown ca"), OSError("gone"), ValueError("odd")])
+async def test_whatever_the_connection_raises_is_an_error_of_gds(
+    gds: AnsweringGds, monkeypatch: pytest.MonkeyPatch, broken: Exception
+) -> None:
+    async def raising(*_: object) -> None:
+        raise broken
+
+    async with LookupClient(gds.url) as client:
+        monkeypatch.setattr(client, "_get", raising)
+        with pytest.raises(GdsError, match="can't be read"):
+            await client.ask(HOST)
+
+
 def test_a_certificate_that_can_not_be_used_is_named_with_its_setting(certificates: Path) -> None:
     wrong = Credentials(certificates / "ca.crt", certificates / "us.crt", certificates / "gds.key")
     with pytest.raises(CertificateError, match=r"settings gds\.certificate, gds\.key"):

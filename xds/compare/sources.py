@@ -55,7 +55,7 @@ class ControlPlane:
             if answer.status_code == 200:
                 return Said(str(found["pod"]))
             return Said(error=f"{answer.status_code}: {found.get('detail', '')}"[:_SHOWN])
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Said(error=f"{self._url} doesn't answer: {str(error) or type(error).__name__} (option --url)")
         except (ValueError, KeyError, AttributeError, TypeError):
             return Said(error=f"{self._url} doesn't answer as a control plane does (option --url)")
@@ -78,7 +78,7 @@ class Edge:
             answer = await self._http.request(
                 "HEAD", self._url, headers={"host": host}, extensions={"sni_hostname": host}
             )
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Said(error=f"{self._url} doesn't answer for it: {str(error) or type(error).__name__}"[:_SHOWN])
         pod = answer.headers.get(self._header, "")
         if pod in _NONE:

@@ -8,12 +8,15 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+import structlog
 
 from xds.errors import CertificateError, GdsError, SettingsError
 from xds.gds.client import Credentials, token_header, trust, without_user
 from xds.gds.model import check_domain
 from xds.lookup.client_settings import HOST, ClientSettings
 from xds.lookup.reading import MOST_BYTES, Head, check_head, is_unknown, pod_of
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class LookupClient:
             return pod_of(body, self._shape)
         except TimeoutError:
             raise GdsError(f"{asked} doesn't answer in {self._wait.answer:g} s (setting lookup.timeout)") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:  # a TLS alert that comes late is the latter
             raise GdsError(f"{asked} can't be read: {str(error) or type(error).__name__}") from error
         except httpx.InvalidURL as error:
             raise GdsError(f"{asked} has no address: {error} (settings gds.url, lookup.client.path)") from error
@@ -82,6 +85,9 @@ class LookupClient:
             raise GdsError(str(error)) from None
         except GdsError as error:
             raise GdsError(f"{asked} answers {error}") from None
+        except Exception as error:  # whatever it sends, it doesn't end us
+            log.error("gds.unreadable", url=f"{self.shown}{path}", exc_info=True)
+            raise GdsError(f"{asked} can't be read: {type(error).__name__}: {error}") from error
 
     async def _get(self, path: str) -> tuple[Head, bytes]:
         """Of a body that can't be an answer, only its beginning is read."""
