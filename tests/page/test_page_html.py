@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from hatchling.builders.wheel import WheelBuilder
-from page_harness import Desk, app_of
+from page_harness import Desk, app_of, served
 from page_samples import trouble
 
 from xds.http.page import render
@@ -112,6 +113,16 @@ async def test_static_files_are_kept_by_browsers_and_there_are_no_others(client:
 @pytest.mark.parametrize("path", ["/", "/live", "/explain", "/pods", "/static/page.js"])
 async def test_the_page_only_reads(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert (await client.request(method, path)).status_code == 405
+
+
+async def test_those_who_watch_are_let_go_in_order_when_the_server_leaves(desk: Desk) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client, contextlib.AsyncExitStack() as stack:
+        async with served(desk) as address:
+            answer = await stack.enter_async_context(client.stream("GET", f"{address}/live"))
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            lines = answer.aiter_lines()
+            assert await anext(lines) == "event: section"
+        assert "event: tick" in [line async for line in lines]
 
 
 def test_the_wheel_holds_the_templates_and_the_static_files() -> None:

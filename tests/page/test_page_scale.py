@@ -69,6 +69,7 @@ class Plane:
 
     def _connect(self, node: str) -> None:
         stream = OpenStream(Peer(f"127.0.0.1:{node}", None), "delta", None, self.server._rim)
+        self.server._open[stream] = None
         self.server._said[stream.protocol] = stream
         for kind in (CLUSTER, ENDPOINT, LISTENER, SCOPE, ROUTE):
             names = () if kind.wildcard else ("one",)
