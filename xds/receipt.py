@@ -73,6 +73,8 @@ class Receipt:
     """Grows with every receipt."""
     held: bool = False
     was_held: bool = False
+    undone: bool = False
+    """The edge was taken back to a state before it."""
     publish: Publish | None = None
     bad: dict[Key, str] = field(default_factory=dict)
     """Records of it that an Envoy rejected, with the reason: they were published, and then no more."""

@@ -135,6 +135,8 @@ class Receipts:
 
     def published(self, epoch: str, revision: int, mark: int, at: float) -> None:
         """Everything up to this revision is published, with the cache's publish ``mark`` at the latest."""
+        if (epoch != self.epoch or revision < self.revision) and self._latest is not None:
+            self._undo(epoch, revision)
         self.epoch, self.revision = epoch, revision
         lacking = [key for key, taker in self._takers.items() if taker.position < mark]
         publish = Publish(mark, at, revision, len(self._takers), len(lacking), bad_before=[*self._bad()])
@@ -150,11 +152,18 @@ class Receipts:
         else:
             self._complete(publish, at)
 
+    def _undo(self, epoch: str, revision: int) -> None:
+        """The edge goes back to this one, or to another GDS: what isn't in it is to be published anew, if ever."""
+        for key, receipt in self._receipts.items():
+            if receipt.publish is not None and (receipt.epoch != epoch or receipt.revision > revision):
+                receipt.publish, receipt.undone, receipt.was_held = None, True, True
+                self._unpublished[key] = receipt
+
     def _carry(self, publish: Publish, epoch: str, revision: int) -> list[Receipt]:
         carried = []
         for key, receipt in [*self._unpublished.items()]:
             if receipt.epoch == epoch and receipt.revision <= revision and not receipt.held:
-                receipt.publish = publish
+                receipt.publish, receipt.undone = publish, False
                 carried.append(receipt)
                 del self._unpublished[key]
         return carried
@@ -257,7 +266,7 @@ class Receipts:
     @property
     def waiting_since(self) -> float | None:
         """Since when the oldest revision that isn't published waits for that; None when none does."""
-        return next((receipt.received for receipt in self._unpublished.values()), None)
+        return next((receipt.received for receipt in self._unpublished.values() if not receipt.undone), None)
 
     @property
     def joining(self) -> int:
@@ -274,16 +283,14 @@ class Receipts:
                 return Standing("expected", None, None, joining)
             publish = self._carrier(revision)
             return Standing("published" if publish.pending or joining else "complete", None, publish, joining)
-        if receipt.publish is None:
-            return Standing("held" if receipt.held else "received", receipt, None, joining)
         return Standing(self.state_of(receipt, joining), receipt, receipt.publish, joining)
 
     def state_of(self, receipt: Receipt, joining: int = 0) -> State:
         """``joining``: Envoys that haven't said yet what they have."""
+        if receipt.undone:
+            return "rolled_back"
         if receipt.publish is None:
             return "held" if receipt.held else "received"
-        if receipt.epoch != self.epoch or receipt.revision > self.revision:
-            return "rolled_back"
         if receipt.publish.pending or joining:
             return "published"
         if receipt.bad and not receipt.bad.keys().isdisjoint(self._bad()):

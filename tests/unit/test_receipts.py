@@ -134,6 +134,10 @@ def test_after_a_rollback_what_is_newer_is_no_longer_complete() -> None:
     fleet.published(1, mark=3)
     fleet.has("a", 3)
     assert (fleet.state(1), fleet.state(2)) == ("complete", "rolled_back")
+    fleet.published(2, mark=4)
+    assert fleet.state(2) == "published", "released: it is published once more"
+    fleet.has("a", 4)
+    assert fleet.state(2) == "complete"
 
 
 def test_a_record_that_an_envoy_rejected_keeps_its_revision_from_being_complete_until_it_is_used_again() -> None:

@@ -12,6 +12,7 @@ from xds.errors import HistoryGone, WaitError
 from xds.gds.model import PutDomain
 from xds.protocol.messages import DeltaRequest
 from xds.slices import drained
+from xds.state.format import State
 
 
 @pytest.fixture
@@ -151,3 +152,21 @@ async def test_waiters_are_bounded_and_leave_nothing_behind(
     await asyncio.gather(*waiting, return_exceptions=True)
     assert world.tracker.waiters == 0
     assert not (await world.tracker.wait(99, 0.01)).complete
+
+
+def test_a_rollback_undoes_what_is_newer_and_a_release_publishes_it_anew(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    envoy.take()
+    directory = world.pipeline.directory
+    before = State("E", 1, 0.0, dict(directory.pods), {name: "pod1" for name in directory.domains})
+    drained(world.gate.rolling_back(before, "ann"))
+    world.tracker.look()
+    envoy.take()
+    assert (world.state(1), world.state(2)) == ("complete", "rolled_back")
+    world.change(3, PutDomain("d2.test", "pod2"))
+    assert world.state(3) == "held"
+    drained(world.gate.releasing("ann"))
+    world.tracker.look()
+    assert (world.state(2), world.state(3)) == ("published", "published")
+    envoy.take()
+    assert (world.state(2), world.state(3)) == ("complete", "complete")
