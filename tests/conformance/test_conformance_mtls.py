@@ -18,6 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.data.accesslog.v3 import HttpAccessLogEntry, HttpRequestProperties
+from envoy_data_plane.envoy.service.accesslog.v3 import (
+    StreamAccessLogsMessage,
+    StreamAccessLogsMessageHttpAccessLogEntries,
+)
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from structlog.testing import capture_logs
 
@@ -25,11 +30,13 @@ from demo.certificates import Authority
 from xds.cache import Cache
 from xds.resources.types import CLUSTER, resource
 from xds.server.access import Access, Rule, rule
+from xds.server.access_log import SERVICE as LOGS
 from xds.server.credentials import mtls
 from xds.server.handshakes import Handshakes
 from xds.server.refusals import Refusals
 from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
+from xds.unknown_hosts import UnknownHosts
 
 PATIENCE = 20.0
 HOST = "127.0.0.1"
@@ -80,7 +87,14 @@ class Server:
         self.handshakes = Handshakes(self.refusals, patience=patience)
         self.credentials = mtls(pki.folder / "server.crt", pki.folder / "server.key", pki.ca, self.handshakes.begun)
         self.cache = Cache()
-        self.xds = XdsServer(self.cache, access=access, refusals=self.refusals, handshakes=self.handshakes)
+        self.unknown_hosts = UnknownHosts(10)
+        self.xds = XdsServer(
+            self.cache,
+            access=access,
+            refusals=self.refusals,
+            handshakes=self.handshakes,
+            unknown_hosts=self.unknown_hosts,
+        )
         self.port = 0
         self._clusters = 0
 
@@ -292,6 +306,24 @@ async def test_a_revoked_certificate_ends_its_open_streams_and_is_refused_when_i
     (line,) = refused(logs)
     assert line["peer"].startswith(f"ipv4:{HOST}:")
     assert line["identity"] == "edge-1"
+
+
+async def test_what_a_revoked_certificate_logs_on_an_open_stream_is_not_read(serve: Serve, pki: Pki) -> None:
+    certificate = pki.client("edge-1")
+    entry = HttpAccessLogEntry(request=HttpRequestProperties(authority="nobody.example.com"))
+    entries = StreamAccessLogsMessageHttpAccessLogEntries(log_entry=[entry])
+    message = bytes(StreamAccessLogsMessage(http_logs=entries))
+    async with serve() as server, channel(server, pki, "edge-1") as opened:
+        call = opened.stream_unary(f"/{LOGS}/StreamAccessLogs")()
+        await call.write(message)
+        await until(lambda: server.unknown_hosts.requests == 1, "it is read")
+        pki.authority.revoke(pki.crl, certificate.serial_number)
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            async with asyncio.timeout(PATIENCE):
+                while not call.done():
+                    await call.write(message)
+                    await asyncio.sleep(0.5)
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_claim_that_is_not_allowed_is_refused_with_words(serve: Serve, pki: Pki, logs: Log) -> None:

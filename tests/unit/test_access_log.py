@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
@@ -31,9 +31,11 @@ def message(hosts: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def serving(hosts: UnknownHosts, known: bool = True) -> AsyncIterator[grpc.aio.StreamUnaryMultiCallable]:
+async def serving(
+    hosts: UnknownHosts, known: bool = True, before: Callable[..., Awaitable[None]] | None = None
+) -> AsyncIterator[grpc.aio.StreamUnaryMultiCallable]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((AccessLogs(hosts, lambda context: known, PAUSE),))
+    server.add_generic_rpc_handlers((AccessLogs(hosts, lambda context: known, PAUSE, before=before),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -79,4 +81,25 @@ async def test_only_who_is_known_may_send_and_nonsense_ends_the_stream() -> None
             await send(iter([b"\x12\xff"]))
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert await send(iter([message(1)])) == b""
+    assert hosts.requests == 1
+
+
+async def test_what_is_said_before_a_message_ends_a_stream_that_is_open() -> None:
+    hosts, revoked = UnknownHosts(10), False
+
+    async def before(context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        if revoked:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "revoked")
+
+    async with serving(hosts, before=before) as send:
+        call = send()
+        await call.write(message(1))
+        async with asyncio.timeout(10):
+            while hosts.requests < 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        revoked = True
+        await call.write(message(1))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert hosts.requests == 1

@@ -9,7 +9,7 @@ hosts costs neither memory nor much time here; under one, the counts are of a sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import structlog
@@ -29,7 +29,8 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class AccessLogs(grpc.GenericRpcHandler):
-    """``may_send`` says who may. ``busy``: the sample goes there."""
+    """``may_send`` says who may. ``busy``: the sample goes there. ``before``: done before each message is read, and may
+    end the call: such a stream lasts for as long as its Envoy, and who may send may be another by then."""
 
     def __init__(
         self,
@@ -37,10 +38,12 @@ class AccessLogs(grpc.GenericRpcHandler):
         may_send: Callable[[Context], bool],
         pause: float = PAUSE,
         busy: BusyHosts | None = None,
+        before: Callable[[Context], Awaitable[None]] | None = None,
     ) -> None:
         self._hosts = hosts
         self._busy = busy
         self._may_send = may_send
+        self._before = before
         self._pause = pause
         self._one = asyncio.Lock()
         self._method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(self._stream)
@@ -55,6 +58,8 @@ class AccessLogs(grpc.GenericRpcHandler):
             )
         name = None
         async for message in requests:
+            if self._before is not None:
+                await self._before(context)
             async with self._one:
                 try:
                     name = log_name_of(message) if name is None else name  # only the first message says it

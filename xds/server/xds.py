@@ -169,7 +169,7 @@ class XdsServer:
         )
         server.add_generic_rpc_handlers((status,))
         if self._unknown_hosts is not None or self._busy_hosts is not None:
-            logs = AccessLogs(self._unknown_hosts, self._knows, busy=self._busy_hosts)
+            logs = AccessLogs(self._unknown_hosts, self._knows, busy=self._busy_hosts, before=self._refuse_revoked)
             server.add_generic_rpc_handlers((logs,))
         if self._where is not None:
             server.add_generic_rpc_handlers((Authorization(self._where, self._knows),))
