@@ -58,10 +58,11 @@ async def test_what_envoys_and_clients_name_is_text_and_nothing_else(
 
 async def test_what_has_the_focus_keeps_it_while_its_section_moves(browser: Browser, address: str, desk: Desk) -> None:
     page = await opened(browser, f"{address}/")
+    await expect(page.locator("#link")).to_have_text("live,")
     await page.locator("#pods .more a").focus()
     desk.state = replace(calm(), now=NOW + 10, pods=pods(7))
     await expect(page.locator("#pods tbody tr")).to_have_count(7)
-    assert await page.evaluate("document.activeElement.textContent") == "All 24 pods"
+    await expect(page.get_by_role("link", name="All 24 pods")).to_be_focused()
 
 
 async def test_open_details_stay_open_while_the_chart_goes_on(browser: Browser, address: str, desk: Desk) -> None:
