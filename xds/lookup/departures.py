@@ -69,6 +69,7 @@ class Departures:
         heard = self._everybody or self._doubted >= self.known
         if self.doubtful and not (heard and len(self._ripe) == len(self._since)):
             return []
+        self._doubted = 0  # what follows needs a round of its own
         ripe, self._ripe = [*self._ripe], {}
         for host in ripe:
             del self._since[host]

@@ -43,6 +43,7 @@ _BUSY, _LOOKS = 10.0, 30
 _FAVOURED = 2_000
 _AFTER = 0.002
 """Seconds by which the push comes after the answer to who waits for it; what else is learned meanwhile goes along."""
+_TRYING = 0.05
 _LOOK = 0.5
 """Seconds after which it is looked again what is due, or whether the pods file has changed, at the latest."""
 
@@ -214,6 +215,8 @@ class Learner:
             self.status.reconnects += 1
 
     def _withdraw(self) -> None:
+        if self._gate.hold is not None:
+            return  # few at a time would pass beside what is held
         gone = self.departures.due()
         if len(gone) > _TOGETHER:
             log.warning("lookup.withdrawn_together", domains=len(gone))
@@ -265,7 +268,9 @@ class Learner:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 now = self._clock()
-                wait = self.resolver.breaker.rest(now)
+                breaker = self.resolver.breaker
+                # While another host's question tries GDS, none would be asked, and each would lose its turn.
+                wait = breaker.rest(now) or (_TRYING if breaker.state == "trying" else 0.0)
                 host = None if wait else self.rounds.next(now, self._knows_now)
                 if host is None:
                     await asyncio.sleep(min(wait or self.rounds.wait(now), _LOOK))
