@@ -21,7 +21,7 @@ from stand_ins import PYTHON
 
 from demo.system import BASE, LOOPBACK, ROOT, free_ports
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds in which what must come is there, on a machine that is busy with other things."""
 
 ONE_SHOTS = {"certificates", "seed"}
@@ -96,7 +96,7 @@ class Stack:
         try:
             yield
         except AssertionError as error:
-            states = {name: container.inspected["State"]["Status"] for name, container in self.containers().items()}
+            states = [(one.service, one.inspected["State"]["Status"], one.health) for one in self.inspected()]
             logs = self.compose("logs", "--no-color", "--tail=20")
             raise AssertionError(f"{error}\n{states}\n{logs}") from None
 
