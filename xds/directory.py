@@ -74,9 +74,20 @@ class Directory:
         for domain, pod in self._wanted.items():
             if len(shown) >= SHOWN:
                 break
-            reason = f"its pod {pod[:80]!r} is not in the directory"
-            shown.setdefault(("domain", domain), SetAside("domain", domain, reason, self.revision_of(domain)))
+            shown.setdefault(("domain", domain), self._waits(domain, pod))
         return MappingProxyType(shown)
+
+    def unused(self, kind: str, name: str) -> SetAside | None:
+        """Why the newest record of that name isn't used; None when it is, or when there is none."""
+        if (kind, name) in self._withheld:
+            return self._withheld[kind, name][1]
+        if (kind, name) in self._unusable:
+            return self._unusable.of(kind, name)
+        pod = self._wanted.get(name) if kind == "domain" else None
+        return self._waits(name, pod) if pod is not None else None
+
+    def _waits(self, domain: str, pod: str) -> SetAside:
+        return SetAside("domain", domain, f"its pod {pod[:80]!r} is not in the directory", self.revision_of(domain))
 
     @property
     def withheld(self) -> Mapping[Key, str]:

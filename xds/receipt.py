@@ -77,7 +77,7 @@ class Receipt:
     """The edge was taken back to a state before it."""
     publish: Publish | None = None
     bad: dict[Key, str] = field(default_factory=dict)
-    """Records of it that an Envoy rejected, with the reason: they were published, and then no more."""
+    """Records of it that aren't used, with the reason: an Envoy rejected them, or they can't be used as they are."""
 
 
 @dataclass(frozen=True, slots=True)

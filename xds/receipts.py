@@ -9,7 +9,7 @@ Pure: what happened is told, with its time in seconds of a clock that never goes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -39,7 +39,7 @@ Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 
 class Receipts:
     """``keep``: receipts that are remembered. ``bad()``: the records that are withheld now because an Envoy rejected
-    them, with the reason."""
+    them, with the reason. ``unused(key, revision)``: whether what that revision said of the record isn't used now."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Receipts:
         tell: Tell = lambda event, about, node: None,
         acked: Acked = lambda publish, key, at: None,
         bad: Callable[[], Mapping[Key, str]] = dict,
+        unused: Callable[[Key, int], bool] = lambda key, revision: False,
     ) -> None:
         self.convergence = Convergence()
         self.epoch = ""
@@ -57,6 +58,7 @@ class Receipts:
         self._tell = tell
         self._acked = acked
         self._bad = bad
+        self._unused = unused
         self._receipts: dict[tuple[str, int], Receipt] = {}
         self._unpublished: dict[tuple[str, int], Receipt] = {}
         self._latest: Publish | None = None
@@ -250,7 +252,7 @@ class Receipts:
             for receipt in self._carried(publish):
                 named = {(move.kind, move.name) for move in receipt.first}
                 whole = receipt.changes <= len(receipt.first)
-                receipt.bad = {key: reason for key, reason in fresh.items() if key in named or not whole}
+                receipt.bad |= {key: reason for key, reason in fresh.items() if key in named or not whole}
         self._tell("complete", publish, "")
 
     def _carried(self, publish: Publish) -> Iterator[Receipt]:
@@ -295,8 +297,17 @@ class Receipts:
             return "published"
         if receipt.bad and not receipt.bad.keys().isdisjoint(self._bad()):
             return "set_aside"
+        if any(self._unused(key, receipt.revision) for key in self._doubted(receipt)):
+            return "set_aside"
         # What a search for a bad record withheld for a time was published again with a later publish.
         return "published" if receipt.bad and self._latest and self._latest.pending else "complete"
+
+    @staticmethod
+    def _doubted(receipt: Receipt) -> Iterable[Key]:
+        """Its records that may not be used: of a change that was held it wasn't known when it came."""
+        if receipt.was_held:
+            return [*receipt.bad, *((move.kind, move.name) for move in receipt.first)]
+        return receipt.bad
 
     def _carrier(self, revision: int) -> Publish:
         """The publish that surely has a revision of which there is no receipt any more."""

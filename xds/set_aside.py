@@ -42,7 +42,13 @@ class Unusable:
         return len(self.shown) + len(self._more)
 
     def __contains__(self, key: tuple[str, str]) -> bool:
+        key = key[0], key[1][:_NAME]
         return key in self.shown or hash(key) in self._more
+
+    def of(self, kind: str, name: str) -> SetAside:
+        """Of one that is in here. Of those beyond SHOWN neither the reason nor the revision is known any more."""
+        unknown = SetAside(kind, name[:_NAME], "it can't be used, like many others of GDS", 0)
+        return self.shown.get((kind, name[:_NAME]), unknown)
 
     def among(self, domains: Container[str]) -> int:
         """How many of ``domains`` have an unusable record; of those that aren't shown it isn't known, nor counted."""

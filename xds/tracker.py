@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Protocol
 
+from xds.delta import Key
 from xds.directory import Directory
 from xds.errors import GdsError, WaitError
 from xds.gds.mirror import Follower
-from xds.gds.model import Change, DeleteDomain, DeletePod, PutDomain, PutPod, Snapshot, Transaction
+from xds.gds.model import BadRecord, Change, DeleteDomain, DeletePod, PutDomain, PutPod, Snapshot, Transaction
 from xds.measures import Measures
 from xds.protocol.stream import Settled, Stream
 from xds.receipt import SHOWN, Move, Nack, Publish, Receipt, Standing
 from xds.receipts import Receipts
 from xds.resources.types import LISTENER, ROUTE, SECRET
-from xds.slices import Work
+from xds.slices import Work, cut
 
 LOOK = 0.25
 """Seconds between two looks at Envoys that are behind: one that lacks nothing sends no ACK."""
@@ -68,7 +69,9 @@ class Tracker:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.receipts = Receipts(keep, tell=self._told, acked=self._acked, bad=lambda: directory.withheld)
+        self.receipts = Receipts(
+            keep, tell=self._told, acked=self._acked, bad=lambda: directory.withheld, unused=self._unused
+        )
         self._directory = directory
         self._publishes = publishes
         self._changes = changes
@@ -122,6 +125,22 @@ class Tracker:
             self.receipts.forget(receipt)
             raise
         self._note_held(receipt)
+        yield from self._note_unused(receipt, transaction.changes)
+
+    def _note_unused(self, receipt: Receipt, changes: Iterable[Change]) -> Work[None]:
+        """Which of its records the directory has set aside: they are at no Envoy, whatever these ACK."""
+        if receipt.held or not self._directory.set_aside_total:
+            return
+        for some in cut(changes):
+            for kind, name in _put(some):
+                aside = self._directory.unused(kind, name)
+                if aside is not None and len(receipt.bad) < SHOWN:
+                    receipt.bad[kind, name] = aside.reason
+            yield
+
+    def _unused(self, key: Key, revision: int) -> bool:
+        aside = self._directory.unused(*key)
+        return aside is not None and aside.revision <= revision
 
     def _note_held(self, receipt: Receipt) -> None:
         at_edge = (self._directory.epoch, self._directory.revision) == (receipt.epoch, receipt.revision)
@@ -291,6 +310,19 @@ class _Noted:
 
     def applying(self, transaction: Transaction) -> Work[None]:
         yield from self._tracker.applying(self._gate, transaction)
+
+
+def _put(changes: Iterable[Change]) -> Iterable[Key]:
+    for change in changes:
+        match change:
+            case PutDomain(domain, _):
+                yield "domain", domain
+            case PutPod(pod):
+                yield "pod", pod.name
+            case BadRecord(kind, name, _):
+                yield kind, name
+            case _:
+                continue
 
 
 def _moves(changes: Iterable[Change], directory: Directory) -> Iterable[Move]:

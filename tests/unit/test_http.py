@@ -151,3 +151,9 @@ async def test_metrics_are_prometheus_text(plane: Plane) -> None:
         'pointsman_responses_nacked_total{node="edge-1",type="route"} 0.0',
     ):
         assert line in text.splitlines()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/api/docs", "/docs/oauth2-redirect"])
+async def test_no_page_runs_what_another_host_serves(plane: Plane, path: str) -> None:
+    answer = await plane.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

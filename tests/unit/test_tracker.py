@@ -9,7 +9,7 @@ from tracked_world import Envoy, World
 
 from xds import tracker as tracking
 from xds.errors import HistoryGone, WaitError
-from xds.gds.model import PutDomain
+from xds.gds.model import BadRecord, Change, Pod, PutDomain, PutPod
 from xds.protocol.messages import DeltaRequest
 from xds.slices import drained
 from xds.state.format import State
@@ -170,3 +170,45 @@ def test_a_rollback_undoes_what_is_newer_and_a_release_publishes_it_anew(world: 
     assert (world.state(2), world.state(3)) == ("published", "published")
     envoy.take()
     assert (world.state(2), world.state(3)) == ("complete", "complete")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [PutDomain("new.test", "nowhere"), PutDomain("no host!", "pod1"), BadRecord("domain", "new.test", "no pod")],
+)
+def test_a_change_of_which_a_record_is_not_used_is_not_complete(world: World, envoy: Envoy, change: Change) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"), change)
+    envoy.take()
+    world.tracker.look()
+    receipt = world.tracker.receipts.standing(2).receipt
+    assert (world.state(2), receipt and len(receipt.bad)) == ("set_aside", 1)
+    world.change(3, PutDomain("d2.test", "pod2"))
+    envoy.take()
+    assert (world.state(2), world.state(3)) == ("set_aside", "complete"), "each answers for its own records"
+
+
+def test_a_domain_whose_pod_comes_later_is_complete_when_every_envoy_has_it(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("new.test", "pod9"))
+    envoy.take()
+    assert world.state(2) == "set_aside"
+    world.change(3, PutPod(Pod("pod9")))
+    assert world.state(2) == "published"
+    envoy.take()
+    world.tracker.look()
+    assert world.state(2) == "complete"
+
+
+def test_what_a_later_change_spoilt_was_complete(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    world.change(3, PutDomain("d1.test", "nowhere"))
+    envoy.take()
+    assert (world.state(2), world.state(3)) == ("complete", "set_aside")
+
+
+def test_what_was_released_is_not_complete_while_a_record_of_it_is_not_used(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("new.test", "nowhere"), *(PutDomain(f"d{number}.test", "pod2") for number in range(50)))
+    assert world.state(2) == "held"
+    drained(world.gate.releasing("me"))
+    envoy.take()
+    world.tracker.look()
+    assert world.state(2) == "set_aside"

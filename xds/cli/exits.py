@@ -18,7 +18,7 @@ MEANINGS = {
     FOUND: "it was looked at, and isn't as it should be: something is held, a check fails, a row is broken, a host has "
     "no pod, there is a difference",
     LATE: "it isn't so within the time that was given",
-    REJECTED: "an Envoy rejected it",
+    REJECTED: "an Envoy rejected it, or a record of it can't be used",
     INTERRUPTED: "ended by Ctrl-C",
     CLOSED: "who read its output went away, such as `head`",
 }

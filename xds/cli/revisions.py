@@ -115,8 +115,8 @@ def wait(
 
     With several control planes (setting http.replicas, or --url several times) it waits for the Envoys of all of them.
 
-    Exit code 0: every Envoy has it. 4: not within the time. 5: an Envoy rejected something of it. 3: it never will be,
-    since the edge was taken back to a state before it.
+    Exit code 0: every Envoy has it. 4: not within the time. 5: an Envoy rejected something of it, or a record
+    of it can't be used. 3: it never will be, since the edge was taken back to a state before it.
 
     Examples:
         pointsman wait 4711 --timeout 5s -c pointsman.toml && echo moved
@@ -173,7 +173,7 @@ def _said(found: dict[str, Any], patience: float) -> str:
             return f"complete, {_envoys(found)} Envoys" + (f", {took(took_it)} after the publish" if took_it else "")
         case "set_aside":
             refused = "; ".join(f"{one['kind']} {one['name']}: {one['reason']}" for one in found["refused"])
-            return f"an Envoy rejected part of it, which isn't used any more: {refused or 'see its trace'}"
+            return f"part of it isn't used: {refused or 'see its trace'}"
         case "rolled_back":
             return "the edge was taken back to a state before it, or GDS was replaced"
         case state:

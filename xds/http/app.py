@@ -52,7 +52,8 @@ def create_app(
     app = FastAPI(
         title="Pointsman",
         version=__version__,
-        docs_url="/api/docs",
+        docs_url=None,  # the framework's pages run scripts of a foreign host, where a token may be typed in
+        redoc_url=None,
         openapi_url="/api/openapi.json",
         max_body_size=BODY,
     )

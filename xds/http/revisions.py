@@ -39,7 +39,7 @@ class Nacked(BaseModel):
 
 
 class Refused(BaseModel):
-    """A record that an Envoy rejected, so that it isn't used any more."""
+    """A record that isn't used: an Envoy rejected it, or it is set aside (`/api/v1/set-aside`)."""
 
     kind: str
     name: str
@@ -72,7 +72,7 @@ class RevisionShown(BaseModel):
     - ``expected``: GDS hasn't spoken of it yet.
     - ``received``: it isn't published yet. ``held``: it is held back from the edge, see `/api/v1/hold`.
     - ``published``: some Envoys lack it, or have just come and haven't said yet. ``complete``: none does.
-    - ``set_aside``: all have what can be used of it; ``refused`` names records that an Envoy rejected.
+    - ``set_aside``: all have what can be used of it; ``refused`` names records that aren't used, and why.
     - ``rolled_back``: the edge was taken back to a state before it, or GDS was replaced.
 
     ``known``: the receipt is remembered. Else, of a revision before those, only ``complete`` is known. Times are
