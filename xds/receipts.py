@@ -39,7 +39,8 @@ Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 
 class Receipts:
     """``keep``: receipts that are remembered. ``bad()``: the records that are withheld now because an Envoy rejected
-    them, with the reason. ``unused(key, revision)``: whether what that revision said of the record isn't used now."""
+    them, with the reason. ``unused(key, revision)``: whether what that revision said of the record isn't used now.
+    ``held()``: whether something of GDS isn't for the edge now."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Receipts:
         acked: Acked = lambda publish, key, at: None,
         bad: Callable[[], Mapping[Key, str]] = dict,
         unused: Callable[[Key, int], bool] = lambda key, revision: False,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
         self.convergence = Convergence()
         self.epoch = ""
@@ -59,6 +61,7 @@ class Receipts:
         self._acked = acked
         self._bad = bad
         self._unused = unused
+        self._held = held
         self._receipts: dict[tuple[str, int], Receipt] = {}
         self._unpublished: dict[tuple[str, int], Receipt] = {}
         self._latest: Publish | None = None
@@ -284,6 +287,8 @@ class Receipts:
             if revision > self.revision or self._latest is None:
                 return Standing("expected", None, None, joining)
             publish = self._carrier(revision)
+            if self._held():  # it may be this one: nobody remembers
+                return Standing("held", None, publish, joining)
             return Standing("published" if publish.pending or joining else "complete", None, publish, joining)
         return Standing(self.state_of(receipt, joining), receipt, receipt.publish, joining)
 

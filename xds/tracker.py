@@ -70,7 +70,7 @@ class Tracker:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.receipts = Receipts(
-            keep, tell=self._told, acked=self._acked, bad=lambda: directory.withheld, unused=self._unused
+            keep, tell=self._told, acked=self._acked, bad=lambda: directory.withheld, unused=self._unused, held=held
         )
         self._directory = directory
         self._publishes = publishes

@@ -16,7 +16,13 @@ class Fleet:
     def __init__(self, *envoys: str, keep: int = 1_000) -> None:
         self.bad: dict[Key, str] = {}
         self.events: list[str] = []
-        self.receipts = Receipts(keep, tell=lambda event, about, node: self.events.append(event), bad=lambda: self.bad)
+        self.holding = False
+        self.receipts = Receipts(
+            keep,
+            tell=lambda event, about, node: self.events.append(event),
+            bad=lambda: self.bad,
+            held=lambda: self.holding,
+        )
         self.now = 0.0
         for name in envoys:
             self.joined(name)
@@ -253,3 +259,16 @@ def test_whatever_happens_in_whatever_order_a_publish_lacks_exactly_the_envoys_t
                 assert standing.joining >= lacking, "who came since"
             assert not (standing.complete and lacking)
             assert standing.complete or lacking or standing.joining
+
+
+def test_while_something_is_held_a_revision_that_nobody_remembers_is_not_called_complete() -> None:
+    fleet = Fleet("a", keep=2)
+    fleet.receipts.hold(fleet.received(1))
+    fleet.holding = True
+    for revision in (2, 3, 4):
+        fleet.received(revision)
+        fleet.published(revision, mark=revision)
+        fleet.has("a", revision)
+    assert (fleet.state(1), fleet.state(4)) == ("held", "complete")
+    fleet.holding = False
+    assert fleet.state(1) == "complete"

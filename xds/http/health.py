@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from xds.http.exposition import exposed
 from xds.http.lookup import LookupState, lookup_state
 from xds.http.metrics import registry
 from xds.http.view import View
@@ -83,6 +84,6 @@ def health_api(view: View) -> APIRouter:
     )
     async def prometheus() -> Response:
         """The state, as Prometheus takes it."""
-        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposed(metrics), media_type=CONTENT_TYPE_LATEST)
 
     return api

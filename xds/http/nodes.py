@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -83,9 +80,16 @@ def nodes_api(view: View) -> APIRouter:
 
 
 def _shown(view: View, state: NodeState) -> NodeShown:
-    fields: dict[str, Any] = dataclasses.asdict(state)
-    for inner in ("number", "reached"):
-        del fields[inner]
     rejecting = any(one.rejecting for one in state.types)
-    converged = state.reached >= view.cache.publishes and not rejecting
-    return NodeShown(**fields, converged=converged, rejecting=rejecting)
+    return NodeShown(
+        node=state.node,
+        cluster=state.cluster,
+        user_agent=state.user_agent,
+        peer=state.peer,
+        identity=state.identity,
+        variant=state.variant,
+        connected_seconds=state.connected_seconds,
+        converged=state.reached >= view.cache.publishes and not rejecting,
+        rejecting=rejecting,
+        types=[TypeShown.model_validate(one, from_attributes=True) for one in state.types],
+    )
