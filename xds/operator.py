@@ -74,7 +74,9 @@ class Operator:
         return self._gate.waits(domain)
 
     async def release(self, caller: Caller) -> None:
-        await self._ordered("hold.release", caller, self._gate.releasing(str(caller)))
+        position = self._gate.position
+        taken = position[1] if position else None
+        await self._ordered("hold.release", caller, self._gate.releasing(str(caller)), taken)
 
     async def refuse(self, caller: Caller) -> None:
         await self._ordered("hold.refuse", caller, self._refusing(caller))
@@ -93,7 +95,7 @@ class Operator:
         except PointsmanError as error:
             self._say("refused", "rollback", caller, reason=str(error))
             raise
-        await self._ordered("rollback", caller, self._gate.rolling_back(state, str(caller)))
+        await self._ordered("rollback", caller, self._gate.rolling_back(state, str(caller)), revision)
 
     async def refresh(self, host: str, caller: Caller) -> tuple[str | None, str | None]:
         """Has GDS asked for ``host``, a domain, now. The pod that it had and the one that it has, None for nobody; by
@@ -118,13 +120,13 @@ class Operator:
         yield
         self._gate.refuse(str(caller))
 
-    async def _ordered(self, order: str, caller: Caller, work: Work[None]) -> None:
+    async def _ordered(self, order: str, caller: Caller, work: Work[None], revision: int | None = None) -> None:
         try:
             await self._standing.in_slices(work)
         except PointsmanError as error:
-            self._say("refused", order, caller, reason=str(error))
+            self._say("refused", order, caller, reason=str(error), revision=revision)
             raise
-        self._say("done", order, caller)
+        self._say("done", order, caller, revision=revision)
 
     def _say(self, outcome: str, order: str, caller: Caller, *, reason: str = "", revision: int | None = None) -> None:
         self._audit.note(order, outcome, caller.name, caller.address, reason=reason, revision=revision)

@@ -232,7 +232,8 @@ def test_what_is_held_differs_is_released_and_is_in_the_audit_log(edge: Edge) ->
     assert asked(edge, "hold", "release")["state"] == "none"
     until(lambda: asked(edge, "domains", "bulk", "--count")["domains"] == 0, "they are gone")
     acts = asked(edge, "audit")
-    assert ("hold.release", "done") in [(one["order"], one["outcome"]) for one in acts]
+    (released,) = [one for one in acts if (one["order"], one["outcome"]) == ("hold.release", "done")]
+    assert released["revision"] == asked(edge, "status")["revision"], "it says what was released"
     assert "hold.release" in pointsman("audit", *config(edge)).stdout
     states = asked(edge, "rollback", "list", "-n", "5")
     assert states == sorted(states, key=lambda one: -one["revision"])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xds.cli.output import print_found, print_json
+from xds.cli.output import plain, print_found, print_json
 from xds.cli.plane import Plane
 from xds.errors import OrderError, PointsmanError
 
@@ -41,7 +41,7 @@ def everywhere(planes: Sequence[Plane], ask: Ask, told: Callable[[Any], str], as
             answers.append({"url": plane.url, "answer": None, "error": str(error)})
             text = f"NOT DONE: {error}"
         if not as_json:
-            print(f"{plane.url}: {text}", flush=True)
+            print(f"{plane.url}: {plain(text)}", flush=True)
     if as_json:
         print_json(answers)
     failed = [one for one in answers if one["error"]]

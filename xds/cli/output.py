@@ -64,13 +64,21 @@ def print_found(found: Any, as_json: bool, text: str) -> None:
     if as_json:
         print_json(found)
     else:
-        print(text)
+        print("\n".join(map(plain, text.split("\n"))))
+
+
+def plain(text: object) -> str:
+    """One line without what a terminal obeys: clients, Envoys and GDS choose some of what is shown."""
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join(one if one.isprintable() else " " if one.isspace() else "\ufffd" for one in whole)
 
 
 def styled(text: object, style: str = "") -> Any:
     from rich.text import Text
 
-    return Text(str(text), style=style)
+    return Text(plain(text), style=style)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()) -> None:
@@ -106,7 +114,8 @@ def say(*parts: Any) -> None:
     """A line of texts, some of them `styled`."""
     from rich.text import Text
 
-    console().print(Text.assemble(*parts), soft_wrap=True)
+    made = Text.assemble(*(plain(part) if isinstance(part, str) else part for part in parts))
+    console().print(made, soft_wrap=True)
 
 
 def _print_trimmed(made: Any) -> None:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from xds.cli import completion, exits, plain_help
-from xds.cli.output import plain_terminal, prepare
+from xds.cli.output import plain, plain_terminal, prepare
 from xds.errors import PointsmanError
 
 EXAMPLES = "Examples:"
@@ -103,7 +103,7 @@ def _usage(error: Any) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"pointsman: {' '.join(message.split())}", file=sys.stderr)
+    print(f"pointsman: {' '.join(plain(message).split())}", file=sys.stderr)
 
 
 def examples_of(function: Callable[..., None]) -> tuple[str, list[str]]:

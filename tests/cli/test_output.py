@@ -1,0 +1,29 @@
+"""What others choose, such as clients, Envoys and GDS, is shown on the operator's terminal and never obeyed by it."""
+
+from __future__ import annotations
+
+import pytest
+
+from xds.cli import output
+from xds.cli.shell import _failed
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202eturned\x9bm\r\nforged  line"
+
+
+@pytest.mark.parametrize("how", ["table", "facts", "say", "found", "error"])
+def test_no_text_of_others_moves_the_terminal(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    match how:
+        case "table":
+            output.table(["one", "two"], [[HOSTILE, output.styled(HOSTILE, output.BAD)]])
+        case "facts":
+            output.facts([("name", HOSTILE)])
+        case "say":
+            output.say("said: ", HOSTILE, output.styled(HOSTILE))
+        case "found":
+            output.print_found({}, False, HOSTILE)
+        case "error":
+            _failed(HOSTILE)
+    captured = capsys.readouterr()
+    lines = (captured.out + captured.err).splitlines()
+    assert all(line.isprintable() for line in lines), lines
+    assert len(lines) == (2 if how in ("table", "found") else 1)
