@@ -17,6 +17,7 @@ from edge_harness import Edge, running
 from demo.system import ROOT
 from xds.lint.checklist import RULES, verdicts
 from xds.lint.config import Config, from_dump
+from xds.lint.lookup import RULES as OF_LOOKUP
 
 Dump = dict[str, Any]
 
@@ -115,6 +116,13 @@ def on_demand(dump: Dump) -> None:
     common["custom_tls_certificate_selector"] = selector("nobody")
 
 
+def refused_over_quic(dump: Dump) -> None:
+    listeners(dump)["http3"]["filter_chains"][0]["filter_chain_match"] = {"server_names": ["edge.example.com"]}
+
+
+NOT_HERE = {rule.name for rule in OF_LOOKUP}
+"""They are broken in a dump of an edge that looks hosts up: tests/lookup/test_lookup_lint.py."""
+
 BREAKS: dict[str, Callable[[Dump], object]] = {
     "admin": lambda dump: bootstrap(dump)["admin"]["address"]["socket_address"].update(address="0.0.0.0"),
     "overload-refresh": lambda dump: bootstrap(dump)["overload_manager"].update(refresh_interval="1s"),
@@ -165,6 +173,10 @@ BREAKS: dict[str, Callable[[Dump], object]] = {
     ),
     "certificates-by-sds": lambda dump: context(dump)["common_tls_context"].update(tls_certificates=[{}]),
     "ticket-keys": lambda dump: context(dump).pop("session_ticket_keys_sds_secret_config", None),
+    "ocsp-staples": lambda dump: context(dump).update(ocsp_staple_policy="MUST_STAPLE"),
+    "graceful-end": lambda dump: listeners(dump)["https"].update(drain_type="MODIFY_ONLY"),
+    "unknown-host": lambda dump: table(dump)["virtual_hosts"][0]["domains"].append("*"),
+    "unknown-sni": refused_over_quic,
     "hsts": without("pointsman.response-headers"),
     "on-demand": on_demand,
     "http3": lambda dump: listeners(dump)["http3"]["address"]["socket_address"].update(port_value=1),
@@ -179,7 +191,7 @@ def test_a_running_envoy_holds_every_row(dump: Dump) -> None:
     found = {verdict.name: verdict.found for verdict in verdicts(from_dump(dump)) if verdict.status == "broken"}
     assert found == {}
     asked = {name for name, each in status(from_dump(dump)).items() if each == "held"}
-    assert asked == {rule.name for rule in RULES} - {"on-demand"}
+    assert asked == {rule.name for rule in RULES} - {"on-demand"} - NOT_HERE
 
 
 def test_http3_without_limits_of_its_own_is_named(dump: Dump) -> None:
@@ -189,7 +201,7 @@ def test_http3_without_limits_of_its_own_is_named(dump: Dump) -> None:
 
 
 def test_there_is_a_way_to_break_every_row() -> None:
-    assert BREAKS.keys() == {rule.name for rule in RULES}
+    assert BREAKS.keys() == {rule.name for rule in RULES} - NOT_HERE
 
 
 @pytest.mark.parametrize("row", BREAKS)
@@ -201,6 +213,53 @@ def test_a_broken_row_is_named(dump: Dump, row: str) -> None:
         manager(broken, "http3")["http_filters"].append({"name": "strict-transport-security"})
     after = status(from_dump(broken))
     assert (before[row], after[row]) == ("not asked" if row == "on-demand" else "held", "broken")
+
+
+def test_an_edge_that_watches_gds_isnt_asked_how_it_looks_hosts_up(dump: Dump) -> None:
+    assert {name for name, each in status(from_dump(dump)).items() if each == "not asked"} == NOT_HERE | {"on-demand"}
+
+
+@pytest.mark.parametrize(
+    ("row", "change"),
+    [
+        (
+            "unknown-host",
+            lambda dump: manager(dump, "http3")["local_reply_config"]["mappers"].append({"flags": ["NR"]}),
+        ),
+        ("unknown-sni", lambda dump: chosen_by_a_name_that_isnt_read(dump)),
+        ("ocsp-staples", lambda dump: over_quic(dump).update(ocsp_staple_policy="STRICT_STAPLING")),
+        ("graceful-end", lambda dump: bootstrap(dump)["admin"].pop("address")),
+    ],
+    ids=["hosts answered otherwise over quic", "a name that isn't read", "staples over quic", "no admin address"],
+)
+def test_a_row_that_can_break_in_two_ways_is_named_in_the_second_too(
+    dump: Dump, row: str, change: Callable[[Dump], object]
+) -> None:
+    change(broken := copy.deepcopy(dump))
+    assert [name for name, found in status(from_dump(broken)).items() if found == "broken"] == [row]
+
+
+def over_quic(dump: Dump) -> Dump:
+    found: Dump = listeners(dump)["http3"]["filter_chains"][0]["transport_socket"]["typed_config"]
+    return found["downstream_tls_context"]  # type: ignore[no-any-return]
+
+
+def chosen_by_a_name_that_isnt_read(dump: Dump) -> None:
+    https = listeners(dump)["https"]
+    refused_over_quic(dump)
+    https["filter_chains"][0]["filter_chain_match"] = {"server_names": ["edge.example.com"]}
+    https["listener_filters"] = []
+
+
+@pytest.mark.parametrize("sni", ["default", "refuse"])
+@pytest.mark.parametrize("on_demand", [False, True], ids=["one certificate", "on demand"])
+def test_both_ways_with_an_unknown_sni_are_held(edge: Edge, tmp_path: Path, sni: str, on_demand: bool) -> None:
+    settings = (edge.system.folder / "pointsman.toml").read_text()
+    more = f'\n[edge.tls]\nunknown_sni = "{sni}"\n[edge.tls.on_demand]\nenabled = {str(on_demand).lower()}\n'
+    assert "[edge.tls]" not in settings
+    (tmp_path / "pointsman.toml").write_text(settings + more)
+    done = lint("--bootstrap", ROOT / "envoy" / "envoy.yaml", "--config", tmp_path / "pointsman.toml")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 def test_a_certificate_without_host_names_holds_no_host_off(dump: Dump) -> None:

@@ -1,4 +1,4 @@
-"""The rows that a process holds for all listeners together: admin, overload, runtime."""
+"""The rows that a process holds for all listeners together: admin, overload, runtime, its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xds.lint.config import NOTHING, Config, Message
-from xds.lint.rule import Rule, at, first
+from xds.lint.rule import Rule, at, first, label
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
@@ -119,6 +119,16 @@ def _premature(config: Config) -> str:
     )
 
 
+def _end(config: Config) -> str:
+    """What `healthcheck/fail` needs to close connections. Who calls it, and how long is waited, no dump says."""
+    if at(config.bootstrap, "admin.address") is None:
+        return "there is no admin interface: nothing can begin the end"
+    for listener in config.listeners:
+        if listener.get("drain_type") == "MODIFY_ONLY":
+            return f"listener {label(listener)} keeps its connections when the process is said to be unhealthy"
+    return ""
+
+
 RULES = (
     Rule("admin", "Admin on loopback only", "set admin.address to 127.0.0.1 or a pipe", _admin),
     Rule("overload-refresh", "Overload manager, refresh 0.25 s", "set overload_manager.refresh_interval", _refresh),
@@ -165,5 +175,11 @@ RULES = (
         "The premature-reset runtime keys",
         "set overload.premature_reset_total_stream_count and …min_stream_lifetime_seconds in the runtime",
         _premature,
+    ),
+    Rule(
+        "graceful-end",
+        "Connections are drained before the process ends",
+        "leave drain_type of every listener at its default, and end Envoy by envoy/run.sh",
+        _end,
     ),
 )

@@ -115,10 +115,16 @@ def _one_host(config: Config) -> str:
 def _misdirected(config: Config) -> str:
     """Whether the filter before the router asks for names, or for the SNI itself."""
     for one in config.serving():
-        named = _filter(one, "'suffix'") or _filter(one, "'exact'") or _filter(one, "requestedServerName")
+        # Of no other filter: one that asks for unknown hosts has exact matches too.
+        hosts = [str(each) for each in one.get("http_filters", ()) if _type(each).endswith((".RBAC", ".Lua"))]
+        named = [each for each in hosts for sign in ("'suffix'", "'exact'", "requestedServerName") if sign in each]
         if not named or not _mapped(one, 421):
             return f"manager {label(one)} serves any host on any connection"
     return ""
+
+
+def _type(filter_: Message) -> str:
+    return str(at(filter_, "typed_config.@type") or "")
 
 
 def _mapped(manager: Message, status: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xds.lint.config import NOTHING, Config, Message
+from xds.lint.config import NOTHING, Config, Message, chains
 from xds.lint.rule import Rule, at, label, within
 
 _PARAMS = "common_tls_context.tls_params"
@@ -128,12 +128,25 @@ def _no_http3(config: Config) -> str:
     return "" if config.quic() or said else "HTTP/3 is off (edge.http3)"
 
 
+def _staples(config: Config) -> str:
+    """By any other policy Envoy refuses clients when a staple is old, or isn't there."""
+    for listener in config.listeners:
+        for chain in chains(listener):
+            context = chain.get("transport_socket", NOTHING).get("typed_config", NOTHING)
+            for each in (context, context.get("downstream_tls_context", NOTHING)):
+                policy = each.get("ocsp_staple_policy", "LENIENT_STAPLING")
+                if policy != "LENIENT_STAPLING":
+                    return f"a chain of listener {label(listener)} has {policy}: an old staple refuses its clients"
+    return ""
+
+
 RULES = (
     Rule("tls-versions", "TLS 1.2 at least, AEAD suites only for 1.2", "set tls_params of every chain", _versions),
     Rule("alpn", "ALPN h2,http/1.1", "set alpn_protocols of every chain", _alpn),
     Rule("handshake-timeout", "transport_socket_connect_timeout", "set it in every filter chain", _connect),
     Rule("certificates-by-sds", "Certificates come over SDS", "use tls_certificate_sds_secret_configs", _secrets),
     Rule("ticket-keys", "Session-ticket keys over SDS", "set session_ticket_keys_sds_secret_config", _tickets),
+    Rule("ocsp-staples", "OCSP staple where there is one", "leave ocsp_staple_policy lenient", _staples),
     Rule("hsts", "HSTS, as a setting", "set edge.hsts", _hsts, _no_hsts),
     Rule(
         "on-demand",

@@ -1,0 +1,119 @@
+"""The rows about an edge that asks for hosts it doesn't know: only for these, in a header that is ours, failing closed.
+
+Where nothing is asked they aren't judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xds.lint.config import NOTHING, Config, Message, seconds
+from xds.lint.rule import Rule, at, label
+
+_ASK = "ExtAuthz"
+
+
+def _asking(manager: Message) -> list[Message]:
+    """The filters of a manager that ask."""
+    filters = manager.get("http_filters", ())
+    return [each for each in filters if each.get("typed_config", NOTHING).get("@type", "").endswith(_ASK)]
+
+
+def _hosts(config: Config) -> Iterator[tuple[Message, Message]]:
+    for table in config.tables:
+        for host in table.get("virtual_hosts", ()):
+            yield table, host
+
+
+def _headers(host: Message) -> set[str]:
+    """Those that name the cluster to which a virtual host's requests go."""
+    named = {str(at(route, "route.cluster_header") or "").lower() for route in host.get("routes", ())}
+    return named - {""}
+
+
+def _only_unknown(config: Config) -> str:
+    names = set()
+    for one in config.serving():
+        for each in _asking(one):
+            names.add(label(each))
+            if not each.get("disabled"):
+                return f"{label(each)} of manager {label(one)} asks for known hosts too"
+            if not at(each, "typed_config.filter_enabled_metadata"):
+                return f"{label(each)} of manager {label(one)} asks for hosts that nothing marked as unknown"
+    for table, host in _hosts(config):
+        turning = [table, *host.get("routes", ())] if host.get("domains") == ["*"] else [table, host, *host["routes"]]
+        for each in turning:
+            if names & each.get("typed_per_filter_config", NOTHING).keys():
+                return f"{label(host)} in {label(table)} is known, and asked for"
+    return ""
+
+
+def _header(config: Config) -> str:
+    followed = set()
+    for table, host in _hosts(config):
+        for header in _headers(host):
+            followed.add(header)
+            removed = [*table.get("request_headers_to_remove", ()), *host.get("request_headers_to_remove", ())]
+            if header not in [each.lower() for each in removed]:
+                return f"{label(host)} in {label(table)} sends {header} to the pod"
+    for header in sorted(followed):
+        for one in config.serving():
+            if not any(header.startswith(prefix) for prefix in _taken(one)):
+                return f"manager {label(one)} lets a client say {header}, and so choose the pod"
+    return ""
+
+
+def _taken(manager: Message) -> list[str]:
+    """The prefixes of headers that are taken away before a route is looked for."""
+    found = []
+    for each in manager.get("early_header_mutation_extensions", ()):
+        for mutation in each.get("typed_config", NOTHING).get("mutations", ()):
+            matcher = at(mutation, "remove_on_match.key_matcher")
+            if isinstance(matcher, dict):
+                found += [str(matcher[kind]).lower() for kind in ("prefix", "exact") if matcher.get(kind)]
+    return found
+
+
+def _closed(config: Config) -> str:
+    for one in config.serving():
+        if not _asking(one):
+            return f"manager {label(one)} doesn't ask: who is new is answered as if nobody were there"
+        for each in _asking(one):
+            ask = each["typed_config"]
+            if ask.get("failure_mode_allow"):
+                return f"{label(each)} of manager {label(one)} lets requests through when nobody answers"
+            if at(ask, "status_on_error.code") != "ServiceUnavailable":
+                return f"{label(each)} of manager {label(one)} doesn't answer 503 when nobody answers it"
+            if not seconds(at(ask, "grpc_service.timeout")):
+                return f"{label(each)} of manager {label(one)} has no time-out"
+    return ""
+
+
+def _never(config: Config) -> str:
+    asks = any(map(_asking, config.serving())) or any(_headers(host) for _, host in _hosts(config))
+    return "" if asks else "nothing is asked for unknown hosts (gds.mode)"
+
+
+RULES = (
+    Rule(
+        "lookup-unknown-only",
+        "Only unknown hosts are asked for",
+        "keep the filter disabled, and turn it on in the catch-all virtual hosts only",
+        _only_unknown,
+        _never,
+    ),
+    Rule(
+        "lookup-header",
+        "The header that names the pod comes from no client, and goes to no pod",
+        "remove it early, and in the virtual host that follows it",
+        _header,
+        _never,
+    ),
+    Rule(
+        "lookup-fails-closed",
+        "Who can't be asked for is answered 503",
+        "leave failure_mode_allow off, set status_on_error and the time-out",
+        _closed,
+        _never,
+    ),
+)
