@@ -21,6 +21,10 @@ from xds.server.files import Files
 
 log = structlog.get_logger()
 
+CONNECTIONS = 1_000
+"""At a time; one more is closed at once."""
+_UNFINISHED = 10.0
+"""Seconds between two looks at whether a client asks for anything; one that doesn't at two of them is ended."""
 _LOOK = 5.0
 """Seconds between two looks at whether the certificate's files have changed."""
 
@@ -57,10 +61,31 @@ class Https:
 
 
 class _Protocol(H11Protocol):
-    """Says in the request's state whose certificate the client has shown."""
+    """Says in the request's state whose certificate the client has shown, and ends a connection whose client doesn't
+    finish its request: they are open files, which xDS needs, too."""
+
+    _patience: asyncio.TimerHandle | None = None
+    _silent = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        silent = self.cycle is None or self.cycle.response_complete
+        if silent and self._silent:
+            self.transport.abort()
+            return
+        self._silent = silent
+        self._patience = self.loop.call_later(_UNFINISHED, self._look)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+            return
+        self._patience = self.loop.call_later(_UNFINISHED, self._look)
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert() if tls is not None else None
         if certificate:
