@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from edge_harness import Edge, customers, until
+from edge_harness import Answer, Edge, customers, until
 from edge_wire import connect, first_answer, status
 from http3 import http3
 from looking_up import Looked, looking_up, write_pods
@@ -69,6 +69,32 @@ def test_a_forged_header_chooses_no_pod_and_none_is_sent_to_one(edge: Edge) -> N
     assert not [name for name in answer.seen["headers"] if name.startswith("x-pointsman")]
     assert edge.ask("nobody.example.com", headers=forged).status == 404
     assert edge.ask("nobody.example.com", headers={POD_HEADER: other, SCOPE_HEADER: "#0001"}).status == 404
+
+
+def test_a_host_that_becomes_known_while_it_is_asked_for_reaches_its_pod_without_our_headers(
+    looked: Looked, edge: Edge
+) -> None:
+    host, pod = next(COLD)
+    found: list[Answer] = []
+    looked.gds.delay = 3.0
+    asker = threading.Thread(target=lambda: found.append(edge.ask(host, headers={POD_HEADER: "pod1"})))
+    try:
+        asker.start()
+        until(lambda: looked.gds.asked[host] == 1, "GDS is asked")
+        token = (looked.folder / "state" / "token").read_text().strip()
+        url = f"{edge.system.api_url}/api/v1/lookup/hosts"
+        taken = httpx.post(
+            url, json={"hosts": {host: pod}}, headers={"authorization": f"Bearer {token}"}, trust_env=False
+        )
+        assert taken.json()["taken"] == 1
+        until(lambda: looked.at_envoy(host), "the domain is pushed")
+        assert not found, "GDS answered before the domain was pushed"
+        asker.join()
+    finally:
+        looked.gds.delay = 0.0
+        asker.join()
+    assert found[0].pod == pod
+    assert not [name for name in found[0].seen["headers"] if name.startswith("x-pointsman")]
 
 
 def test_a_host_that_gds_does_not_know_is_a_404_and_gds_is_asked_once_for_a_while(looked: Looked, edge: Edge) -> None:

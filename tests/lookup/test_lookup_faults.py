@@ -128,6 +128,7 @@ def test_an_order_has_a_move_at_the_edge_at_once(tmp_path: Path) -> None:
     other = "pod1" if pod != "pod1" else "pod2"
     with looking_up(tmp_path, {"refresh": 3600.0}) as looked:
         looked.learned(host, pod)
+        until(lambda: looked.gds.asked[host] > 1, "its first turn in the background is over")
         looked.edge.put(host, other)
         assert looked.edge.ask(host).pod == pod
         assert refreshed(looked, host) == f"{host}: {pod} → {other}"

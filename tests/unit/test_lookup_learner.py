@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from xds.cache import Cache
 from xds.directory import Directory
-from xds.errors import RecordError, SettingsError
+from xds.errors import OrderError, RecordError, SettingsError
 from xds.gate import Gate
 from xds.gds.model import Endpoint, Pod, Snapshot
 from xds.guard import Limits as GuardLimits
@@ -26,7 +26,7 @@ from xds.lookup.resolver import Limits
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
-from xds.slices import drained
+from xds.slices import Work, drained
 
 PODS = [{"name": name, "endpoints": [{"address": "127.0.0.1", "port": 1}]} for name in ("pod1", "pod2")]
 
@@ -57,10 +57,12 @@ def gate(kept: Snapshot | None = None) -> Gate:
 
 
 @contextlib.asynccontextmanager
-async def learning(folder: Path, gds: Gds, of: Gate, **options: object) -> AsyncIterator[Learner]:
+async def learning(
+    folder: Path, gds: Gds, of: Gate, in_slices: InSlices | None = None, **options: object
+) -> AsyncIterator[Learner]:
     (folder / "pods.json").write_text(json.dumps(PODS))
     made = Options(folder / "pods.json", Limits(), **options)  # type: ignore[arg-type]
-    learner = Learner(of, of, gds, made, InSlices())
+    learner = Learner(of, of, gds, made, in_slices or InSlices())
     running = asyncio.create_task(learner.run())
     try:
         while learner.status.state == "starting" and not running.done():  # noqa: ASYNC110
@@ -155,3 +157,51 @@ async def test_without_a_pods_file_it_does_not_begin(tmp_path: Path) -> None:
 def test_a_pods_file_that_cannot_be_used_says_why(data: bytes, why: str) -> None:
     with pytest.raises(RecordError, match=why):
         pods_file.parse(data)
+
+
+async def test_a_host_whose_turn_comes_before_it_is_followed_is_asked_again_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xds.lookup.learner._AFTER", 1.5)
+    gds, of = Gds({"acme.test": "pod1"}), gate()
+    async with learning(tmp_path, gds, of, refresh=0.2) as learner:
+        assert await learner.where("acme.test") == "pod1"
+        await followed(of, {"acme.test": "pod1"})
+        gds.pods["acme.test"] = "pod2"
+        await followed(of, {"acme.test": "pod2"})
+
+
+class WithAnAnswerAfter(InSlices):
+    """Once, right after a piece of work, ``then`` is awaited before the work's owner goes on."""
+
+    then: Callable[[], Awaitable[object]] | None = None
+
+    async def __call__(self, work: Work[None]) -> None:
+        await super().__call__(work)
+        if self.then:
+            then, self.then = self.then, None
+            await then()
+
+
+async def test_a_domain_that_comes_back_while_it_is_withdrawn_is_asked_again_all_the_same(tmp_path: Path) -> None:
+    gds, of, slices = Gds({"acme.test": "pod1"}), gate(), WithAnAnswerAfter()
+    async with learning(tmp_path, gds, of, slices, refresh=3600.0) as learner:
+        await learner.refresh("acme.test")
+        del gds.pods["acme.test"]
+
+        async def comes_back() -> None:
+            gds.pods["acme.test"] = "pod2"
+            await learner.resolver.again("acme.test", "refresh")
+
+        slices.then = comes_back
+        await learner.refresh("acme.test")
+        await followed(of, {"acme.test": "pod2"})
+        assert len(learner.rounds) == 1
+
+
+async def test_a_wildcard_is_not_asked_for(tmp_path: Path) -> None:
+    gds, of = Gds({"*.acme.test": "pod1"}), gate()
+    async with learning(tmp_path, gds, of) as learner:
+        with pytest.raises(OrderError, match="wildcard"):
+            await learner.refresh("*.acme.test")
+    assert gds.asked == []

@@ -202,3 +202,27 @@ async def test_whoever_no_rule_is_for_may_not_ask() -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await answered("acme.test", "pod1", known=False)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+class Slow(Gds):
+    """What it says is what it had when it was asked."""
+
+    async def ask(self, host: str) -> str | None:
+        pod = self.pods.get(host)
+        await super().ask(host)
+        return pod
+
+
+async def test_an_order_is_not_answered_by_a_question_that_was_asked_before_it() -> None:
+    gds = Slow(acme="pod1")
+    gds.gate = asyncio.Event()
+    asked = resolver(gds)
+    before = asyncio.create_task(asked.again("acme.test", "refresh"))
+    await asyncio.sleep(0.01)
+    gds.pods["acme.test"] = "pod2"
+    orders = [asyncio.create_task(asked.again("acme.test", "order")) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    gds.gate.set()
+    assert await before == "pod1"
+    assert await asyncio.gather(*orders) == ["pod2"] * 5
+    assert gds.asked["acme.test"] == 2

@@ -24,7 +24,7 @@ class Wait:
     """Seconds; ``answer`` is for the whole of it, the connection included."""
 
     connect: float = 2.0
-    answer: float = 2.0
+    answer: float = 5.0
 
 
 class LookupClient:

@@ -70,10 +70,13 @@ class Departures:
         if self.doubtful and not (heard and len(self._ripe) == len(self._since)):
             return []
         self._doubted = 0  # what follows needs a round of its own
-        ripe, self._ripe = [*self._ripe], {}
-        for host in ripe:
-            del self._since[host]
-        return ripe
+        ripe, self._ripe = self._ripe, {}
+        if len(ripe) == len(self._since):
+            self._since = {}
+        else:
+            for host in ripe:
+                del self._since[host]
+        return [*ripe]
 
     def _note(self, gone: bool) -> None:
         if len(self._latest) == WINDOW:

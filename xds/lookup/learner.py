@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from xds.busy_hosts import BusyHosts
-from xds.errors import GdsError, SettingsError
+from xds.errors import GdsError, OrderError, SettingsError
 from xds.gate import Gate
 from xds.gds.mirror import Follower, MirrorStatus
 from xds.gds.model import Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Snapshot, Transaction
@@ -97,6 +97,8 @@ class Learner:
         """What was said and isn't followed yet, by domain."""
         self._whole: deque[Sequence[Change]] = deque()
         """Changes that must be judged together."""
+        self._gone: deque[Collection[str]] = deque()
+        """Domains that are withdrawn together, too many to be looked at in one turn."""
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._pods_stamp: tuple[int, int, int] | None = None
@@ -134,7 +136,9 @@ class Learner:
 
     async def refresh(self, host: str) -> str | None:
         """Asks for ``host`` now, whoever knows it; when this returns, what GDS says is followed. None: GDS hasn't got
-        it, and it is withdrawn without grace. Raises NotAnswered."""
+        it, and it is withdrawn without grace. Raises NotAnswered, and OrderError for a wildcard."""
+        if host.startswith("*"):
+            raise OrderError(f"GDS can't be asked for the wildcard {host}: name a host")
         pod = await self.resolver.again(host, "order")
         if pod is None and self._knows(host):
             self.departures.forget(host)
@@ -220,7 +224,7 @@ class Learner:
         gone = self.departures.due()
         if len(gone) > _TOGETHER:
             log.warning("lookup.withdrawn_together", domains=len(gone))
-            self._whole.append([DeleteDomain(host) for host in gone])
+            self._gone.append(gone)
             self._wake.set()
         for host in gone if len(gone) <= _TOGETHER else ():
             self._comes(host, DeleteDomain(host))
@@ -234,9 +238,11 @@ class Learner:
             await self._wake.wait()
             await asyncio.sleep(_AFTER)
             self._wake.clear()
-            while self._whole or self._coming:
+            while self._whole or self._gone or self._coming:
                 if self._whole:
                     await self._followed(self._whole.popleft())
+                if self._gone:
+                    await self._in_slices(self._leaving(self._gone.popleft()))
                 some = dict(islice(self._coming.items(), _TOGETHER))
                 await self._followed([*some.values()])
                 for host, change in some.items():
@@ -248,8 +254,23 @@ class Learner:
         if not changes:
             return
         await self._in_slices(self._following(changes))
+        self._dropped(changes)
+
+    def _leaving(self, gone: Collection[str]) -> Work[None]:
+        changes: list[DeleteDomain] = []
+        for some in cut(gone):
+            changes += [DeleteDomain(host) for host in some]
+            yield
+        yield from self._following(changes)
+        for these in cut(changes):
+            self._dropped(these)
+            yield
+        yield from emptied(changes)
+
+    def _dropped(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if isinstance(change, DeleteDomain) and not self._knows_now(change.domain):
+            # GDS may have said meanwhile that it is there: then it comes again, and keeps its turn.
+            if isinstance(change, DeleteDomain) and not self._knows(change.domain):
                 self.rounds.drop(change.domain)
 
     def _following(self, changes: Sequence[Change]) -> Work[None]:
@@ -260,9 +281,6 @@ class Learner:
         yield from self._follower.applying(Transaction(epoch, revision + 1, changes))
         self.status.gds_revision = revision + 1
 
-    def _knows_now(self, host: str) -> bool:
-        return host in self._gate.edge.domains or self._gate.followed.home(host) is not None
-
     async def _refreshing(self) -> None:
         places = asyncio.Semaphore(self._options.refreshing)
         async with asyncio.TaskGroup() as tasks:
@@ -271,7 +289,7 @@ class Learner:
                 breaker = self.resolver.breaker
                 # While another host's question tries GDS, none would be asked, and each would lose its turn.
                 wait = breaker.rest(now) or (_TRYING if breaker.state == "trying" else 0.0)
-                host = None if wait else self.rounds.next(now, self._knows_now)
+                host = None if wait else self.rounds.next(now, self._knows)
                 if host is None:
                     await asyncio.sleep(min(wait or self.rounds.wait(now), _LOOK))
                 else:

@@ -30,8 +30,8 @@ class Limits:
     rate: float = 200.0
     burst: int = 200
     concurrency: int = 64
-    timeout: float = 2.0
-    patience: float = 3.0
+    timeout: float = 5.0
+    patience: float = 6.0
     waiting: int = 1_000
     failures: int = 10
     pause: float = 1.0
@@ -95,8 +95,12 @@ class Resolver:
             raise
 
     async def again(self, host: str, reason: str) -> str | None:
-        """The pod of a host that is asked now, whatever is remembered; ``reason``: "refresh" or "order". Raises
-        NotAnswered."""
+        """The pod of a host that is asked now, whatever is remembered; ``reason``: "refresh" or "order". An order isn't
+        answered by a question that was asked before it: the domain may have moved since. Raises NotAnswered."""
+        if reason == "order" and (before := self._flights.get(host)):
+            await asyncio.wait([before], timeout=self._limits.patience)
+            if self._flights.get(host) is before:
+                raise NotAnswered(f"{host}: the question before isn't answered yet (setting lookup.patience)", "slow")
         return await self._landed(host, self._flights.get(host) or self._begun(host, self._question(host, reason)))
 
     async def close(self) -> None:
@@ -155,7 +159,7 @@ class Resolver:
             error = GdsError(f"GDS at {self._asker.shown} didn't answer for {host} in {self._limits.timeout:g} s")
         except GdsError as failure:
             error = failure
-        except asyncio.CancelledError:
+        except BaseException:
             self.breaker.failed(self._clock())  # a try that is never told of would be waited for
             raise
         now = self._clock()

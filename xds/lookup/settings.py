@@ -41,8 +41,8 @@ class Lookup(BaseModel):
     rate: Rate = 200.0
     burst: Count = 200
     concurrency: Count = 64
-    timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
-    patience: Annotated[float, Field(gt=0, le=60)] = 3.0
+    timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    patience: Annotated[float, Field(gt=0, le=60)] = 6.0
     waiting: Count = 1_000
     failures: Count = 10
     pause: Annotated[float, Field(gt=0, le=60)] = 1.0

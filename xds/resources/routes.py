@@ -17,7 +17,7 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 
 from xds.delta import Content, Key
-from xds.resources.cold import unknown_host
+from xds.resources.cold import POD_HEADER, unknown_host
 from xds.resources.pairs import Pairs, Placement
 from xds.resources.wire import field
 from xds.slices import SLICE, Work, cut, drained
@@ -94,7 +94,8 @@ def route_table(number: int, shares: Mapping[str, Iterable[str]], *, asking: boo
             *([unknown_host()] if asking else []),
             *(virtual_host(pod, sorted(shares[pod])) for pod in sorted(shares)),
         ],
-        request_headers_to_remove=[SCOPE_HEADER],
+        # While a host is asked for it may become known, and then its own virtual host takes the request.
+        request_headers_to_remove=[SCOPE_HEADER, *([POD_HEADER] if asking else [])],
     )
 
 
@@ -168,7 +169,6 @@ class RouteTables:
 
     def __init__(self, tables: int, crowded: int = CROWDED, *, asking: bool = False) -> None:
         self.asking = asking
-        self._unknown = field(_VIRTUAL_HOSTS, bytes(unknown_host())) if asking else b""
         self.pairs = Pairs(tables, crowded)
         self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
         self._wildcards: dict[str, Share] = {}
@@ -386,7 +386,7 @@ class RouteTables:
     def encoded(self, number: int) -> bytes:
         """The table as an encoded RouteConfiguration; equal content gives equal bytes."""
         if number not in self._heads:
-            self._heads[number] = bytes(route_table(number, {})) + self._unknown
+            self._heads[number] = bytes(route_table(number, {}, asking=self.asking))
         pods = sorted({*self._tables[number], *self._wildcards})
         return b"".join([self._heads[number], *(self._host(number, pod) for pod in pods)])
 
