@@ -11,7 +11,7 @@ import pytest
 import yaml
 from edge_harness import Edge, customers, until
 from prometheus import ALERTS, OPS, scraping, tool
-from scraping import families, scrape
+from scraping import families
 
 RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
 RUNBOOK = OPS.parent / "docs" / "alerts.md"
@@ -44,14 +44,21 @@ def test_the_runbook_has_a_place_for_each_alert_and_for_no_other() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
-def test_every_metric_that_an_alert_asks_for_is_in_a_real_scrape(edge: Edge) -> None:
-    # Those of the lookup way are in its own scrapes.
-    lookup = {f"pointsman_lookup_{name}" for name in ("breaker",)}
-    there = families(scrape(edge)) | lookup
+def test_every_metric_that_an_alert_asks_for_is_in_a_real_scrape(scraped: str) -> None:
+    there = families(scraped)
     for rule in RULES:
         asked = set(OWN.findall(rule["expr"]))
         assert asked or "up{" in rule["expr"]
         assert asked <= there, rule["alert"]
+        for name, label in re.findall(r"\b(pointsman_\w+)\{(\w+=\"\w+\")\}", rule["expr"]):
+            assert f"{name}{{{label}}} " in scraped, rule["alert"]
+
+
+def test_all_that_the_lookup_way_names_alarming_is_an_alert() -> None:
+    _, _, table = (RUNBOOK.parent / "lookup.md").read_text().partition("| alarm on |")
+    named = set(re.findall(r"\bpointsman_lookup_\w+", table))
+    assert len(named) == 7
+    assert named == {name for rule in RULES for name in OWN.findall(rule["expr"]) if "_lookup_" in name}
 
 
 def test_a_held_change_reaches_prometheus_as_an_alert(edge: Edge, tmp_path: Path) -> None:

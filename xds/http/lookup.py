@@ -46,6 +46,7 @@ def lookup_metrics(learner: Learner) -> Iterator[Metric]:
     yield _gauge("remembering", "Answers remembered, most of them of hosts that nobody has.", len(resolver.answers))
     yield _gauge("known", "Hosts that are asked again in the background.", len(learner.rounds))
     yield _gauge("round_seconds", "Seconds in which all of them are asked again.", learner.rounds.seconds)
+    yield _gauge("refresh_seconds", "lookup.refresh: what that should be at most.", learner.rounds.refresh)
     yield _gauge("missing", "Known domains that GDS hasn't got at present.", len(learner.departures))
     yield _gauge("gds_doubted", "1 while GDS misses so many that none is withdrawn.", int(learner.departures.doubtful))
     yield _gauge("pods_file_refused", "1 while the pods file can't be used as it is.", int(bool(learner.pods_error)))

@@ -19,6 +19,8 @@ class Rounds:
     """The host that was asked longest ago is next. ``rate``: questions a second, at most."""
 
     def __init__(self, refresh: float, rate: float) -> None:
+        self.refresh = refresh
+        """Seconds in which each should be asked again."""
         self._refresh = refresh * MARGIN
         self._least = 1 / rate
         self._queue: deque[str] = deque()
