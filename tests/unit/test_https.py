@@ -88,3 +88,35 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(
             assert answer.status_code == 401
             return
     pytest.fail("the renewed certificate isn't shown")
+
+
+@pytest.mark.parametrize("name", [LOOPBACK, "localhost"])  # a client says a name, and no address
+async def test_who_has_a_certificate_of_a_ca_that_is_no_longer_trusted_may_not_order_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(serve, "_LOOK", 0.05)
+    https = issued(tmp_path)
+    ours, successor = (tmp_path / "ca.crt").read_bytes(), Authority("successors")
+    (tmp_path / "ours.crt").write_bytes(ours)
+    ann, bob = tmp_path / "ann.crt", tmp_path / "bob.crt"
+    successor.issue(tmp_path, "bob", ["bob.ops.example"], CLIENT_AUTH)
+    trust = {file: trusting(tmp_path / "ours.crt", file) for file in (ann, bob)}
+    for context in trust.values():
+        context.check_hostname = False
+
+    async def order(file: Path) -> int:
+        """The status; 0 where the handshake fails."""
+        async with httpx.AsyncClient(verify=trust[file], trust_env=False) as client:
+            try:
+                return (await client.post(f"https://{name}:{port}/order")).status_code
+            except httpx.HTTPError:
+                return 0
+
+    async with serving(app(), LOOPBACK, 0, https) as port:
+        assert (await order(ann), await order(bob)) == (200, 0)
+        write_ca(successor, tmp_path / "ca.crt")
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if await order(bob) == 200:
+                break
+        assert (await order(ann), await order(bob)) == (0, 200)

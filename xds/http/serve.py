@@ -56,8 +56,29 @@ class Https:
         made.set_alpn_protocols(["http/1.1"])
         if self.client_ca is not None:
             made.verify_mode = ssl.CERT_OPTIONAL
+            # A session that is resumed would bring along a certificate that isn't asked about any more.
+            made.options |= ssl.OP_NO_TICKET
+            made.num_tickets = 0
         self.load(made)
         return made
+
+
+class _Contexts:
+    """What new connections are served with is the newest: a context forgets nobody whom it once trusted, so a change
+    takes another one. Raises SettingsError."""
+
+    def __init__(self, https: Https) -> None:
+        self._https = https
+        self._newest = https.context()
+        self.first = https.context()
+        self.first.sni_callback = self._chosen
+
+    def renew(self) -> None:
+        """Reads the files again. Raises SettingsError, and then nothing has changed."""
+        self._newest = self._https.context()
+
+    def _chosen(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        connection.context = self._newest
 
 
 class _Protocol(H11Protocol):
@@ -113,7 +134,7 @@ async def serving(app: FastAPI, address: str, port: int, https: Https | None = N
     """Serves while the block runs; yields the port. Raises SettingsError when the address can't be had, or the
     certificate can't be used."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    context = https.context() if https else None
+    contexts = _Contexts(https) if https else None
     try:
         sock = socket.create_server((address, port), family=family, backlog=256)
     except OSError as error:
@@ -130,12 +151,12 @@ async def serving(app: FastAPI, address: str, port: int, https: Https | None = N
             access_log=False,
             ws="none",
             timeout_graceful_shutdown=1,
-            ssl_context_factory=(lambda *_: context) if context else None,
+            ssl_context_factory=(lambda *_: contexts.first) if contexts else None,
         )
         server = _Server(config)
         tasks = [asyncio.create_task(server.serve(sockets=[sock]))]
-        if https and context:
-            tasks.append(asyncio.create_task(_renewed(https, context)))
+        if https and contexts:
+            tasks.append(asyncio.create_task(_renewed(https, contexts)))
         try:
             yield sock.getsockname()[1]
         finally:
@@ -146,16 +167,16 @@ async def serving(app: FastAPI, address: str, port: int, https: Https | None = N
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _renewed(https: Https, context: ssl.SSLContext) -> None:
-    """New connections get a renewed certificate; one that can't be used leaves the one before."""
+async def _renewed(https: Https, contexts: _Contexts) -> None:
+    """New connections get a renewed certificate, and are asked for one of the CA as it is now; what can't be used
+    leaves what was before."""
     files = Files(*(path for path in (https.certificate, https.key, https.client_ca) if path))
     files.changed()
     while True:
         await asyncio.sleep(_LOOK)
         if files.changed():
             try:
-                https.context()
-                https.load(context)
+                contexts.renew()
             except SettingsError as error:
                 log.error("http.certificate", reason=str(error), kept="the one before")
             else:
