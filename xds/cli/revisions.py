@@ -170,7 +170,14 @@ def _said(found: dict[str, Any], patience: float) -> str:
     match found["state"]:
         case "complete":
             took_it = (found["seconds"] or {}).get("published_to_last_ack")
-            return f"complete, {_envoys(found)} Envoys" + (f", {took(took_it)} after the publish" if took_it else "")
+            left = (found["envoys"] or {}).get("left", 0)
+            return "".join(
+                [
+                    f"complete, {_envoys(found)} Envoys",
+                    f", {took(took_it)} after the publish" if took_it else "",
+                    f"; {left} went before they had it" if left else "",
+                ]
+            )
         case "set_aside":
             refused = "; ".join(f"{one['kind']} {one['name']}: {one['reason']}" for one in found["refused"])
             return f"part of it isn't used: {refused or 'see its trace'}"

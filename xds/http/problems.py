@@ -22,6 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 _WHEN = {
     400: "What was asked for can't be meant: not a host name, not a cursor of ours.",
     401: "A token is needed, or a client certificate: the header `WWW-Authenticate` says how.",
+    403: "The request's Host is a name that isn't this machine's, and there is no token: see setting http.public_read.",
     404: "There is nothing of that name.",
     409: "It can't be done as things stand; nothing has changed.",
     413: "The body is larger than any that is taken.",
@@ -45,11 +46,11 @@ def problem(status: int, detail: str, headers: Any = None) -> Response:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route may answer beside what it is for: 401 and 422 always."""
+    """What a route may answer beside what it is for: 401, 403 and 422 always."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {"description": _WHEN[status], "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in sorted({401, 422, *statuses})
+        for status in sorted({401, 403, 422, *statuses})
     }
 
 
