@@ -73,3 +73,13 @@ async def test_only_the_admins_that_the_operator_named_are_asked_and_one_that_is
 async def test_a_probe_without_an_edge_says_which_setting_is_missing() -> None:
     with pytest.raises(PointsmanError, match=r"http\.probe"):
         await Live().probe("a.test")
+
+
+async def test_the_password_of_an_admin_is_in_no_answer() -> None:
+    live = Live(
+        {"edge-1": "http://ann:secret@up:9901"}, transport=httpx.MockTransport(lambda request: httpx.Response(500))
+    )
+    states, _ = await live.read(["edge-1"], "a.test", "pod1", "table-1")
+    assert "500" in states["edge-1"].error
+    assert "up:9901" in states["edge-1"].error
+    assert "secret" not in states["edge-1"].error

@@ -17,6 +17,7 @@ import msgspec
 from pydantic import BaseModel
 
 from xds.errors import PointsmanError
+from xds.gds.client import without_user
 
 PATIENCE = 2.0
 """Seconds for all that is asked for one answer."""
@@ -85,7 +86,7 @@ class Live:
                 routes = await _json(http, f"{url}/config_dump", query)
                 clusters = await _json(http, f"{url}/clusters", {"format": "json"}) if pod else {}
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            return LiveState(error=f"{url}: {str(error) or type(error).__name__}"[:300]), {}
+            return LiveState(error=f"{without_user(url)}: {_reason(error)}"[:300]), {}
         return live_state(routes, host), healths_of(clusters, pod)
 
     async def probe(self, host: str) -> Probe:
@@ -112,6 +113,13 @@ class Live:
         return Probe(
             edge=self.edge, status=answer.status_code, pod=pod if pod not in ("", "-") else None, seconds=seconds
         )
+
+
+def _reason(error: Exception) -> str:
+    """Without the URL, which httpx says of an answer as it is, with a password."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"it answers {error.response.status_code}"
+    return str(error) or type(error).__name__
 
 
 def live_state(dump: Any, host: str) -> LiveState:
