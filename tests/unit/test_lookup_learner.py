@@ -205,3 +205,20 @@ async def test_a_wildcard_is_not_asked_for(tmp_path: Path) -> None:
         with pytest.raises(OrderError, match="wildcard"):
             await learner.refresh("*.acme.test")
     assert gds.asked == []
+
+
+async def test_when_a_gds_that_had_lost_its_customers_has_them_again_none_is_withdrawn_meanwhile(
+    tmp_path: Path,
+) -> None:
+    domains = {f"h{number}.test": "pod1" for number in range(300)}
+    of = gate(Snapshot(f"{EPOCH}abc", 41, (Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),)),), [*domains.items()]))
+    gds = Gds(dict([*domains.items()][:100]))
+    async with learning(tmp_path, gds, of, refresh=2.0, refresh_rate=2000.0, grace=0.1), asyncio.timeout(60):
+        while of.hold is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        gds.pods = dict(domains, **{"h299.test": "pod2"})
+        least = len(of.edge.domains)
+        while of.hold is not None or of.edge.domains.get("h299.test") != "pod2":
+            await asyncio.sleep(0)
+            least = min(least, len(of.edge.domains))
+        assert least == 300

@@ -99,6 +99,8 @@ class Learner:
         """Changes that must be judged together."""
         self._gone: deque[Collection[str]] = deque()
         """Domains that are withdrawn together, too many to be looked at in one turn."""
+        self._recovered = False
+        """GDS has a domain again whose withdrawal is held."""
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._pods_stamp: tuple[int, int, int] | None = None
@@ -202,6 +204,9 @@ class Learner:
             return
         if knows:
             self.departures.there(host)
+            if self._is_withheld(host):
+                self._recovered = True
+                self._wake.set()
         coming = self._coming.get(host)
         home = coming.pod if isinstance(coming, PutDomain) else self._gate.followed.home(host)
         if home == pod and not isinstance(coming, DeleteDomain):
@@ -238,11 +243,14 @@ class Learner:
             await self._wake.wait()
             await asyncio.sleep(_AFTER)
             self._wake.clear()
-            while self._whole or self._gone or self._coming:
+            while self._whole or self._gone or self._recovered or self._coming:
                 if self._whole:
                     await self._followed(self._whole.popleft())
                 if self._gone:
                     await self._in_slices(self._leaving(self._gone.popleft()))
+                if self._recovered:
+                    self._recovered = False
+                    await self._in_slices(self._returning())
                 some = dict(islice(self._coming.items(), _TOGETHER))
                 await self._followed([*some.values()])
                 for host, change in some.items():
@@ -266,6 +274,26 @@ class Learner:
             self._dropped(these)
             yield
         yield from emptied(changes)
+
+    def _returning(self) -> Work[None]:
+        """What GDS said of all others before is worth no more: they are there until it has been asked anew. Else the
+        hold would end by itself when few are left, and take those from the edge."""
+        changes: list[PutDomain] = []
+        for some in cut(self._gate.edge.domains.items()):
+            changes += [PutDomain(host, pod) for host, pod in some if self._is_withheld(host)]
+            yield
+        if changes:
+            log.warning("lookup.returned_together", domains=len(changes))
+            yield from self._following(changes)
+        yield from emptied(changes)
+
+    def _is_withheld(self, host: str) -> bool:
+        """The edge has it, GDS hasn't, and that is held; after a rollback the edge may have what GDS never had."""
+        gate = self._gate
+        held = gate.hold is not None and gate.hold.reason != "rollback"
+        if not held or host.startswith("*"):
+            return False
+        return host in gate.edge.domains and gate.followed.home(host) is None
 
     def _dropped(self, changes: Sequence[Change]) -> None:
         for change in changes:
