@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 from xds.http import serve
 from xds.http.serve import serving
@@ -16,6 +18,21 @@ WHOLE = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 def app() -> FastAPI:
     made = FastAPI()
+
+    made.state.told = made.state.ended = 0
+
+    @made.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def told() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield bytes(100_000)
+                    made.state.told += 1
+                    await asyncio.sleep(0)
+            finally:
+                made.state.ended += 1
+
+        return StreamingResponse(told())
 
     @made.get("/slow")
     async def slow() -> str:
@@ -64,3 +81,22 @@ async def test_a_connection_more_than_there_may_be_is_closed_and_the_others_live
         await asyncio.sleep(0.3)
         assert await heard(port, WHOLE) == b""
         assert (await first).endswith(b'"done"')
+
+
+async def test_who_does_not_read_an_answer_is_let_go_and_who_reads_slowly_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "_UNFINISHED", 0.2)
+    served = app()
+    request = b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with serving(served, LOOPBACK, 0) as port:
+        slow, to_slow = await asyncio.open_connection(LOOPBACK, port, limit=1_000_000)
+        to_slow.write(request)
+        _, to_deaf = await asyncio.open_connection(LOOPBACK, port, limit=1_000)
+        to_deaf.write(request)
+        for _ in range(60):
+            await slow.read(700_000)
+            await asyncio.sleep(0.05)
+        assert served.state.ended == 1, "the one that reads isn't ended"
+        to_slow.close()
+        to_deaf.close()

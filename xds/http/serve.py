@@ -24,7 +24,7 @@ log = structlog.get_logger()
 CONNECTIONS = 1_000
 """At a time; one more is closed at once."""
 _UNFINISHED = 10.0
-"""Seconds between two looks at whether a client asks for anything; one that doesn't at two of them is ended."""
+"""Seconds between two looks at whether a client asks for something and reads; if not at two of them, it is let go."""
 _LOOK = 5.0
 """Seconds between two looks at whether the certificate's files have changed."""
 
@@ -83,10 +83,11 @@ class _Contexts:
 
 class _Protocol(H11Protocol):
     """Says in the request's state whose certificate the client has shown, and ends a connection whose client doesn't
-    finish its request: they are open files, which xDS needs, too."""
+    finish its request, or doesn't read the answer: they are open files, which xDS needs, too."""
 
     _patience: asyncio.TimerHandle | None = None
     _silent = False
+    _unread = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
@@ -94,11 +95,12 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        silent = self.cycle is None or self.cycle.response_complete
-        if silent and self._silent:
+        unread = self.transport.get_write_buffer_size()
+        silent = not unread and (self.cycle is None or self.cycle.response_complete)
+        if (silent and self._silent) or (unread and unread == self._unread):
             self.transport.abort()
             return
-        self._silent = silent
+        self._silent, self._unread = silent, unread
         self._patience = self.loop.call_later(_UNFINISHED, self._look)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
