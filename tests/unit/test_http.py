@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from xds.directory import Directory
 from xds.gds.mirror import MirrorStatus
 from xds.gds.model import Pod, PutDomain, Snapshot, Transaction
 from xds.http.app import create_app
+from xds.http.page.render import PAGES
 from xds.http.view import Counts, View
 from xds.protocol.state import TypeState
 from xds.resources.routes import RouteTables
@@ -41,7 +44,8 @@ class Plane:
             clock=lambda: self.now,
             tracker=Tracker(self.directory, publishes=lambda: 0, changes=lambda: 0, held=lambda: False),
         )
-        transport = httpx.ASGITransport(create_app(view))
+        self.app = create_app(view)
+        transport = httpx.ASGITransport(self.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://pointsman")
 
     def fill(self) -> None:
@@ -157,3 +161,17 @@ async def test_metrics_are_prometheus_text(plane: Plane) -> None:
 async def test_no_page_runs_what_another_host_serves(plane: Plane, path: str) -> None:
     answer = await plane.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_no_page_that_is_served_names_another_origin(plane: Plane) -> None:
+    plane.fill()
+    of_the_framework = {route.path for route in plane.app.routes if isinstance(route, Route)}
+    ours = {"/", "/explain", "/explain?host=acme.example.com", *(f"/{page}" for page in PAGES)}
+    pages = set()
+    for path in of_the_framework | ours:
+        answer = await plane.get(path)
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            pages.add(path)
+            named = re.findall(r"""(?:src|href|action|url)\s*[=:(]\s*['"]?\s*((?:https?:)?//[^'"\s>)]+)""", answer.text)
+            assert named == [], path
+    assert pages == ours
