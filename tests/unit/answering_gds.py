@@ -30,6 +30,7 @@ class AnsweringGds:
     otherwise: Said = field(default_factory=lambda: Said(b"unknown", 404))
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     sent: int = 0
+    connections: int = 0
     together: int = 0
     most_together: int = 0
     url: str = ""
@@ -44,6 +45,11 @@ def answering(tls: ssl.SSLContext | None = None) -> Iterator[AnsweringGds]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            with lock:
+                gds.connections += 1
 
         def do_GET(self) -> None:
             with lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import ssl
 from collections.abc import Iterator
@@ -129,6 +130,24 @@ async def test_a_gds_that_is_away_is_an_error_without_the_urls_password(gds: Ans
         with pytest.raises(GdsError, match=r"can't be read") as raised:
             await client.ask(HOST)
     assert "password" not in str(raised.value)
+
+
+@pytest.mark.parametrize("token", [False, True])
+async def test_the_urls_user_and_password_are_said_to_gds(gds: AnsweringGds, tmp_path: Path, token: bool) -> None:
+    gds.otherwise = Said(b"pod1")
+    (tmp_path / "token").write_text(SECRET)
+    url = gds.url.replace("//", "//us%40here:p%C3%A4ss@")
+    async with LookupClient(url, None, Credentials(token_file=tmp_path / "token" if token else None)) as client:
+        await client.ask(HOST)
+    said = base64.b64encode("us@here:päss".encode()).decode()
+    assert [headers["authorization"] for _, headers in gds.asked] == [f"Basic {said}"]
+
+
+async def test_gds_is_asked_again_over_the_same_connection(gds: AnsweringGds) -> None:
+    async with LookupClient(gds.url) as client:
+        for _ in range(5):
+            await client.ask(HOST)
+    assert gds.connections == 1
 
 
 async def test_a_header_with_a_secret_is_read_anew_for_each_call(gds: AnsweringGds, tmp_path: Path) -> None:
