@@ -19,7 +19,7 @@ end() {
   trap '' TERM INT
   admin /healthcheck/fail
   sleep "${UNHEALTHY_SECONDS:-5}"
-  admin '/drain_listeners?graceful&inboundonly'
+  admin '/drain_listeners?graceful'
   sleep "${DRAIN_SECONDS:-20}"
   kill -TERM "$envoy"
 }

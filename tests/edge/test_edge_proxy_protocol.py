@@ -75,6 +75,12 @@ def test_the_end_is_announced_drained_and_then_comes(edge: Edge) -> None:
             answer = first_answer(upload)
             assert status(answer) == 200
             assert b"connection: close" in answer.lower()
+        stopped = 0
+        while running_.poll() is None and not stopped:
+            with contextlib.suppress(httpx.TransportError):
+                stopped = edge.stats("listener_manager.listener_stopped")["listener_manager.listener_stopped"]
+            time.sleep(0.05)
+        assert stopped  # nobody new comes in before it goes
         assert running_.wait(20) == 0
     finally:
         if running_.poll() is None:
