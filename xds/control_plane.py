@@ -132,6 +132,7 @@ async def run(settings: Settings) -> None:
         publishes=lambda: cache.publishes,
         changes=lambda: pipeline.changes,
         held=lambda: standing.gate.hold is not None,
+        searching=lambda: pipeline.isolator.searching,
         measures=measures,
         keep=settings.http.receipts,
         listener=feed.tell,

@@ -104,6 +104,11 @@ class Isolator:
         """A search runs: what changes goes with its trials."""
         return self._search is not None
 
+    @property
+    def searching(self) -> bool:
+        """A search runs, or may begin soon."""
+        return self._search is not None or bool(self._nacks)
+
     def settled(self, witness: Client, node: str, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
         if settled.error is None:

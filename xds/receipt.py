@@ -55,6 +55,9 @@ class Publish:
     numbers: array[int] = field(default_factory=lambda: array("L"))
     seconds: array[float] = field(default_factory=lambda: array("f"))
     bad_before: Collection[Key] = ()
+    doubtful: bool = False
+    """Every Envoy has it, but a search for a record that one rejected isn't over: which of its records are used isn't
+    known yet."""
 
 
 @dataclass(slots=True, eq=False)

@@ -40,7 +40,8 @@ Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 class Receipts:
     """``keep``: receipts that are remembered. ``bad()``: the records that are withheld now because an Envoy rejected
     them, with the reason. ``unused(key, revision)``: whether what that revision said of the record isn't used now.
-    ``held()``: whether something of GDS isn't for the edge now."""
+    ``held()``: whether something of GDS isn't for the edge now. ``searching()``: whether a record that an Envoy
+    rejected is searched for, so that some are withheld, and others used, only to try them."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Receipts:
         bad: Callable[[], Mapping[Key, str]] = dict,
         unused: Callable[[Key, int], bool] = lambda key, revision: False,
         held: Callable[[], bool] = lambda: False,
+        searching: Callable[[], bool] = lambda: False,
     ) -> None:
         self.convergence = Convergence()
         self.epoch = ""
@@ -62,11 +64,13 @@ class Receipts:
         self._bad = bad
         self._unused = unused
         self._held = held
+        self._searching = searching
         self._receipts: dict[tuple[str, int], Receipt] = {}
         self._unpublished: dict[tuple[str, int], Receipt] = {}
         self._latest: Publish | None = None
         self._open: list[Publish] = []
         """Those that some Envoy lacks, by their mark."""
+        self._doubtful: list[Publish] = []
         self._takers: dict[Hashable, _Taker] = {}
         self._behind: dict[Hashable, None] = {}
         """Those that lack the latest publish."""
@@ -249,13 +253,27 @@ class Receipts:
 
     def _complete(self, publish: Publish, at: float) -> None:
         publish.completed = at
+        if self._searching():
+            publish.doubtful = True
+            self._doubtful.append(publish)
+        else:
+            self._judge(publish)
+
+    def searched(self) -> None:
+        """A search may be over: what every Envoy has by now is judged by what it found."""
+        if self._doubtful and not self._searching():
+            doubtful, self._doubtful = self._doubtful, []
+            for publish in doubtful:
+                publish.doubtful = False
+                self._judge(publish)
+
+    def _judge(self, publish: Publish) -> None:
         bad = self._bad()
-        fresh = {key: reason for key, reason in bad.items() if key not in publish.bad_before} if bad else {}
-        if fresh:
-            for receipt in self._carried(publish):
-                named = {(move.kind, move.name) for move in receipt.first}
-                whole = receipt.changes <= len(receipt.first)
-                receipt.bad |= {key: reason for key, reason in fresh.items() if key in named or not whole}
+        fresh = bad.keys() - publish.bad_before
+        for receipt in self._carried(publish) if bad else ():
+            named = {(move.kind, move.name) for move in receipt.first}
+            whole = receipt.changes <= len(receipt.first)
+            receipt.bad |= {key: reason for key, reason in bad.items() if key in named or (key in fresh and not whole)}
         self._tell("complete", publish, "")
 
     def _carried(self, publish: Publish) -> Iterator[Receipt]:
@@ -289,7 +307,8 @@ class Receipts:
             publish = self._carrier(revision)
             if self._held():  # it may be this one: nobody remembers
                 return Standing("held", None, publish, joining)
-            return Standing("published" if publish.pending or joining else "complete", None, publish, joining)
+            out = publish.pending or publish.doubtful or joining
+            return Standing("published" if out else "complete", None, publish, joining)
         return Standing(self.state_of(receipt, joining), receipt, receipt.publish, joining)
 
     def state_of(self, receipt: Receipt, joining: int = 0) -> State:
@@ -298,7 +317,7 @@ class Receipts:
             return "rolled_back"
         if receipt.publish is None:
             return "held" if receipt.held else "received"
-        if receipt.publish.pending or joining:
+        if receipt.publish.pending or receipt.publish.doubtful or joining:
             return "published"
         if receipt.bad and not receipt.bad.keys().isdisjoint(self._bad()):
             return "set_aside"

@@ -64,13 +64,20 @@ class Tracker:
         publishes: Callable[[], int],
         changes: Callable[[], int],
         held: Callable[[], bool],
+        searching: Callable[[], bool] = lambda: False,
         listener: Listener = lambda event, about, node: None,
         measures: Measures | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.receipts = Receipts(
-            keep, tell=self._told, acked=self._acked, bad=lambda: directory.withheld, unused=self._unused, held=held
+            keep,
+            tell=self._told,
+            acked=self._acked,
+            bad=lambda: directory.withheld,
+            unused=self._unused,
+            held=held,
+            searching=searching,
         )
         self._directory = directory
         self._publishes = publishes
@@ -188,6 +195,7 @@ class Tracker:
 
     def settled(self, stream: Stream, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
+        self.receipts.searched()
         if settled.error is not None and stream in self._here:
             self._rejecting[stream] = None
         elif stream in self._rejecting and stream.rejecting is None:
@@ -202,6 +210,7 @@ class Tracker:
     def look(self) -> None:
         """At what nobody says: a hold that ended, Envoys that lack nothing, and who waits in vain so far."""
         self._see_hold()
+        self.receipts.searched()
         for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
             self._weigh(stream, acked=False)
         stuck, self._stuck = self._stuck, []

@@ -16,12 +16,13 @@ class Fleet:
     def __init__(self, *envoys: str, keep: int = 1_000) -> None:
         self.bad: dict[Key, str] = {}
         self.events: list[str] = []
-        self.holding = False
+        self.holding = self.searching = False
         self.receipts = Receipts(
             keep,
             tell=lambda event, about, node: self.events.append(event),
             bad=lambda: self.bad,
             held=lambda: self.holding,
+            searching=lambda: self.searching,
         )
         self.now = 0.0
         for name in envoys:
@@ -163,6 +164,34 @@ def test_a_record_that_an_envoy_rejected_keeps_its_revision_from_being_complete_
     assert fleet.state(1) == "published"
     fleet.has("a", 3)
     assert fleet.state(1) == "complete"
+
+
+def test_what_a_search_tries_is_neither_complete_nor_set_aside_until_it_ends() -> None:
+    fleet = Fleet("a")
+    fleet.received(1, Move("pod", "bad"))
+    fleet.received(2, Move("pod", "good"))
+    fleet.published(2, mark=1)
+    fleet.searching = True
+    fleet.bad = {("pod", "good"): "is being tried"}
+    fleet.has("a", 2)
+    assert (fleet.state(1), fleet.state(2)) == ("published", "published")
+    fleet.bad = {("pod", "bad"): "no"}
+    fleet.receipts.searched()
+    assert fleet.state(1) == "published", "it isn't over"
+    fleet.searching = False
+    fleet.receipts.searched()
+    assert (fleet.state(1), fleet.state(2)) == ("set_aside", "complete")
+    assert fleet.events.count("complete") == 1
+
+
+def test_a_record_that_was_withheld_to_be_tried_when_its_revision_was_published_may_still_be_refused() -> None:
+    fleet = Fleet("a")
+    fleet.received(1, Move("pod", "bad"))
+    fleet.bad = {("pod", "bad"): "is being tried"}
+    fleet.published(1, mark=1)
+    fleet.bad = {("pod", "bad"): "no"}
+    fleet.has("a", 1)
+    assert fleet.state(1) == "set_aside"
 
 
 def test_of_a_large_revision_any_record_rejected_meanwhile_counts() -> None:
