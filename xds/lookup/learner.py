@@ -129,7 +129,8 @@ class Learner:
         pod = found[1] if found else known.home(host) or await self.resolver.where(host)
         if pod is not None and pod not in self._gate.edge.pods:
             self.resolver.counted.turned_away["pod"] += 1
-            raise NotAnswered(f"{host}: GDS says {pod}, which isn't in the pods file (setting lookup.pods)", "pod")
+            why = "it isn't in the pods file (setting lookup.pods), or is held back (`pointsman hold show`)"
+            raise NotAnswered(f"{host}: GDS says {pod}, which the edge hasn't got: {why}", "pod")
         return pod
 
     def home(self, host: str) -> str | None:
