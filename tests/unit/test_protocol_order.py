@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from protocol_peer import NODE, Peer, made, publish
+from protocol_peer import NODE, Peer, made, publish, said
 
 from xds.cache import Cache
 from xds.protocol.messages import DeltaRequest, SotwRequest
@@ -199,6 +199,21 @@ def test_every_changed_cluster_brings_its_endpoints_again_and_no_other(cache: Ca
     clusters, endpoints = client.peer.said()
     assert clusters.startswith("Cluster: +a +b")
     assert endpoints == "ClusterLoadAssignment: +a +b"
+
+
+def test_what_changes_while_a_response_is_written_goes_in_order_too(cache: Cache) -> None:
+    peer = Peer(cache, auto=False)
+    publish(cache, CLUSTER, a="1")
+    publish(cache, ENDPOINT, a="1")
+    peer.delta(CLUSTER)
+    peer.delta(CLUSTER, nonce=peer.last[CLUSTER.url])
+    peer.stream.receive(DeltaRequest(ENDPOINT.url, ("a",), node=NODE))
+    responses = peer.stream.responses()
+    first = next(responses)
+    # Its ACK, and a change, come before we know that the writing has ended.
+    peer.stream.receive(DeltaRequest(ENDPOINT.url, nonce=first.nonce))
+    cache.publish(put(CLUSTER, a="2") | put(ENDPOINT, a="2"))
+    assert [said(response) for response in responses] == ["Cluster: +a", "ClusterLoadAssignment: +a"]
 
 
 def test_rejected_endpoints_are_not_repeated_for_a_changed_cluster(cache: Cache, client: Client) -> None:

@@ -58,6 +58,7 @@ class Stream:
         self._nonces = count(1)
         self._pushes_released = False
         self._removals_released = False
+        self._disturbed = False
 
     def receive(self, request: Request) -> Settled | None:
         """Takes a request; returns what it ACKed or NACKed. Raises ProtocolError when the stream can't go on."""
@@ -83,6 +84,7 @@ class Stream:
 
     def changed(self, changed: Changed) -> None:
         """These names differ now in the cache."""
+        self._disturbed = True
         if CLUSTER in changed:
             self._pushes_released = False
         if any(kind.held for kind in changed):
@@ -117,19 +119,28 @@ class Stream:
             yield from self._in_order()
 
     def _in_order(self) -> Iterator[Response]:
-        for kind in TYPES:
-            while (held := self._types.get(kind)) is not None and not held.idle:
-                nonce = str(next(self._nonces))
-                pushes = not (kind.held and self._clusters_unsettled)
-                response = held.next_response(nonce, pushes=pushes, removals=self._may_remove)
-                if response is None:
-                    break
-                if not held.pushing:
-                    held.holdings.carries(nonce, self._newest())
-                if kind is CLUSTER and ENDPOINT in self._types:
-                    # Envoy warms a changed cluster until its endpoints come again, changed or not.
-                    self._types[ENDPOINT].again(held.holdings.brought(nonce))
-                yield response
+        place = 0
+        while place < len(TYPES):
+            kind = TYPES[place]
+            held = self._types.get(kind)
+            if held is None or held.idle:
+                place += 1
+                continue
+            nonce = str(next(self._nonces))
+            pushes = not (kind.held and self._clusters_unsettled)
+            response = held.next_response(nonce, pushes=pushes, removals=self._may_remove)
+            if response is None:
+                place += 1
+                continue
+            if not held.pushing:
+                held.holdings.carries(nonce, self._newest())
+            if kind is CLUSTER and ENDPOINT in self._types:
+                # Envoy warms a changed cluster until its endpoints come again, changed or not.
+                self._types[ENDPOINT].again(held.holdings.brought(nonce))
+            self._disturbed = False
+            yield response
+            if self._disturbed:  # what changed while this was written goes in order, too
+                place = 0
 
     def resources(self, kind: ResourceType) -> Iterator[ResourceStatus]:
         """Each resource of a type as the client has it, by name."""
