@@ -51,7 +51,7 @@ def test_its_lines_work_as_they_are_and_its_end_leaves_nothing(tmp_path: Path) -
         assert json.loads(put)["pod"] == "pod2"
         assert json.loads(second)["pod"] == "pod2"
         assert json.loads(domain)["pod"] == "pod2"
-        assert json.loads(nodes)[0]["node"] == "edge-1"
+        assert json.loads(nodes)["items"][0]["node"] == "edge-1"
         assert redirect.startswith("HTTP/1.1 308 ")
         parts = psutil.Process(running.pid).children(recursive=True)
         assert len(parts) == 6  # GDS, control plane, Envoy, three pods

@@ -49,12 +49,16 @@ and what they hold is bounded: it is less than the connections that Envoy takes.
 
 def cluster(pod: Pod, connect_timeout: timedelta, http2: bool = False) -> Cluster:
     """The pod's cluster, named after it; its circuit breaker is the pod's ``max_connections``, and so many requests
-    more wait as WAITING says. ``http2``: the pod speaks it without TLS; else it is spoken to in HTTP/1.1."""
+    more wait as WAITING says. ``http2``: the pod speaks it without TLS, and ``max_connections`` are its requests at a
+    time; else it is spoken to in HTTP/1.1."""
+    waiting = max(pod.max_connections, WAITING)
     limit = CircuitBreakersThresholds(
         priority=RoutingPriority.DEFAULT,
         max_connections=pod.max_connections,
-        max_requests=pod.max_connections,
-        max_pending_requests=max(pod.max_connections, WAITING),
+        # Each of Envoy's workers may open one connection beyond the limit: a request on it must not fail for being one
+        # too many, so that of HTTP/1.1, where each has a connection, requests aren't counted a second time.
+        max_requests=pod.max_connections if http2 else pod.max_connections + waiting,
+        max_pending_requests=waiting,
     )
     made = Cluster(
         name=pod.name,
