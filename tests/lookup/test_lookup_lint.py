@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,15 @@ def unknown(dump: Dump) -> Dump:
     return next(host for host in hosts(dump) if host["name"] == "#unknown")
 
 
+def seen_by_pods(dump: Dump) -> None:
+    """Neither the unknown hosts' virtual host nor any table takes the header away."""
+    unknown(dump).pop("request_headers_to_remove")
+    for part in dump["configs"]:
+        for each in part.get("dynamic_route_configs", ()):
+            with contextlib.suppress(ValueError):
+                each["route_config"].get("request_headers_to_remove", []).remove("x-pointsman-pod")
+
+
 def known(dump: Dump) -> Dump:
     return next(host for host in hosts(dump) if "*" not in host["domains"])
 
@@ -73,7 +83,7 @@ BREAKS: list[tuple[str, str, Callable[[Dump], object]]] = [
     ("lookup-unknown-only", "no mark needed", lambda dump: asking(dump)["typed_config"].pop("filter_enabled_metadata")),
     ("lookup-unknown-only", "on for a known host", turned_on(known)),
     ("lookup-unknown-only", "on for its route", turned_on(lambda dump: known(dump)["routes"][0])),
-    ("lookup-header", "a pod sees it", lambda dump: unknown(dump).pop("request_headers_to_remove")),
+    ("lookup-header", "a pod sees it", seen_by_pods),
     (
         "lookup-header",
         "a client may say it",

@@ -32,12 +32,17 @@ class Scan:
 
     def __enter__(self) -> Scan:
         self._loop = Background("scan")
-        for number in range(self._connections):
+        self._running = [
             asyncio.run_coroutine_threadsafe(self._scan(random.Random(number)), self._loop.loop)
+            for number in range(self._connections)
+        ]
         return self
 
     def __exit__(self, *_: object) -> None:
+        ended = [one for one in self._running if one.done()]
         self._loop.stop()
+        for one in ended:  # none ends by itself
+            one.result()
 
     async def _scan(self, chance: random.Random) -> None:
         while True:
