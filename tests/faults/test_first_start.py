@@ -19,6 +19,7 @@ def told(edge: FaultyEdge, replica: int) -> tuple[bool, str]:
 
 def test_an_envoy_that_comes_over_keeps_its_routes(tmp_path: Path) -> None:
     with running_faulty(tmp_path, replicas=2, domains=DOMAINS) as edge:
+        until(lambda: any((tmp_path / "state-0").glob("*.state")), "the first replica has its state on disk")
         for replica in (0, 1):
             edge.kill_replica(replica)
         shutil.rmtree(tmp_path / "state-1")
