@@ -9,19 +9,21 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 from bench.haproxy import MAP_FIRST, PUBLISHED, HAProxy
-from demo.processes import DemoError, Process
-from demo.system import BASE, LOOPBACK, Ports, System, free_ports
+from demo.processes import Process
+from demo.system import BASE, LOOPBACK, Ports, System, answers, free_ports, listens
 
 OURS = "pointsman"
 SIDES = (PUBLISHED, MAP_FIRST, OURS)
 SNI = "edge.example.com"
+BUSY = 120.0
+"""Seconds that a part may take to get ready, on a machine that has much else to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +106,14 @@ class Side:
         certificate = self.folder / "certs" / "certificates" / "edge"
         proxy = HAProxy(self.name, self.port, self.gds_port, BASE, self.pods, certificate, connections=4_000)
         self._parts["proxy"] = started = proxy.start(self.folder / "haproxy", ())
-        started.wait_until(lambda: _listens(self.port))
+        started.wait_until(lambda: listens(self.port))
 
     def start_gds(self) -> None:
         homes = self.folder / "homes"
         homes.write_text("".join(f"{host} {pod}\n" for host, pod in self.homes.items()))
         command = [sys.executable, "-m", "bench.one_call_gds", str(self.gds_port), BASE, str(homes)]
         self._parts["gds"] = Process("gds", command, self.folder / "gds.log", self.folder)
-        self._parts["gds"].wait_until(lambda: _listens(self.gds_port))
+        self._parts["gds"].wait_until(lambda: listens(self.gds_port))
 
     def stop_gds(self) -> None:
         self._parts.pop("gds").stop()
@@ -164,34 +166,10 @@ class Side:
     def _start_ours(self, system: System) -> None:
         pods = [{"name": n, "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in self.pods.items()]
         (self.folder / "pods.json").write_text(json.dumps(pods))
-        _until(system.start_control_plane(), lambda: _answers(f"{system.api_url}/readyz"))
+        system.start_control_plane().wait_until(lambda: answers(f"{system.api_url}/readyz"), BUSY)
         envoy = system.start_envoy()
-        _until(envoy, lambda: _answers(f"{system.admin_url}/ready") and _listens(self.port))
+        envoy.wait_until(lambda: answers(f"{system.admin_url}/ready") and listens(self.port), BUSY)
         asker = Asker(self.port, self.tls())
         some = next(iter(self.homes))
-        _until(envoy, lambda: asker.ask(some).status == 200)
+        envoy.wait_until(lambda: asker.ask(some).status == 200, BUSY)
         asker.close()
-
-
-def _until(process: Process, ready: Callable[[], bool]) -> None:
-    """As `Process.wait_until`, with the patience of a machine that has much else to do."""
-    end = time.monotonic() + 120
-    while not ready():
-        if process.ended or time.monotonic() > end:
-            raise DemoError(f"{process.name} {'ended' if process.ended else 'is late'}: {process.last_words()}")
-        time.sleep(0.1)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=1).close()
-    except OSError:
-        return False
-    return True

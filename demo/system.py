@@ -120,18 +120,18 @@ class System:
         return self._start(name, [sys.executable, "-m", "demo.pod", "--name", name, "--port", str(port)])
 
     def wait_gds(self) -> None:
-        self.parts["gds"].wait_until(lambda: _ok(f"{self.gds_url}/healthz"))
+        self.parts["gds"].wait_until(lambda: answers(f"{self.gds_url}/healthz"))
 
     def wait_control_plane(self) -> None:
-        self.parts["pointsman"].wait_until(lambda: _ok(f"{self.api_url}/readyz"))
+        self.parts["pointsman"].wait_until(lambda: answers(f"{self.api_url}/readyz"))
 
     def wait_envoy(self) -> None:
         """Until Envoy is live and its https listener has its certificate and its routes."""
         envoy = self.parts["envoy"]
-        envoy.wait_until(lambda: _ok(f"{self.admin_url}/ready") and _listens(self.ports.edge_https))
+        envoy.wait_until(lambda: answers(f"{self.admin_url}/ready") and listens(self.ports.edge_https))
 
     def wait_pod(self, name: str, port: int) -> None:
-        self.parts[name].wait_until(lambda: _listens(port))
+        self.parts[name].wait_until(lambda: listens(port))
 
     def kill(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
         return self.parts.pop(name).stop(how)
@@ -198,14 +198,16 @@ def check_free(ports: Mapping[str, int]) -> None:
         raise DemoError("; ".join(busy))
 
 
-def _ok(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether it is answered 200 now."""
     try:
         return httpx.get(url, timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there now, on loopback."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:

@@ -24,7 +24,7 @@ from bench.nginx import Nginx
 from bench.varied import VARIANTS, changed
 from demo.certificates import write_all
 from demo.processes import DemoError, Process
-from demo.system import ROOT, free_ports
+from demo.system import ROOT, free_ports, listens
 from xds.gds.model import Pod
 from xds.resources.clusters import cluster
 from xds.resources.listeners import Edge, listeners
@@ -49,19 +49,10 @@ def folder(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def ending(process: Process, port: int) -> Iterator[None]:
     try:
-        process.wait_until(lambda: _listens(port))
+        process.wait_until(lambda: listens(port))
         yield
     finally:
         process.stop()
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        asking.connect()
-        asking.close()
-        return True
-    return False
 
 
 @installed

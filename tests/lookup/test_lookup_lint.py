@@ -48,8 +48,7 @@ def unknown(dump: Dump) -> Dump:
 
 
 def seen_by_pods(dump: Dump) -> None:
-    """Neither the unknown hosts' virtual host nor any table takes the header away."""
-    unknown(dump).pop("request_headers_to_remove")
+    """No table takes the header away."""
     for part in dump["configs"]:
         for each in part.get("dynamic_route_configs", ()):
             with contextlib.suppress(ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -24,7 +23,8 @@ def refresh(
     Examples:
         pointsman refresh shop.acme.com -c pointsman.toml
     """
-    found = Plane(config, url, token_file).order(f"/api/v1/domains/{quote(host, safe='')}/refresh", {})
+    plane = Plane(config, url, token_file)
+    found = plane.order(plane.path("/api/v1/domains", host, "refresh"), {})
     was, pod = found["was"] or "not routed", found["pod"] or "not routed"
     text = f"{found['host']}: {pod}" if found["was"] == found["pod"] else f"{found['host']}: {was} → {pod}"
     print_found(found, as_json, text)

@@ -40,7 +40,8 @@ from xds.resources.packed import packed
 ASKED = "pointsman:lookup"
 """The cluster of Envoy's bootstrap at which is asked: the control plane's, with a limit of its own."""
 POD_HEADER = "x-pointsman-pod"
-"""The internal header that carries the answer to the router; overwritten by it, and never sent to a pod."""
+"""The internal header that carries the answer to the router; overwritten by it, and taken away by every table, so that
+no pod sees it."""
 UNKNOWN = "#unknown"
 """The name of the catch-all virtual host; no pod can be called so."""
 
@@ -96,7 +97,6 @@ def unknown_host() -> VirtualHost:
         routes=[
             Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster_header=POD_HEADER, timeout=timedelta(0))),
         ],
-        request_headers_to_remove=[POD_HEADER],
         typed_per_filter_config={_MARK: packed(_MARKING, marking), _ASK: enabled()},
     )
 
