@@ -154,7 +154,7 @@ class Gate:
             yield from self._following(self._apart, transaction)
         elif (passing := (yield from self._passes(transaction, edge))) is not None:
             yield from self._pipeline.applying(transaction)
-            yield from self._went_out(passing)
+            yield from self._went_out(passing.domains, passing.emptied)
         else:
             yield from self._pipeline.taking(lambda directory: self._judged(directory, transaction))
 
@@ -259,7 +259,7 @@ class Gate:
             changes = [*_pods_needed(changes, gds, edge), *changes]
             touched: set[tuple[str, str]] = set(_names(changes))
             yield from self._pipeline.changing(lambda held: _overlaid(held, transaction, changes, touched))
-            yield from self._went_out(passing)
+            yield from self._went_out(passing.domains, passing.emptied)
             for kind, name in touched:
                 if kind == "domain":
                     apart.difference.put(name, edge.domains.get(name), gds.domains.get(name))
@@ -289,19 +289,16 @@ class Gate:
             yield from self._lately.forget(self._clock())
             yield from self._emptied.forget(self._clock())
 
-    def _went_out(self, passing: Stake) -> Work[None]:
-        for some in cut(passing.domains):
+    def _went_out(self, domains: Iterable[str], emptied: Iterable[str]) -> Work[None]:
+        for some in cut(domains):
             self._lately.add(some, self._clock())
             yield
-        self._emptied.add(passing.emptied, self._clock())
+        self._emptied.add(emptied, self._clock())
 
     def _all_went_out(self, difference: Difference) -> Work[None]:
         if self._limits.enabled:
             moved = (name for name, (old, _) in difference.domains.items() if old is not None)
-            for some in cut(moved):
-                self._lately.add(some, self._clock())
-                yield
-            self._emptied.add(difference.emptied, self._clock())
+            yield from self._went_out(moved, difference.emptied)
 
     def _stays(self, difference: Difference, edge: Directory, gds: Directory) -> bool:
         """Whether what differs is held, or stays so; begins the hold, and the alarm anew after a refusal."""

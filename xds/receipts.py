@@ -74,6 +74,8 @@ class Receipts:
         self._takers: dict[Hashable, _Taker] = {}
         self._behind: dict[Hashable, None] = {}
         """Those that lack the latest publish."""
+        self._joining: dict[Hashable, None] = {}
+        """Those that haven't said yet what they have."""
         self._names: dict[int, str] = {}
         self._count = self._serial = 0
 
@@ -101,6 +103,11 @@ class Receipts:
         """The newest mark up to which it has everything; -1 while it hasn't said; None for one that isn't here."""
         found = self._takers.get(taker)
         return None if found is None else found.position
+
+    def joined_at(self, taker: Hashable) -> float | None:
+        """When it came; None for one that isn't here."""
+        found = self._takers.get(taker)
+        return None if found is None else found.joined
 
     # What GDS says
 
@@ -184,6 +191,7 @@ class Receipts:
         self._takers[key] = _Taker(self._count, node, at, self._latest.mark if self._latest else 0)
         self._names[self._count] = node
         self._behind[key] = None
+        self._joining[key] = None
         for publish in self._open:
             publish.envoys += 1
             publish.pending += 1
@@ -198,6 +206,7 @@ class Receipts:
         if taker is None:
             return
         self._behind.pop(key, None)
+        self._joining.pop(key, None)
         for publish in self._after(taker.position):
             publish.left += 1
             self._settle(publish, at)
@@ -210,6 +219,8 @@ class Receipts:
             return
         settled = [publish for publish in self._after(taker.position) if publish.mark <= mark]
         taker.position = mark
+        if mark >= taker.target:
+            self._joining.pop(key, None)
         if self._latest is None or self._latest.mark <= mark:
             self._behind.pop(key, None)
         for publish in settled:
@@ -294,7 +305,7 @@ class Receipts:
     @property
     def joining(self) -> int:
         """Envoys that haven't said yet what they have."""
-        return sum(taker.position < taker.target for taker in map(self._takers.__getitem__, self._behind))
+        return len(self._joining)
 
     def standing(self, revision: int) -> Standing:
         """How a revision of the epoch that is published stands."""

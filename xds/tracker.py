@@ -9,7 +9,6 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
-from dataclasses import dataclass
 from itertools import count, islice
 from typing import Protocol
 
@@ -43,12 +42,6 @@ class Witness(Protocol):
     def told(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None: ...
 
     def acked(self, publish: Publish, key: Hashable, at: float) -> None: ...
-
-
-@dataclass(slots=True)
-class _Joined:
-    node: str
-    at: float
 
 
 class Tracker:
@@ -88,7 +81,6 @@ class Tracker:
         self.witness: Witness | None = None
         self._clock = clock
         self.wall = wall
-        self._streams: dict[Stream, _Joined] = {}
         self._here: dict[Stream, None] = {}
         self._rejecting: dict[Stream, None] = {}
         self.waiters = 0
@@ -179,19 +171,16 @@ class Tracker:
     def joined(self, stream: Stream, node: str) -> None:
         self._here[stream] = None
         if stream.only not in (LISTENER, SECRET):
-            self._streams[stream] = _Joined(node, self._clock())
             self.receipts.joined(stream, node, self._clock())
 
     def connected_since(self, stream: Stream) -> float | None:
         """By the tracker's clock; None for one that isn't followed."""
-        joined = self._streams.get(stream)
-        return joined.at if joined else None
+        return self.receipts.joined_at(stream)
 
     def left(self, stream: Stream) -> None:
         self._here.pop(stream, None)
         self._rejecting.pop(stream, None)
-        if self._streams.pop(stream, None) is not None:
-            self.receipts.left(stream, self._clock())
+        self.receipts.left(stream, self._clock())
 
     def settled(self, stream: Stream, settled: Settled) -> None:
         """An Envoy ACKed or NACKed something."""
@@ -200,7 +189,7 @@ class Tracker:
             self._rejecting[stream] = None
         elif stream in self._rejecting and stream.rejecting is None:
             del self._rejecting[stream]
-        if stream not in self._streams:
+        if self.receipts.position(stream) is None:
             return
         if settled.error is not None:
             at = stream.rejected_at(settled.kind)
@@ -236,7 +225,7 @@ class Tracker:
     def _has_begun(self, stream: Stream) -> bool:
         if stream.only is not None:
             return stream.has(stream.only)
-        return stream.has(ROUTE) or self._clock() - self._streams[stream].at > JOINING
+        return stream.has(ROUTE) or self._clock() - (self.receipts.joined_at(stream) or 0.0) > JOINING
 
     # Who waits
 

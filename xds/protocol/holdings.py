@@ -166,26 +166,27 @@ class Holdings:
         """What the client holds, was sent, rejected or misses."""
         in_flight = self.unanswered()
         for name in sorted({*self.versions, *self._rejected, *subscribed}):
-            rejection = self._rejected.get(name)
-            version, error = (rejection.versions[name] or "", rejection.error or "") if rejection else ("", "")
-            held = self.versions.get(name) or self._good.get(name, "")
-            yield ResourceStatus(name, held, name in in_flight, version, error)
+            yield self._status(name, name in in_flight)
 
     def status(self, name: str) -> ResourceStatus | None:
         """Of one resource, as `statuses` says it; None when the client has nothing of that name."""
+        found = self._status(name, self._flies(name))
+        return found if found.version or found.in_flight or name in self._rejected else None
+
+    def _status(self, name: str, in_flight: bool) -> ResourceStatus:
         rejection = self._rejected.get(name)
-        held = self.versions.get(name) or self._good.get(name, "")
-        in_flight = any(name in sent.versions for sent in self._in_flight.values())
-        if not held and rejection is None and not in_flight:
-            return None
         version, error = (rejection.versions[name] or "", rejection.error or "") if rejection else ("", "")
+        held = self.versions.get(name) or self._good.get(name, "")
         return ResourceStatus(name, held, in_flight, version, error)
+
+    def _flies(self, name: str) -> bool:
+        return any(name in sent.versions for sent in self._in_flight.values())
 
     def acked(self, name: str) -> str:
         """The version that the client ACKed last, as far as that is known; empty when it ACKed none."""
         if name in self._good:
             return self._good[name]
-        if any(name in sent.versions for sent in self._in_flight.values()):
+        if self._flies(name):
             return ""
         return self.versions.get(name) or ""
 

@@ -143,7 +143,7 @@ class XdsServer:
 
     def nodes(self) -> list[NodeState]:
         """The streams that have said who they are, but for those of names on demand."""
-        return [state for stream in self._open if not stream.on_demand and (state := stream.state()) is not None]
+        return _states(self._said.values())
 
     def nodes_of(self, streams: Iterable[Stream]) -> list[NodeState]:
         """Of `nodes` those of these streams."""
