@@ -156,7 +156,6 @@ async def run(settings: Settings) -> None:
                 searches=pipeline.isolator.searches,
                 handshakes=handshakes.begun_total,
                 refused=refusals.counts,
-                published=pipeline.published,
             ),
             tls,
             unknown_hosts,

@@ -43,6 +43,7 @@ class Plane:
             stale_after=stale_after,
             clock=lambda: self.now,
             tracker=Tracker(self.directory, publishes=lambda: 0, changes=lambda: 0, held=lambda: False),
+            nodes_after=lambda number, most: [one for one in self.nodes if one.number > number][:most],
         )
         self.app = create_app(view)
         transport = httpx.ASGITransport(self.app)

@@ -33,18 +33,7 @@ def audit_api(audit: Audit) -> APIRouter:
         """Every order and what came of it, the newest first; needs the token. The file has those before, too."""
         found = list(islice(audit.newest_first(number_of(cursor)), limit + 1))
         more = str(found[limit - 1].number) if len(found) > limit else None
-        items = [
-            Act(
-                at=one.at,
-                order=one.order,
-                outcome=one.outcome,
-                who=one.who,
-                address=one.address,
-                reason=one.reason,
-                revision=one.revision,
-            )
-            for one in found[:limit]
-        ]
+        items = [Act.model_validate(one, from_attributes=True) for one in found[:limit]]
         return Page[Act](items=items, next=more, total=audit.kept)
 
     return api

@@ -152,17 +152,14 @@ def directory_api(view: View) -> APIRouter:
     async def set_aside() -> SetAside:
         """The records of GDS that can't be used, and why."""
         directory = view.directory
-        records = [
-            Aside(kind=one.kind, name=one.name, reason=one.reason, revision=one.revision)
-            for one in directory.set_aside.values()
-        ]
+        records = [Aside.model_validate(one, from_attributes=True) for one in directory.set_aside.values()]
         return SetAside(total=directory.set_aside_total, records=records)
 
     @api.get("/unknown-hosts", responses=problems())
     async def unknown_hosts(limit: Limit = 100) -> UnknownHosts:
         """The hosts asked for most that GDS doesn't know, since the start: each count at most `error` too high."""
         counted = view.unknown_hosts
-        top = [Asked(host=one.host, count=one.count, error=one.error) for one in counted.top(limit)] if counted else []
+        top = [Asked.model_validate(one, from_attributes=True) for one in counted.top(limit)] if counted else []
         requests = counted.requests if counted else 0
         return UnknownHosts(counting=counted is not None, requests=requests, hosts=top)
 
@@ -193,7 +190,7 @@ def complete(view: View) -> Directory:
 
 
 def endpoints_of(pod: Pod) -> list[Endpoint]:
-    return [Endpoint(address=one.address, port=one.port, zone=one.zone, weight=one.weight) for one in pod.endpoints]
+    return [Endpoint.model_validate(one, from_attributes=True) for one in pod.endpoints]
 
 
 def _pod(view: View, pod: Pod) -> PodShown:

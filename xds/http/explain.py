@@ -21,6 +21,7 @@ from xds.receipt import Receipt
 from xds.resources.rescope import RESCOPE, hashed_key
 from xds.resources.routes import hashed_table_of, table_name
 from xds.resources.scopes import scope_name
+from xds.resources.tls import covered
 from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, ResourceType
 
 ENVOYS = 100
@@ -175,29 +176,23 @@ def _certificate(view: View, host: str) -> Certificate | None:
     own = index.get(view.tls.certificate)
     entry, note = own, "the service's own"
     on_demand = view.tls.on_demand is not None
-    if on_demand and (own is None or not _covers(own.facts.names, host)):
-        covering = index.covering(host)
+    if own is None or not covered(host, own.facts.names):
+        covering = index.covering(host) if on_demand else None
         if covering is not None:
             entry, note = covering, "the customer's own"
-        elif view.tls.tls.unknown == "refuse":
+        elif view.tls.tls.unknown == "refuse" and (on_demand or own is not None):
             entry, note = None, "no certificate is for it: the handshake is refused (setting edge.tls.unknown_sni)"
-    elif view.tls.tls.unknown == "refuse" and own is not None and not _covers(own.facts.names, host):
-        entry, note = None, "no certificate is for it: the handshake is refused (setting edge.tls.unknown_sni)"
     if entry is None:
         return Certificate(name=None, covers=False, on_demand=on_demand, not_after=None, days=None, note=note)
     after = entry.facts.not_after
     return Certificate(
         name=entry.place.name,
-        covers=_covers(entry.facts.names, host),
+        covers=covered(host, entry.facts.names),
         on_demand=on_demand and entry is not own,
         not_after=shown(after),
         days=round((after - time.time()) / 86_400, 2),
         note=note,
     )
-
-
-def _covers(names: tuple[str, ...], host: str) -> bool:
-    return host in names or "*." + host.partition(".")[2] in names
 
 
 def _envoys(

@@ -38,12 +38,11 @@ class _State(Collector):
         yield _gauge("directory_complete", "1 when a whole snapshot has been read.", int(directory.complete))
         yield _gauge("directory_revision", "The revision that is held.", directory.revision)
         yield _gauge("gds_revision", "The revision that GDS last spoke of.", mirror.gds_revision)
-        lag = max(0, mirror.gds_revision - counts.published) if directory.complete else 0
+        published = self._view.tracker.receipts.revision
+        lag = max(0, mirror.gds_revision - published) if directory.complete else 0
         yield _gauge("directory_lag_revisions", "Revisions of GDS that aren't published whole yet.", lag)
-        since = self._view.tracker.receipts.waiting_since
-        seconds = 0.0 if since is None else max(0.0, self._view.clock() - since)
         text = "Seconds since the oldest revision came that isn't published, held ones too."
-        yield _gauge("directory_lag_seconds", text, seconds)
+        yield _gauge("directory_lag_seconds", text, self._view.waited)
         yield _gauge("gds_following", "1 while the watch on GDS is open.", int(mirror.state == "following"))
         silent = self._view.silent
         if silent is not None:

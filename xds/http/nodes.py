@@ -62,16 +62,16 @@ def nodes_api(view: View) -> APIRouter:
     @api.get("", responses=problems(400))
     async def nodes(limit: Limit = 100, cursor: Cursor = "") -> Page[NodeShown]:
         """The connected Envoys, those that came first first; a stream of names on demand isn't listed."""
-        after = number_of(cursor) or 0
-        known = view.nodes()
-        rest = [state for state in known if state.number > after]
-        more = str(rest[limit - 1].number) if len(rest) > limit else None
-        return Page[NodeShown](items=[_shown(view, state) for state in rest[:limit]], next=more, total=len(known))
+        found = view.nodes_after(number_of(cursor) or 0, limit + 1)
+        more = str(found[limit - 1].number) if len(found) > limit else None
+        items = [_shown(view, state) for state in found[:limit]]
+        return Page[NodeShown](items=items, next=more, total=len(view.tracker.streams))
 
     @api.get("/{node}", responses=problems(404))
     async def one(node: str) -> Node:
         """By its node id."""
-        found = [_shown(view, state) for state in view.nodes() if state.node == node]
+        streams = (stream for stream in view.streams() if stream.node is not None and stream.node.id == node)
+        found = [_shown(view, state) for state in view.nodes_of(streams)]
         if not found:
             raise HTTPException(404, f"no Envoy with the node id {node[:200]!r} is connected here")
         return Node(node=node, streams=found)

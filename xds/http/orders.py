@@ -9,10 +9,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from xds.errors import GdsError, PointsmanError, RecordError
-from xds.gds.model import check_domain, normalise_host
+from xds.errors import GdsError, PointsmanError
 from xds.http.access import address_of, certificate_of
-from xds.http.directory import HostName
+from xds.http.directory import HostName, checked
 from xds.http.problems import problems
 from xds.operator import Caller, Operator
 
@@ -126,12 +125,8 @@ def orders_api(operator: Operator) -> APIRouter:
     @api.post("/domains/{host}/refresh", responses=problems(400, 409, 413, 503), openapi_extra=TOKEN)
     async def refresh(request: Request, host: HostName, order: Order) -> Refreshed:
         """Has GDS asked for a host now, where it isn't watched: what it says has been taken when this is answered."""
-        name = normalise_host(host)
-        try:
-            check_domain(name)
-            was, pod = await _done(operator.refresh(name, caller_of(request, order)))
-        except RecordError as error:
-            raise HTTPException(400, str(error)) from None
+        name = checked(host)
+        was, pod = await _done(operator.refresh(name, caller_of(request, order)))
         return Refreshed(host=name, was=was, pod=pod)
 
     return api

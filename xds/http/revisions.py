@@ -157,12 +157,7 @@ def revisions_api(view: View) -> APIRouter:
                 more = str(found[-1].number)
                 break
             found.append(receipt)
-        items = [
-            _shown(
-                view, receipt.revision, Standing(receipts.state_of(receipt, joining), receipt, receipt.publish, joining)
-            )
-            for receipt in found
-        ]
+        items = [_receipt(view, receipt, joining) for receipt in found]
         return Page[RevisionShown](items=items, next=more, total=len(receipts))
 
     @api.get("/revisions/{revision}", responses=problems(409, 503))

@@ -158,12 +158,11 @@ def status_of(view: View) -> Status:
 def gds_of(view: View) -> GdsShown:
     mirror, silent = view.mirror, view.silent
     published = view.tracker.receipts.revision
-    waiting = view.tracker.receipts.waiting_since
     return GdsShown(
         state=mirror.state,
         revision=mirror.gds_revision,
         lag_revisions=max(0, mirror.gds_revision - published),
-        lag_seconds=0.0 if waiting is None else round(max(0.0, view.clock() - waiting), 3),
+        lag_seconds=round(view.waited, 3),
         silent_seconds=None if silent is None else round(silent, 3),
         error=mirror.last_error,
         reconnects=mirror.reconnects,

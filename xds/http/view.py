@@ -31,8 +31,6 @@ class Counts:
     searches: int
     handshakes: int
     refused: Mapping[Kind, int]
-    published: int = 0
-    """The newest revision of which everything is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,12 @@ class View:
         """Seconds since GDS was last heard, before the start perhaps: how stale the directory may be. None if never."""
         heard = self.mirror.heard_at
         return self.kept().age if heard is None else max(0.0, self.clock() - heard)
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the oldest revision came that isn't published; 0 when there is none."""
+        since = self.tracker.receipts.waiting_since
+        return 0.0 if since is None else max(0.0, self.clock() - since)
 
     @property
     def stale(self) -> bool:
