@@ -170,6 +170,7 @@ class Directory:
     def drafting(self, transaction: Transaction) -> Work[tuple[Directory, Delta]]:
         """What the next revision makes of this directory, and what differs, in slices; for `become`."""
         draft, delta = self._draft(), Delta({}, {})
+        draft.revision = transaction.revision
         for some in cut(transaction.changes):
             yield from draft._evicting(some, delta)
             draft._apply(transaction.revision, some, delta)

@@ -205,3 +205,5 @@ def test_a_pod_that_takes_many_domains_with_it_is_removed_in_slices() -> None:
     expected = other.overlay("e", 2, changes)
     assert (delta, dict(one.domains), one.set_aside_total) == (expected, dict(other.domains), other.set_aside_total)
     assert one.residents == {"pod1": 0, "pod2": 5_000} == other.residents
+    for domain, _ in domains:
+        assert one.revision_of(domain) == other.revision_of(domain), domain
