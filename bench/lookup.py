@@ -30,6 +30,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from bench.edge import pod_name
 from bench.load import Load, Measured, Shape, program
 from bench.lookup_sides import OURS, SIDES, Answer, Asker, Side
@@ -231,11 +233,7 @@ class Bench:
     def _side_calls(self) -> object:
         try:
             return self._calls()
-        except OSError:
-            return ""
-        except Exception as error:  # httpx's, when GDS is away
-            if "httpx" not in type(error).__module__ and "httpcore" not in type(error).__module__:
-                raise
+        except httpx.HTTPError:  # GDS is away
             return ""
 
     def _calls(self) -> int:

@@ -156,7 +156,7 @@ class Side:
             # The Lua waits for ten seconds.
             lookup = {"pods": "pods.json", "timeout": 5.0, "patience": 6.0}
             settings: dict[str, dict[str, object]] = {
-                "gds": {"url": f"http://{LOOPBACK}:{gds}{BASE}", "mode": "lookup"},
+                "gds": {"mode": "lookup"},
                 "lookup": lookup,
                 "log": {"level": "warning"},
             }

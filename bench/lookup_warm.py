@@ -36,9 +36,7 @@ MODES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 def edge(folder: Path, mode: str, hosts: list[str], pods: Mapping[str, int]) -> Iterator[System]:
     """It knows all ``hosts``."""
     ports = Ports.free()
-    settings = {section: dict(values) for section, values in MODES[mode].items()}
-    system = System(folder, ports, {**settings, "edge": {"misdirected": False}, "log": {"level": "warning"}})
-    system.settings = {**system.settings, "gds": {"url": system.gds_url, **settings.get("gds", {})}}
+    system = System(folder, ports, {**MODES[mode], "edge": {"misdirected": False}, "log": {"level": "warning"}})
     system.prepare()
     homes = [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()]
     (folder / "pods.json").write_text(json.dumps(homes))

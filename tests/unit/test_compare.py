@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -11,11 +12,11 @@ import pytest
 from answering_gds import AnsweringGds, answering
 from answering_gds import Said as Answer
 
-from xds.compare.pace import Pace
 from xds.compare.run import Bounds, compare
 from xds.compare.sources import ControlPlane, Edge, Gds
 from xds.compare.verdict import CONTROL_PLANE, EDGE, GDS, MAP, Row, Said, Tally
 from xds.errors import CompareError
+from xds.lookup.budget import Budget
 from xds.lookup.client import LookupClient
 
 QUICK = Bounds(rate=10_000, settle=0)
@@ -107,10 +108,14 @@ async def test_one_failure_is_told_and_the_rest_goes_on() -> None:
 
 
 def test_gds_is_asked_at_a_steady_pace_whatever_comes_together() -> None:
-    pace = Pace(100)
-    assert [round(pace.wait(5.0), 2) for _ in range(4)] == [0.0, 0.01, 0.02, 0.03]
-    assert pace.wait(60.0) == 0.0
-    assert round(pace.wait(60.0), 2) == 0.01
+    budget = Budget(100)
+
+    def wait(now: float) -> float | None:
+        return budget.reserve(now, math.inf)
+
+    assert [round(wait(5.0) or 0.0, 2) for _ in range(4)] == [0.0, 0.01, 0.02, 0.03]
+    assert wait(60.0) == 0.0
+    assert round(wait(60.0) or 0.0, 2) == 0.01
 
 
 def test_the_tally_of_what_was_asked_again_counts_each_host_once() -> None:

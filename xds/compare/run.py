@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from xds.compare.pace import Pace, Patience
+from xds.compare.patience import Patience
 from xds.compare.verdict import GDS, MAP, Row, Said, Tally
+from xds.lookup.budget import Budget
 
 
 class Source(Protocol):
@@ -44,7 +46,7 @@ async def compare(
     Raises CompareError when one of the sources fails again and again; then nobody is asked any more.
     """
     tally = Tally()
-    asking = _Asking(sources, Pace(bounds.rate))
+    asking = _Asking(sources, Budget(bounds.rate))
 
     def done(row: Row) -> None:
         tally.count(row)
@@ -60,9 +62,9 @@ async def compare(
 
 
 class _Asking:
-    def __init__(self, sources: Sequence[Source], pace: Pace) -> None:
+    def __init__(self, sources: Sequence[Source], budget: Budget) -> None:
         self._sources = sources
-        self._pace = pace
+        self._budget = budget
         self._patience: Mapping[str, Patience] = {
             source.name: Patience(source.words, source.failures) for source in sources
         }
@@ -83,7 +85,7 @@ class _Asking:
 
     async def _one(self, source: Source, host: str) -> Said:
         if source.name == GDS:
-            await asyncio.sleep(self._pace.wait(asyncio.get_running_loop().time()))
+            await asyncio.sleep(self._budget.reserve(asyncio.get_running_loop().time(), math.inf) or 0.0)
         said = await source.said(host)
         if said.error:
             self._patience[source.name].failed(said.error)

@@ -41,7 +41,8 @@ def _only_unknown(config: Config) -> str:
             if not at(each, "typed_config.filter_enabled_metadata"):
                 return f"{label(each)} of manager {label(one)} asks for hosts that nothing marked as unknown"
     for table, host in _hosts(config):
-        turning = [table, *host.get("routes", ())] if host.get("domains") == ["*"] else [table, host, *host["routes"]]
+        known = [] if host.get("domains") == ["*"] else [host]
+        turning = [table, *known, *host.get("routes", ())]
         for each in turning:
             if names & each.get("typed_per_filter_config", NOTHING).keys():
                 return f"{label(host)} in {label(table)} is known, and asked for"

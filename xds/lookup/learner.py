@@ -31,6 +31,7 @@ from xds.lookup.departures import Departures
 from xds.lookup.preload import Preloaded
 from xds.lookup.resolver import Limits, Resolver
 from xds.lookup.rounds import MARGIN, Rounds
+from xds.server.files import Files
 from xds.slices import Work, cut, emptied
 
 log = structlog.get_logger()
@@ -103,7 +104,7 @@ class Learner:
         """GDS has a domain again whose withdrawal is held."""
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
-        self._pods_stamp: tuple[int, int, int] | None = None
+        self._pods_file = Files(options.pods)
 
     async def run(self) -> None:
         """Learns until it is cancelled; no fault of GDS ends it. Raises SettingsError when there is no pods file."""
@@ -345,8 +346,8 @@ class Learner:
         while True:
             await asyncio.sleep(_LOOK)
             try:
-                if await asyncio.to_thread(self._stamp) != self._pods_stamp:
-                    self._take_pods(await asyncio.to_thread(self._read_pods))
+                if await asyncio.to_thread(self._pods_file.changed):
+                    self._take_pods(await asyncio.to_thread(pods_file.read, self._options.pods))
             except SettingsError as error:
                 if str(error) != self.pods_error:
                     log.error("lookup.pods_refused", reason=str(error))
@@ -364,12 +365,5 @@ class Learner:
             self._wake.set()
 
     def _read_pods(self) -> tuple[Pod, ...]:
-        self._pods_stamp = self._stamp()
+        self._pods_file.changed()  # from now on
         return pods_file.read(self._options.pods)
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._options.pods.stat()
-        except OSError:
-            return None
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -14,9 +14,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     GrpcService,
     GrpcServiceEnvoyGrpc,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
 )
 from envoy_data_plane.envoy.config.route.v3 import FilterConfig, Route, RouteAction, RouteMatch, VirtualHost
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
@@ -35,7 +32,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.google.rpc import Status
 
-from xds.resources.packed import packed
+from xds.resources.packed import overwriting, packed
 
 ASKED = "pointsman:lookup"
 """The cluster of Envoy's bootstrap at which is asked: the control plane's, with a limit of its own."""
@@ -103,11 +100,8 @@ def unknown_host() -> VirtualHost:
 
 def found(pod: str) -> bytes:
     """The control plane's answer, encoded: the request goes to ``pod``."""
-    header = HeaderValueOption(
-        header=HeaderValue(key=POD_HEADER, value=pod),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
-    return bytes(CheckResponse(status=Status(code=0), ok_response=OkHttpResponse(headers=[header])))
+    answer = OkHttpResponse(headers=[overwriting(POD_HEADER, pod)])
+    return bytes(CheckResponse(status=Status(code=0), ok_response=answer))
 
 
 def nobody() -> bytes:

@@ -23,9 +23,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     RuntimeUInt32,
     SubstitutionFormatString,
 )
@@ -43,7 +40,7 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 from envoy_data_plane.google.protobuf import Any
 
 from xds.resources.hosts import is_host
-from xds.resources.packed import packed
+from xds.resources.packed import overwriting, packed
 from xds.resources.tls import CONTROL_PLANE
 
 UNKNOWN_HOSTS = "unknown-hosts"
@@ -121,10 +118,7 @@ def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:
     if unknown.redirect:
         # What passed as a host has no character that means anything in a URL.
         to = unknown.redirect.replace("%", "%%").replace("{host}", "%REQ(:AUTHORITY)%")
-        location = HeaderValueOption(
-            header=HeaderValue(key="location", value=to),
-            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-        )
+        location = overwriting("location", to)
         empty = DataSource(inline_string="Nobody is here.\n")
         return [ResponseMapper(filter=_nobody(unknown), status_code=302, headers_to_add=[location], body=empty)]
     if unknown.page:
@@ -139,10 +133,7 @@ def _unknown(unknown: UnknownHost) -> list[ResponseMapper]:
 
 def _later() -> ResponseMapper:
     """Where a host is can't be known now, or its pod is so new that its cluster isn't here yet."""
-    after = HeaderValueOption(
-        header=HeaderValue(key="retry-after", value=str(RETRY_AFTER)),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+    after = overwriting("retry-after", str(RETRY_AFTER))
     body = DataSource(inline_string="Where this host is can't be said now: try again.\n")
     return ResponseMapper(filter=_all(_status(503), _flags("UAEX", "NC")), headers_to_add=[after], body=body)
 

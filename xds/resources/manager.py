@@ -42,7 +42,7 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from xds.resources.packed import ads, packed
+from xds.resources.packed import ads, overwriting, packed
 from xds.resources.routes import SCOPE_HEADER
 
 INTERNAL_PREFIX = "x-pointsman-"
@@ -141,9 +141,6 @@ def response_headers(headers: Mapping[str, str], ours: Sequence[str]) -> list[Ht
 def _scope_key() -> TypedExtensionConfig:
     """Takes away whatever a client says in a header of ours, and writes the host's first two characters into one."""
     forged = HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=INTERNAL_PREFIX))
-    option = HeaderValueOption(
-        header=HeaderValue(key=SCOPE_HEADER, value="%REQ(:AUTHORITY):2%"),
-        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+    option = overwriting(SCOPE_HEADER, "%REQ(:AUTHORITY):2%")
     mutation = EarlyHeaderMutation(mutations=[HeaderMutation(remove_on_match=forged), HeaderMutation(append=option)])
     return TypedExtensionConfig(name="pointsman.scope-key", typed_config=packed(_EARLY, mutation))

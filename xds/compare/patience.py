@@ -1,24 +1,8 @@
-"""How much a comparison may ask GDS: so many questions a second, and none any more when it fails again and again. Pure:
-the clock is the caller's.
-"""
+"""When a comparison asks somebody no more: after failures in a row. Pure."""
 
 from __future__ import annotations
 
 from xds.errors import CompareError
-
-
-class Pace:
-    """One question after the other, ``rate`` a second; time that wasn't used isn't made up for."""
-
-    def __init__(self, rate: float) -> None:
-        self._gap = 1 / rate
-        self._next = 0.0
-
-    def wait(self, now: float) -> float:
-        """Seconds until the next question may be asked; it is the caller's, who must ask."""
-        at = max(now, self._next)
-        self._next = at + self._gap
-        return at - now
 
 
 class Patience:
