@@ -55,7 +55,7 @@ STATE = """\
 | `pointsman_unknown_host_requests_total`, `pointsman_unknown_host{host}` | requests for hosts that GDS doesn't know; of the hosts only those with a hundredth of them |
 | `pointsman_state_failing`, `pointsman_state_writes_total`, `…_journal_entries_total`, `…_failures_total` | the state folder |
 | `pointsman_build_info{version}`, `process_*` | the process |
-"""  # noqa: E501
+"""  # noqa: E501 (a row of a Markdown table is one line)
 
 TRACES = """\
 ## Traces
@@ -78,7 +78,7 @@ a span. A change that some Envoy doesn't ACK is sent after a minute, with an err
 was held, a whole snapshot, and what isn't GDS's (a certificate) make no trace. No span says whose domain it is.
 `traces.share` takes a part of the changes. A collector that is away holds nothing up: what can't be sent is dropped.
 Spans are made when a change is complete, out of its receipt; without `traces.endpoint` nothing is made or imported.
-"""  # noqa: E501
+"""  # noqa: E501 (a row of a Markdown table is one line)
 
 TARGET = Path(__file__).with_name("metrics.md")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from xds.busy_hosts import BusyHosts
-from xds.gds.client import Credentials, GdsClient, Timeouts
+from xds.gds.client import GdsClient, Timeouts
 from xds.gds.mirror import Follower, Mirror
 from xds.lookup.client import LookupClient, Wait
 from xds.lookup.learner import Learner, Options
@@ -22,7 +22,7 @@ async def following(
     """The one that was chosen, and where its GDS is, for logs. ``follower``: who is told, the gate in the end. Raises
     CertificateError, or SettingsError."""
     gds = settings.gds
-    credentials = Credentials(gds.ca, gds.certificate, gds.key, gds.token_file)
+    credentials = gds.credentials
     if gds.mode == "watch":
         timeouts = Timeouts(gds.connect_timeout, gds.read_timeout)
         async with GdsClient(str(gds.url), timeouts, credentials) as client:

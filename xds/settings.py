@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,9 @@ from xds.lookup.settings import Lookup
 from xds.server import access
 from xds.server.limits import Limits
 from xds.traces.settings import Traces
+
+if TYPE_CHECKING:
+    from xds.gds.client import Credentials
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -66,6 +69,12 @@ class Gds(_Part):
     connect_timeout: Seconds = 2.0
     read_timeout: Seconds = 15.0
     stale_after: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        from xds.gds.client import Credentials  # with the HTTP library, which not every command needs
+
+        return Credentials(self.ca, self.certificate, self.key, self.token_file)
 
 
 class Rule(_Part):

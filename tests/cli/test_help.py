@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from command import failed, on_terminal, pointsman, said
 
@@ -12,8 +14,8 @@ WORDS = [words for _, words, _ in COMMANDS]
 
 
 @pytest.mark.parametrize(("words", "function"), [(words, function) for _, words, function in COMMANDS])
-def test_every_command_has_an_example_of_itself(words: str, function: object) -> None:
-    text, examples = shell.examples_of(function)  # type: ignore[arg-type]
+def test_every_command_has_an_example_of_itself(words: str, function: Callable[..., None]) -> None:
+    text, examples = shell.examples_of(function)
     assert text.endswith(".")
     assert any(f"pointsman {words}" in each for each in examples), examples
     assert len(text.split("\n\n")[0].replace("\n", " ")) <= 130, "its first paragraph is its line in the list"

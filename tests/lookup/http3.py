@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -14,8 +15,8 @@ from aioquic.quic.events import QuicEvent
 
 
 class _Client(QuicConnectionProtocol):
-    def __init__(self, *args: object, **more: object) -> None:
-        super().__init__(*args, **more)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
         self._http = H3Connection(self._quic)
         self.headers: dict[str, str] = {}
         self.done = asyncio.Event()

@@ -270,7 +270,7 @@ def test_envoy_tells_which_hosts_are_busy_and_these_are_asked_again_first(tmp_pa
     lookup = {"sample": 1.0, "refresh": 2.0, "refresh_rate": 4.0}
     with looking_up(tmp_path, lookup) as looked:
         for host, pod in customers(200)[:60]:
-            until(lambda host=host, pod=pod: looked.edge.ask(host).pod == pod, host)  # type: ignore[misc]
+            looked.edge.becomes(host, pod)
         until(lambda: looked.metric("lookup_known") >= 60, "all are known")
         busy = customers(200)[30][0]
 

@@ -28,7 +28,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
     guard = {"minimum": 20}
     with looking_up(tmp_path_factory.mktemp("faults"), SETTINGS, {"guard": guard}) as looked:
         for host, pod in KNOWN:
-            until(lambda host=host, pod=pod: looked.edge.ask(host).pod == pod, f"{host} → {pod}")  # type: ignore[misc]
+            looked.edge.becomes(host, pod)
         until(lambda: all(looked.knows(host) for host, _ in KNOWN), "all are known")
         yield looked
 

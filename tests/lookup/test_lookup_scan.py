@@ -75,7 +75,7 @@ def test_a_scan_costs_bounded_questions_and_memory_and_no_known_customer_notices
     with looking_up(tmp_path, lookup) as looked:
         edge = looked.edge
         for host, pod in known:
-            until(lambda host=host, pod=pod: edge.ask(host).pod == pod, f"{host} → {pod}")  # type: ignore[misc]
+            edge.becomes(host, pod)
         until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
         plane = psutil.Process(edge.system.parts["pointsman"].pid)
         before, memory = looked.gds.asked.total(), plane.memory_info().rss

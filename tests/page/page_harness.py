@@ -81,17 +81,21 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-async def opened(browser: Browser, address: str, size: tuple[int, int] = DESK, **context: Any) -> Page:
-    """The only page; what the browser complains of, such as of the policy, is in ``page.complaints``."""
+async def opened(
+    browser: Browser,
+    address: str,
+    size: tuple[int, int] = DESK,
+    *,
+    complaints: list[str] | None = None,
+    **context: Any,
+) -> Page:
+    """The only page. What the browser complains of, such as of the policy, is added to ``complaints``."""
+    told = [] if complaints is None else complaints
     width, height = size
     for context_before in browser.contexts:
         await context_before.close()
     page = await browser.new_page(viewport={"width": width, "height": height}, **context)
-    complaints: list[str] = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.complaints = complaints  # type: ignore[attr-defined]
+    page.on("console", lambda message: told.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: told.append(str(error)))
     await page.goto(address)
     return page

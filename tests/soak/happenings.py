@@ -9,12 +9,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 from edge_harness import LOOPBACK, customers, until
 from faulty_edge import KNOWN, FaultyEdge
+from operator_desk import store_replaced
 from wire_envoy import WireEnvoy, held_by_all
 
 REPLICAS = 2
@@ -79,7 +81,7 @@ class Happenings:
     def settled(self) -> None:
         """Both control planes are ready, hold nothing back, and use every record."""
         for replica in range(REPLICAS):
-            until(lambda replica=replica: self._is_well(replica), f"replica {replica} is well", PATIENCE)  # type: ignore[misc]
+            until(partial(self._is_well, replica), f"replica {replica} is well", PATIENCE)
 
     def _is_well(self, replica: int) -> bool:
         said = self._edge.ready(replica)
@@ -113,7 +115,7 @@ class Happenings:
         # What it was told in its last moments and hasn't written yet, it can't know: the edge would go back behind it.
         for replica in range(REPLICAS):
             revision = self._edge.ready(replica)["revision"]
-            until(lambda replica=replica, revision=revision: self._kept(replica, revision), "it is on disk", PATIENCE)  # type: ignore[misc]
+            until(partial(self._kept, replica, revision), "it is on disk", PATIENCE)
         with self._gds_away():
             for replica in range(REPLICAS):
                 self._edge.kill_replica(replica)
@@ -193,7 +195,7 @@ class Happenings:
         home = dict(customers(DOMAINS))
         self._edge.load(*[{"op": "delete", "domain": domain} for domain in lost])
         for replica in range(REPLICAS):
-            until(lambda replica=replica: self._edge.ready(replica)["hold"] == "held", "it is held", PATIENCE)  # type: ignore[misc]
+            until(partial(self._holds, replica), "it is held", PATIENCE)
         assert all(self._edge.ask(domain).status == 200 for domain in lost[:3]), "what is held is at the edge"
         self.moves(3)
         what = self._chance.choice(["", "release", "refuse"])
@@ -232,16 +234,9 @@ class Happenings:
 
     def _gds_replaced(self) -> None:
         """Another store that says the same."""
-        system, where = self._edge.system, self._edge.where
-        system.kill("gds")
-        for file in system.folder.glob("gds.sqlite*"):
-            file.unlink()
+        where = self._edge.where
         domains = {**dict(customers(DOMAINS)), **{domain: where.pod(domain) for domain in where.domains}}
-        ports = self._edge.pods.items()
-        pods = [{"name": name, "endpoints": [{"address": LOOPBACK, "port": port}]} for name, port in ports]
-        system.load(domains.items(), pods)
-        system.start_gds()
-        system.wait_gds()
+        store_replaced(self._edge, [*domains.items()])
 
     def _rolled_back(self) -> None:
         """A domain is put on a wrong pod, both control planes are taken back, and then GDS is right again."""
@@ -254,7 +249,7 @@ class Happenings:
             revisions.append(self._edge.put(domain, pod))
             self._edge.arrives(domain, PATIENCE)
             for replica in range(REPLICAS):
-                until(lambda replica=replica: self._kept(replica, revisions[-1]), "the state is on disk", PATIENCE)  # type: ignore[misc]
+                until(partial(self._kept, replica, revisions[-1]), "the state is on disk", PATIENCE)
         where.moves(domain, right, time.monotonic())
         for replica in range(REPLICAS):
             self._order(replica, "rollback", revision=revisions[0])
@@ -263,6 +258,9 @@ class Happenings:
         for replica in range(REPLICAS):
             self._order(replica, "hold/release")
         self._edge.arrives(domain, PATIENCE)
+
+    def _holds(self, replica: int) -> bool:
+        return bool(self._edge.ready(replica)["hold"] == "held")
 
     def _kept(self, replica: int, revision: int) -> bool:
         states = self._asked(replica, "GET", "states?most=5")

@@ -89,7 +89,7 @@ class Soak:
                 faults[name]()
                 self._happenings.moves(5)
                 self._happenings.settled()
-            except Exception:
+            except Exception:  # whatever it is, it is told of in the report, and the rest goes on
                 self._wrong.append(f"{now:.1f} s, {name}: {traceback.format_exc()}")
                 print(self._wrong[-1], flush=True)
                 if len(self._wrong) >= 3 or not self._goes_on():

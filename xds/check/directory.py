@@ -27,7 +27,7 @@ async def look(settings: Settings) -> Looked:
     """Never raises."""
     gds = settings.gds
     looked = Looked()
-    credentials = Credentials(gds.ca, gds.certificate, gds.key, gds.token_file)
+    credentials = gds.credentials
     if gds.mode == "lookup":
         return Looked([await _asked(settings, credentials)])
     try:

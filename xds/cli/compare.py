@@ -107,11 +107,10 @@ async def _compared(
     bars: Progress,
 ) -> Tally:
     from xds.compare import run, sources
-    from xds.gds.client import Credentials
     from xds.lookup.client import LookupClient, Wait
 
     gds, lookup = loaded.gds, loaded.lookup
-    credentials = Credentials(gds.ca, gds.certificate, gds.key, gds.token_file)
+    credentials = gds.credentials
     wait = Wait(gds.connect_timeout, lookup.timeout)
     task = bars.add_task("comparing", total=len(listed))
     async with contextlib.AsyncExitStack() as stack:

@@ -16,6 +16,7 @@ def prepare() -> None:
     if _VARIABLE in os.environ:
         from typer import completion as scripts
 
+        # Typer's own, of which it doesn't say that they are for others.
         scripts.completion_init()  # type: ignore[attr-defined]
 
 

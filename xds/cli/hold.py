@@ -41,7 +41,7 @@ def release(config: Config = None, url: Urls = None, token_file: Token = None, a
     _order(
         "release",
         fleet(config, url or (), token_file),
-        lambda found: "released" if found else "nothing is held",
+        lambda found: "released" if found else NOTHING,
         as_json,
     )
 
@@ -55,7 +55,7 @@ def refuse(config: Config = None, url: Urls = None, token_file: Token = None, as
     _order(
         "refuse",
         fleet(config, url or (), token_file),
-        lambda found: _told(found) if found else "nothing is held",
+        lambda found: _told(found) if found else NOTHING,
         as_json,
     )
 

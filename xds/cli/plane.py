@@ -78,12 +78,12 @@ class Plane:
         """GDS's own, read from where the settings say that it is."""
         import asyncio
 
-        from xds.gds.client import Credentials, GdsClient, Timeouts
+        from xds.gds.client import GdsClient, Timeouts
 
         gds = self._settings.gds
 
         async def read() -> Snapshot:
-            credentials = Credentials(gds.ca, gds.certificate, gds.key, gds.token_file)
+            credentials = gds.credentials
             async with GdsClient(str(gds.url), Timeouts(gds.connect_timeout, gds.read_timeout), credentials) as client:
                 return await client.snapshot()
 
