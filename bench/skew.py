@@ -1,14 +1,12 @@
 """What a change costs when names are skewed, with crowded pairs split and never split, and what a split pair costs.
 
-``python -m bench.skew [--names even www tenants] [--domains 1000000] [--crowded 3072 0] [--moves 300] [--edge]``
+``python -m bench.skew [--names even www tenants real] [--domains 1000000] [--crowded 3072 0] [--moves 300] [--edge]``
 
-``even``: the first characters are spread evenly; ``www``: 30 % begin with ``www.``; ``tenants``:
-``t0000001.example.com`` and so on. ``--file`` takes names from a file, the first word of each line, instead. The first
-table is the control plane's part alone, in this process: the names of each kind are laid out once for each
-``--crowded`` (0 stands for never split), and domains move one by one. With ``--edge`` the same is done through GDS,
-control plane, Envoy and 50 pods, each a real process, and timed to Envoy's ACK. ``--requests`` measures Envoy's CPU for
-a request to a host of a split pair beside one of an ordinary pair, in turns, over TLS and HTTP/2; it needs h2load
-(Debian's nghttp2-client).
+The kinds of names are those of ``bench.names``; ``--file`` takes the first word of each line instead. The first table
+is the control plane's part alone, in this process: the names of each kind are laid out once for each ``--crowded`` (0
+stands for never split), and domains move one by one. With ``--edge`` the same goes through GDS, control plane, Envoy
+and 50 pods, each a real process, and timed to Envoy's ACK. ``--requests`` measures Envoy's CPU for a request to a host
+of a split pair beside an ordinary one, in turns, over TLS and HTTP/2; it needs h2load (Debian's nghttp2-client).
 """
 
 from __future__ import annotations
@@ -18,19 +16,18 @@ import gc
 import itertools
 import math
 import random
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from bench.edge import Edge, Gds, cpu_seconds, pod_name, rss_mb, sample
-from bench.edge import names as even
+from bench.names import KINDS, even, from_file, tenants
 from bench.report import RESULTS, Report, quantile
 from demo.system import LOOPBACK, Ports
 from xds.delta import Delta
@@ -39,32 +36,6 @@ from xds.resources.types import ROUTE
 
 TABLES = 512
 NEVER = 10**9
-
-
-def www(count: int) -> Iterator[str]:
-    """The share of names on the web that are written with it, roughly."""
-    for number, name in enumerate(even(count)):
-        yield f"www.{name}" if number % 10 < 3 else name
-
-
-def tenants(count: int) -> Iterator[str]:
-    return (f"t{number:07d}.example.com" for number in range(count))
-
-
-KINDS: dict[str, Callable[[int], Iterator[str]]] = {"even": even, "www": www, "tenants": tenants}
-
-
-def from_file(path: Path) -> Callable[[int], Iterator[str]]:
-    """Host names out of any words: each the label of one."""
-
-    def read(count: int) -> Iterator[str]:
-        with path.open(errors="replace") as lines:
-            words = (re.sub(r"[^a-z0-9]+", "-", line.split(maxsplit=1)[0].lower()).strip("-") for line in lines)
-            yield from itertools.islice(
-                dict.fromkeys(f"{word[:60].strip('-')}.example.com" for word in words if word), count
-            )
-
-    return read
 
 
 def in_process(homes: dict[str, str], crowded: int, moves: int) -> dict[str, object]:
@@ -192,7 +163,7 @@ def _h2load(edge: Edge, host: str, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.skew", description=__doc__)
-    parser.add_argument("--names", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--names", nargs="+", choices=list(KINDS), default=["even", "www", "tenants"])
     parser.add_argument("--file", type=Path)
     parser.add_argument("--domains", type=int, default=1_000_000)
     parser.add_argument("--crowded", type=int, nargs="+", default=[3072, 0])
