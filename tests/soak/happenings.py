@@ -112,10 +112,6 @@ class Happenings:
         os.kill(pid, signal.SIGCONT)
 
     def _started_without_gds(self) -> None:
-        # What it was told in its last moments and hasn't written yet, it can't know: the edge would go back behind it.
-        for replica in range(REPLICAS):
-            revision = self._edge.ready(replica)["revision"]
-            until(partial(self._kept, replica, revision), "it is on disk", PATIENCE)
         with self._gds_away():
             for replica in range(REPLICAS):
                 self._edge.kill_replica(replica)

@@ -19,11 +19,11 @@ from xds.state.keeper import Keeper
 class Kept:
     """A keeper of a directory of one pod; ``move`` changes both."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pause: float = 0.0) -> None:
         self.state = State("E", 1, 0.0, {"pod1": Pod("pod1")}, {"a.test": "pod1"})
         self.folder = StateFolder(path / "state")
         self.folder.load()
-        self.keeper = Keeper(self.folder, self.picture, lambda: 1000.0 + self.state.revision, pause=0.0)
+        self.keeper = Keeper(self.folder, self.picture, lambda: 1000.0 + self.state.revision, pause=pause)
 
     def picture(self) -> State:
         return State("E", self.state.revision, 0.0, dict(self.state.pods), dict(self.state.domains))
@@ -36,6 +36,12 @@ class Kept:
     def again(self) -> State:
         """What another control plane finds, once this one has given the folder up."""
         self.folder.close()
+        found = StateFolder(self.folder.path).load().state
+        assert found is not None
+        return found
+
+    def on_disk(self) -> State:
+        """What another control plane would find if this one ended now, be it killed."""
         found = StateFolder(self.folder.path).load().state
         assert found is not None
         return found
@@ -150,6 +156,79 @@ async def test_a_state_that_gets_no_journal_does_not_hide_what_the_one_before_go
     kept.add("c.test")
     assert await kept.keeper.write()
     assert kept.again().domains == kept.state.domains
+
+
+async def test_a_change_outlives_the_process_long_before_it_is_synced(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, pause=3_600)
+    await kept.keeper.write()
+    task = asyncio.create_task(kept.keeper.run())
+    kept.add("b.test")
+    async with asyncio.timeout(30):
+        while "b.test" not in kept.on_disk().domains:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    kept.folder.close()
+
+
+async def test_what_is_written_is_synced_beside_what_is_written_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    await kept.keeper.write()
+    loop, begun, goes_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def slow(file: int) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(goes_on.wait(), loop).result()
+
+    monkeypatch.setattr("os.fdatasync", slow)
+    task = asyncio.create_task(kept.keeper.run())
+    kept.add("b.test")
+    async with asyncio.timeout(30):
+        await begun.wait()
+        kept.add("c.test")
+        while "c.test" not in kept.on_disk().domains:
+            await asyncio.sleep(0.01)
+    goes_on.set()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    kept.folder.close()
+
+
+async def test_a_journal_that_can_not_be_synced_is_followed_by_a_whole_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path)
+    monkeypatch.setattr("xds.state.keeper.RETRY", 0.01)
+    await kept.keeper.write()
+    failed: list[int] = []
+
+    def fails(file: int) -> None:
+        failed.append(file)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fdatasync", fails)
+    task = asyncio.create_task(kept.keeper.run())
+    kept.add("b.test")
+    async with asyncio.timeout(30):
+        while kept.keeper.writes.states < 2:
+            await asyncio.sleep(0.01)
+    assert len(failed) >= 1
+    assert kept.keeper.writes.failures >= 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert kept.again().domains == kept.state.domains
+
+
+async def test_what_is_written_last_is_synced_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept(tmp_path, pause=3_600)
+    await kept.keeper.write()
+    synced: list[int] = []
+    monkeypatch.setattr("os.fdatasync", synced.append)
+    kept.add("b.test")
+    await kept.keeper.close()
+    assert synced
 
 
 async def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ class StateFolder:
         return file
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Adds to the journal and has it on disk. What could be added in part only is taken back."""
+        """Adds to the journal: from then on it outlives this process, and the machine once it is synced. What could be
+        added in part only is taken back."""
         journal = self._open
         if journal is None:
             raise StateError(f"state folder {self.path}: no journal is open")
@@ -168,13 +169,35 @@ class StateFolder:
         try:
             with _saying(self._file(journal.number, "journal")):
                 _write(journal.file, data)
-                os.fdatasync(journal.file.fileno())
         except StateError:
             with contextlib.suppress(OSError):
                 journal.file.truncate(before.size)
-            journal.file.close()
-            self._open = None  # what comes next doesn't follow what is on disk: a whole state must come first
+            self.abandon()
             raise
+
+    def syncing(self) -> Callable[[], None]:
+        """Has the journal on disk as it is now: for a thread of its own, beside which it may be appended to."""
+        journal = self._open
+        if journal is None:
+            return lambda: None
+        name = self._file(journal.number, "journal")
+        with _saying(name):
+            file = os.dup(journal.file.fileno())
+
+        def sync() -> None:
+            try:
+                with _saying(name):
+                    os.fdatasync(file)
+            finally:
+                os.close(file)
+
+        return sync
+
+    def abandon(self) -> None:
+        """What comes next doesn't follow what is on disk: a whole state must come first."""
+        if self._open is not None:
+            self._open.file.close()
+            self._open = None
 
     def heard(self, now: float) -> None:
         """Notes that GDS was heard: the time of the newest journal says so."""

@@ -1,9 +1,11 @@
 """Keeps the directory on disk: what changes is noted, and written by a thread a moment later, never while others wait.
 
-The journal takes every change within ``pause`` seconds, so what is on disk is never older than that: an Envoy must not
-be brought back to where a customer was before a move. A whole state is written when there is none yet, when the journal
-has grown as large as its state, and after a failure; at a million domains it is a second of a thread's work, so it
-isn't done at each change. While the disk fails, the directory goes on in memory, and the failure is said each time.
+The journal takes a change as soon as it was taken, `GATHER` seconds after the one before at most: from then on it
+outlives this process, however that ends. An Envoy must not be brought back to where a customer was before a move. The
+machine's own end it outlives ``pause`` seconds later, when it is synced, beside what is written meanwhile. A whole
+state is written when there is none yet, when the journal has grown as large as its state, and after a failure; at a
+million domains it is a second of a thread's work, so it isn't done at each change. While the disk fails, the directory
+goes on in memory, and the failure is said each time.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ from xds.state.format import Entry, State
 
 log = structlog.get_logger()
 
+GATHER = 0.01
+"""Seconds from one write to the next: changes that come together are written together."""
 PAUSE = 0.2
-"""Seconds that changes are gathered before they are written."""
+"""Seconds from a write until it is synced, with those that follow it."""
 RETRY = 5.0
 """Seconds from a failure to the next attempt."""
 BACKLOG = 500_000
@@ -79,6 +83,9 @@ class Keeper:
         self._waiting = 0
         self._whole = False
         self._due = asyncio.Event()
+        self._unsynced = asyncio.Event()
+        self._one = asyncio.Lock()
+        """The folder is written by one at a time."""
 
     def changed(self, delta: Delta, epoch: str, revision: int) -> None:
         """The edge has taken ``delta``, which is ours from now on, and stands at this revision."""
@@ -104,13 +111,39 @@ class Keeper:
 
     async def run(self) -> None:
         """Writes until it is cancelled; no failure ends it."""
+        syncing = asyncio.create_task(self._syncing(), name="journal")
+        try:
+            while True:
+                await self._due.wait()
+                if await self.write():
+                    await asyncio.sleep(GATHER)
+                else:
+                    await asyncio.sleep(RETRY)
+                    self._due.set()
+        finally:
+            syncing.cancel()
+            await asyncio.gather(syncing, return_exceptions=True)
+
+    async def _syncing(self) -> None:
         while True:
-            await self._due.wait()
-            if not self._files:
-                await asyncio.sleep(self._pause)
-            if not await self.write():
+            await self._unsynced.wait()
+            await asyncio.sleep(self._pause)
+            if not await self._sync():
                 await asyncio.sleep(RETRY)
                 self._due.set()
+
+    async def _sync(self) -> bool:
+        try:
+            async with self._one:
+                self._unsynced.clear()
+                sync = self._folder.syncing()
+            await _in_thread(sync)
+        except StateError as error:
+            async with self._one:
+                self._folder.abandon()  # nobody knows what of it is on disk
+                self._failed(error, lost=True)
+            return False
+        return True
 
     async def write(self) -> bool:
         """Writes what waits. False when it failed: it is to be tried again."""
@@ -122,7 +155,9 @@ class Keeper:
             # Of the same moment as the changes: those that come while it is written are for the journal after it.
             picture = self._picture() if anew or self._folder.full else None
             self._whole = anew and picture is None
-            await _in_thread(partial(self._write, files, changes, picture, anew))
+            async with self._one:
+                await _in_thread(partial(self._write, files, changes, picture, anew))
+            self._unsynced.set()
         except Exception as error:  # whatever the disk does, it doesn't end the keeper
             if not isinstance(error, StateError):
                 log.exception("state.unexpected")
@@ -152,6 +187,8 @@ class Keeper:
         """Writes what is left, and gives the folder up."""
         if self._due.is_set() or self.writes.error:
             await self.write()
+        if self._unsynced.is_set():
+            await self._sync()
         with contextlib.suppress(OSError):
             self._folder.close()
 
