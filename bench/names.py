@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bench.edge import names as even
+from bench.edge import names
 from bench.report import RESULTS
 
 PACKAGE = "all-the-package-names@2.0.2578"
@@ -27,7 +27,7 @@ Names = Callable[[int], Iterator[str]]
 
 def www(count: int) -> Iterator[str]:
     """The share of names on the web that are written with it, roughly."""
-    for number, name in enumerate(even(count)):
+    for number, name in enumerate(names(count)):
         yield f"www.{name}" if number % 10 < 3 else name
 
 
@@ -46,9 +46,9 @@ def hosts(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(f"{label}.example.com" for label in labels if label))
 
 
-def evenly(names: list[str], count: int) -> Iterator[str]:
-    count = min(count, len(names))
-    return (names[number * len(names) // count] for number in range(count))
+def evenly(every: list[str], count: int) -> Iterator[str]:
+    count = min(count, len(every))
+    return (every[number * len(every) // count] for number in range(count))
 
 
 def from_file(path: Path) -> Names:
@@ -62,7 +62,7 @@ def from_file(path: Path) -> Names:
     return read
 
 
-KINDS: dict[str, Names] = {"even": even, "www": www, "tenants": tenants, "real": real}
+KINDS: dict[str, Names] = {"even": names, "www": www, "tenants": tenants, "real": real}
 
 
 def _listed() -> Path:

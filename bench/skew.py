@@ -27,7 +27,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from bench.edge import Edge, Gds, cpu_seconds, pod_name, rss_mb, sample
-from bench.names import KINDS, even, from_file, tenants
+from bench.edge import names as even
+from bench.names import KINDS, from_file, tenants
 from bench.report import RESULTS, Report, quantile
 from demo.system import LOOPBACK, Ports
 from xds.delta import Delta

@@ -34,6 +34,7 @@ from xds.set_aside import SHOWN, SetAside, Unusable
 from xds.slices import SLICE, Work, cut, drained, emptied
 
 _TOGETHER = 256  # domains of a snapshot checked in one go; one bad name among them costs a look at each
+_LOOKED_AT = 500_000  # domains that are looked at once more for what is on a removed pod; some ten milliseconds
 _AT_ONCE = 5_000  # changes of a transaction that are made in place; more on a draft, slice by slice
 
 
@@ -152,7 +153,7 @@ class Directory:
         delta = Delta({}, {})
         if not self.lacks(transaction):
             return delta
-        if len(transaction.changes) <= _AT_ONCE and self._evicted(transaction.changes) <= _AT_ONCE:
+        if len(transaction.changes) <= _AT_ONCE and not self._evicts(transaction.changes, _AT_ONCE):
             self._apply(transaction.revision, transaction.changes, delta)
             return delta
         draft, delta = yield from self.drafting(transaction)
@@ -201,13 +202,16 @@ class Directory:
             extend(delta.domains, step.domains)
             extend(delta.pods, step.pods)
 
-    def _evicted(self, changes: Iterable[Change]) -> int:
-        """How many domains are on the pods that these remove."""
-        return sum(self._residents[name] for name in {one.name for one in changes if isinstance(one, DeletePod)})
+    def _evicts(self, changes: Iterable[Change], most: int) -> bool:
+        """Whether these remove pods with more than ``most`` domains on them, or so many that finding those takes long:
+        it is a look at the whole directory for each of these pods."""
+        pods = {one.name for one in changes if isinstance(one, DeletePod)}
+        residents = [self._residents[name] for name in pods if self._residents[name]]
+        return sum(residents) > most or (len(residents) - 1) * len(self._domains) > _LOOKED_AT
 
     def _evicting(self, changes: Iterable[Change], delta: Delta) -> Work[None]:
         """Makes many domains of pods that are about to be removed homeless, in slices."""
-        if self._evicted(changes) <= SLICE:
+        if not self._evicts(changes, SLICE):
             return
         step = Delta({}, {})
         for domain, pod in (yield from self._on({one.name for one in changes if isinstance(one, DeletePod)})).items():

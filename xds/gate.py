@@ -11,8 +11,8 @@ what is held. The rules:
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
   within the limit again, or has grown by more than the limit, which is a new hold. A rollback can't be refused.
 - What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. With
-  nothing on disk, a first answer without a domain is held, and nothing is served: Envoys that come over from another
-  control plane may hold a full directory. It ends by itself when GDS has a domain.
+  nothing on disk, a first answer without a domain, or with fewer than are expected, is held, and nothing is served:
+  Envoys that come over from another control plane may hold a full directory. It ends by itself when GDS has them.
 
 No clock and no I/O: ``now`` (the wall clock), ``clock`` (monotonic) and ``remember`` are handed in.
 """
@@ -39,12 +39,6 @@ from xds.stake import Stake, stake
 from xds.state.format import State
 
 log = structlog.get_logger()
-
-NOTHING_KNOWN = (
-    "GDS has no domain that can be routed, and nothing is known from before: an edge that has domains would lose them "
-    "all, so no Envoy is answered. That ends when GDS has a domain; if it is right that there is none, release it "
-    "(`pointsman hold release`, or setting guard.allow_empty)"
-)
 
 
 @dataclass(slots=True)
@@ -148,7 +142,7 @@ class Gate:
         yield from self._forget()
         if self._apart and not edge.complete:
             yield from self._apart.directory.applying(transaction)
-            if self._apart.directory.domains:
+            if self._limits.begins_with(len(self._apart.directory.domains)):
                 yield from self._going_out(self._apart, "GDS has domains")
         elif self._apart:
             yield from self._following(self._apart, transaction)
@@ -226,13 +220,14 @@ class Gate:
 
     def _first(self, directory: Directory, snapshot: Snapshot) -> Work[tuple[Directory, Delta] | None]:
         fresh, delta = yield from directory.loading(snapshot)
-        if fresh.domains or not self._limits.holds_empty:
+        if self._limits.begins_with(len(fresh.domains)):
             self._end("GDS has domains")
             return fresh, delta
         self._apart = _Apart(fresh, Difference())
         if self.hold is None:
-            self._hold(Hold("empty", NOTHING_KNOWN, self._now(), fresh.epoch, fresh.revision))
-            self._unserved(NOTHING_KNOWN)
+            why = _nothing_known(len(fresh.domains), self._limits.least)
+            self._hold(Hold("empty", why, self._now(), fresh.epoch, fresh.revision))
+            self._unserved(why)
         return None
 
     def _judged(self, directory: Directory, transaction: Transaction) -> Work[tuple[Directory, Delta] | None]:
@@ -345,6 +340,18 @@ class Gate:
     def _begin(self, delta: Delta | None) -> None:
         self._kept = None
         self._began(delta)
+
+
+def _nothing_known(domains: int, least: int) -> str:
+    has, ends = "no domain that can be routed", "a domain"
+    if least > 1:
+        has = f"{domains:,} domains that can be routed, {least:,} are expected (guard.least)"
+        ends = f"{least:,} domains"
+    return (
+        f"GDS has {has}, and nothing is known from before: an edge that has more would lose them, so no Envoy is "
+        f"answered. That ends when GDS has {ends}; if it is right as it is, release it (`pointsman hold release`, or "
+        "setting guard.allow_empty where GDS may be empty)"
+    )
 
 
 def _names(changes: Iterable[Change]) -> Iterable[tuple[str, str]]:

@@ -26,17 +26,18 @@ brings all that were started anew meanwhile, and the old endpoints may be gone."
 class Limits:
     """``share`` of the domains, between 0 and 1, that one change may move or remove; ``minimum``: fewer than so many
     are never held, but for the last ones. ``window``: seconds within which changes count together.
-    ``allow_empty``: a first directory without a domain isn't held."""
+    ``least``: domains that a first directory has, else it is held; ``allow_empty``: none is right, too."""
 
     share: float = 0.10
     minimum: int = 100
     enabled: bool = True
     window: float = 60.0
+    least: int = 1
     allow_empty: bool = False
 
-    @property
-    def holds_empty(self) -> bool:
-        return self.enabled and not self.allow_empty
+    def begins_with(self, domains: int) -> bool:
+        """Whether a first directory of so many is served, when nothing is known from before."""
+        return not self.enabled or domains >= self.least or (self.allow_empty and not domains)
 
     def allows(self, touched: int, domains: int) -> bool:
         """Whether a change of so many records, of a directory of so many ``domains``, passes whatever it does."""

@@ -169,14 +169,16 @@ class Guard(_Part):
     ``share``: of the domains that the edge has, 0 to 1. ``minimum``: fewer domains than this are never held, unless
     they are all that there are. ``window``: seconds within which changes count together, as one.
 
-    ``allow_empty``: a control plane that has no state on disk serves also when GDS has no domain yet. Else it waits
-    for the first domain, or for ``pointsman hold release``.
+    ``least``: domains that GDS has at least when a control plane begins that has no state on disk. With fewer it serves
+    nobody until it has them, or until ``pointsman hold release``: somebody's GDS may be half restored. ``allow_empty``:
+    it serves also when GDS has no domain yet.
     """
 
     enabled: bool = True
     share: Annotated[float, Field(gt=0, le=1)] = 0.10
     minimum: Annotated[int, Field(ge=1)] = 100
     window: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    least: Annotated[int, Field(ge=1)] = 1
     allow_empty: bool = False
 
 

@@ -207,3 +207,23 @@ def test_a_pod_that_takes_many_domains_with_it_is_removed_in_slices() -> None:
     assert one.residents == {"pod1": 0, "pod2": 5_000} == other.residents
     for domain, _ in domains:
         assert one.revision_of(domain) == other.revision_of(domain), domain
+
+
+def test_many_pods_with_few_domains_each_are_looked_for_once_in_slices() -> None:
+    one, other = Directory(), Directory()
+    pods = [Pod("pod")] + [Pod(f"pod{number}") for number in range(50)]
+    domains = [(f"d{number}.test", f"pod{number}" if number < 50 else "pod") for number in range(20_000)]
+    for directory in (one, other):
+        directory.replace(Snapshot("e", 1, tuple(pods), domains))
+    changes = [DeletePod(pod.name) for pod in pods[1:]]
+    work = one.applying(Transaction("e", 2, changes))
+    slices = 0
+    try:
+        while True:
+            next(work)
+            slices += 1
+    except StopIteration as end:
+        delta = end.value
+    assert slices > 20
+    assert delta == other.overlay("e", 2, changes)
+    assert (dict(one.domains), one.set_aside_total) == (dict(other.domains), other.set_aside_total)

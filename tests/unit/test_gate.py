@@ -138,6 +138,33 @@ def test_an_empty_first_directory_is_served_once_it_is_released_or_where_that_is
     assert (allowed.held(), allowed.pipeline.directory.complete, allowed.began) == ("nothing", True, [None])
 
 
+def test_a_first_directory_with_fewer_domains_than_are_expected_waits_until_gds_has_them() -> None:
+    world = World(Limits(least=3))
+    world.snapshot(1, customers(2))
+    assert (world.held(), world.pipeline.directory.complete) == ("held empty", False)
+    assert world.gate.hold
+    assert "2 domains that can be routed, 3 are expected (guard.least)" in world.gate.hold.text
+    world.change(PutDomain("late.test", "pod1"))
+    assert (world.held(), len(world.edge), world.began) == ("nothing", 3, [None])
+    world.change(DeleteDomain("late.test"))
+    assert (world.held(), len(world.edge)) == ("nothing", 2)
+
+
+def test_a_half_restored_gds_is_served_once_it_is_released() -> None:
+    world = World(Limits(least=3))
+    world.snapshot(1, customers(2))
+    world.release()
+    assert (world.held(), len(world.edge)) == ("nothing", 2)
+
+
+def test_a_gds_without_a_domain_may_be_right_where_one_with_few_is_not() -> None:
+    world = World(Limits(least=3, allow_empty=True))
+    world.snapshot(1, customers(2))
+    assert world.held() == "held empty"
+    world.snapshot(2, {})
+    assert (world.held(), world.pipeline.directory.complete) == ("nothing", True)
+
+
 def test_a_directory_that_was_empty_before_is_served_empty_again() -> None:
     world = World()
     world.gate.resume(directory({}), None)

@@ -46,6 +46,11 @@ class Kept:
         assert found is not None
         return found
 
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not done():  # noqa: ASYNC110  (it is done by the keeper's threads)
+                await asyncio.sleep(0.01)
+
     def failing(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         def fails(*_: object, **__: object) -> None:
             raise StateError("No space left on device")
@@ -163,9 +168,7 @@ async def test_a_change_outlives_the_process_long_before_it_is_synced(tmp_path: 
     await kept.keeper.write()
     task = asyncio.create_task(kept.keeper.run())
     kept.add("b.test")
-    async with asyncio.timeout(30):
-        while "b.test" not in kept.on_disk().domains:
-            await asyncio.sleep(0.01)
+    await kept.until(lambda: "b.test" in kept.on_disk().domains)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     kept.folder.close()
@@ -185,11 +188,9 @@ async def test_what_is_written_is_synced_beside_what_is_written_meanwhile(
     monkeypatch.setattr("os.fdatasync", slow)
     task = asyncio.create_task(kept.keeper.run())
     kept.add("b.test")
-    async with asyncio.timeout(30):
-        await begun.wait()
-        kept.add("c.test")
-        while "c.test" not in kept.on_disk().domains:
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(begun.wait(), 30)
+    kept.add("c.test")
+    await kept.until(lambda: "c.test" in kept.on_disk().domains)
     goes_on.set()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -211,9 +212,7 @@ async def test_a_journal_that_can_not_be_synced_is_followed_by_a_whole_state(
     monkeypatch.setattr("os.fdatasync", fails)
     task = asyncio.create_task(kept.keeper.run())
     kept.add("b.test")
-    async with asyncio.timeout(30):
-        while kept.keeper.writes.states < 2:
-            await asyncio.sleep(0.01)
+    await kept.until(lambda: kept.keeper.writes.states == 2)
     assert len(failed) >= 1
     assert kept.keeper.writes.failures >= 1
     task.cancel()
