@@ -11,7 +11,8 @@ ENV PIP_CONFIG_FILE=/pip/pip.conf PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHE
 # The locked dependencies first: they are the slow part, and a change of the source leaves them as they are.
 COPY requirements.lock ./
 RUN python3 -m venv --without-pip /opt/pointsman \
-    && python3 -m pip --python /opt/pointsman/bin/python install --require-hashes --only-binary :all: -r requirements.lock
+    && python3 -m pip --python /opt/pointsman/bin/python install --no-deps --require-hashes --only-binary :all: \
+        -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gds_mock/ gds_mock/
 COPY xds/ xds/

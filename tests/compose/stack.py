@@ -199,6 +199,7 @@ def give_wheels(engine: Engine, checkout: Path) -> None:
     pip = checkout / "docker" / "pip"
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(pip / "wheels")]
     download += ["--only-binary", ":all:", "--python-version", version]
-    run([*download, "--require-hashes", "--requirement", str(checkout / "requirements.lock")], os.environ, 300)
+    locked = ["--no-deps", "--require-hashes", "--requirement", str(checkout / "requirements.lock")]
+    run([*download, *locked], os.environ, 300)
     run([*download, "hatchling>=1.27"], os.environ, 120)
     (pip / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /pip/wheels\n")
