@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+from bench.report import RESULTS
+
 _REAL = ["real"] if shutil.which("npm") else []
 """The names of npm's packages can be had with npm only."""
 
@@ -32,6 +34,10 @@ PARTS = {
         *("--domains", "2000", "--rounds", "1", "--seconds", "1", "--connections", "100"),
         *("--hold", "3", "--held", "500"),
     ],
+    "dataplane-gds": [
+        *("--gds", "mock", "--domains", "1000", "--rounds", "1", "--seconds", "1", "--connections", "50"),
+        *("--hold", "0", "--json", str(RESULTS / "dataplane-gds.json")),
+    ],
     "lookup": ["--quick"],
     "lookup_warm": ["--rounds", "1", "--seconds", "1", "--hosts", "50"],
 }
@@ -41,10 +47,14 @@ WHOLE = {
     "skew": [*("--edge", "--crowded", "3072", "--moves", "100", "--names", "even", "www", "tenants"), *_REAL],
     "split": ["--requests", "--crowded", "3072"],
     "dataplane": ["--rounds", "2", "--seconds", "1.5"],
+    "dataplane-gds": [
+        *("--gds", "mock", "--domains", "5000", "--rounds", "3", "--seconds", "2", "--connections", "100", "1000"),
+        *("--hold", "0", "--json", str(RESULTS / "dataplane-gds.json")),
+    ],
 }
 """What isn't a part's default and is measured for the figures."""
 
-_MODULES = {"split": "skew"}
+_MODULES = {"split": "skew", "dataplane-gds": "dataplane"}
 """Where a part isn't a module of its own."""
 
 _LONGEST = 1_800

@@ -54,6 +54,9 @@ def _ours(figure: str, part: str) -> Callable[[Rows], float | None]:
     return _least(figure, side="pointsman", part=part)
 
 
+_published = _least("envoy_is_x", side="published")
+
+
 def _growth(figure: str) -> Callable[[Rows], float | None]:
     def found(rows: Rows) -> float | None:
         small, large = _at("domains", figure, 1_000)(rows), _at("domains", figure, 1_000_000)(rows)
@@ -91,9 +94,8 @@ TARGETS = (
     Target("1,000 Envoys: commit → last ACK, p50", "fleet", _at("envoys", "last_ack_p50_ms", 1_000), 500, "ms"),
     Target("1,000 Envoys: memory of each", "fleet", _at("envoys", "kb_each", 1_000), 200, "kB"),
     Target("1,000 come back: all current", "return", _worst("all_current_s"), 15, "s"),
-    Target(
-        "our Envoy / HAProxy as published, any load", "dataplane", _least("envoy_is_x", side="published"), 4, "x", True
-    ),
+    Target("ours / HAProxy as published, any load", "dataplane-gds", _published, 4, "x", True),
+    Target("the same, with a GDS that costs nothing", "dataplane", _published, 4, "x", True),
     Target("our Envoy / HAProxy map first, any load", "dataplane", _least("envoy_is_x", side="map"), 0.4, "x", True),
     Target("lookup: cold request over GDS's own time, p50", "lookup", _ours("own_p50_ms", "cold"), 10, "ms"),
     Target("lookup: known customers' p99, GDS slow / as usual", "lookup", _ours("p99_is_x", "slow"), 1.5, "x"),
