@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from demo.issuer import Issuer, write_certbot, write_flat, write_mounted
 from xds.certificates.folder import Folder
@@ -106,6 +107,20 @@ async def test_what_is_there_is_known_and_all_of_it_is_checked_in_time(tmp_path:
         pair = await followed.folder.load("good")
         assert pair is not None
         assert pair.chain == good.chain
+
+
+async def test_what_is_set_aside_is_logged_as_it_is_found_and_not_at_the_end_of_the_look(tmp_path: Path) -> None:
+    good = CA.issue("a.test")
+    for number in range(100):
+        write_flat(tmp_path, f"a{number:03}", good)
+    (tmp_path / "a000.key").write_bytes(CA.issue("b.test").private)
+    with capture_logs() as logs:
+        async with following(tmp_path) as followed:
+            aside, index = followed.folder.index.aside, followed.folder.index
+            await followed.until(lambda: "a000" in aside)
+            assert [each["certificate"] for each in logs if each["event"] == "certificate"] == ["a000"]
+            await followed.until(lambda: all(entry.checked for name in index if (entry := index.get(name))))
+    assert [each["certificate"] for each in logs if each["event"] == "certificate"] == ["a000"]
 
 
 @pytest.mark.parametrize("write", [write_flat, write_certbot, write_mounted])

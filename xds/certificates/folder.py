@@ -45,7 +45,7 @@ _AGAIN = 0.3
 _DATES = 0.5
 """Seconds between two looks for certificates whose time has come."""
 _LOGGED = 20
-"""Of the reasons found in one go."""
+"""Of what one look sets aside."""
 _RESCAN = 10.0
 """Seconds between two looks at everything where the folder can't be watched."""
 
@@ -86,7 +86,7 @@ class Folder:
             raise CertificateError(f"certificates folder {self.path} has no {name}.crt (settings edge.certificate)")
         if read.checked is None:
             raise read.error or CertificateError(f"certificate {name} can't be read")
-        self._take(read, [])
+        self._take(read, None)
         if read.error is not None:
             log.error("certificate", certificate=name, reason=str(read.error), kept="it is used: there is no other")
         entry = self.index.get(name) or Entry(read.place, read.checked.facts, read.stamp, read.readable, True)
@@ -144,10 +144,8 @@ class Folder:
                         await self._look_at(paths)
 
     async def _load(self, name: str) -> CertificatePair | None:
-        reasons: list[tuple[str, str]] = []
         async with self._one:
-            self._take(await asyncio.to_thread(read_whole, self.path, name, self._clock()), reasons)
-        _tell(reasons)
+            self._take(await asyncio.to_thread(read_whole, self.path, name, self._clock()), _Refused())
         return self._pairs.get(name)
 
     async def _gone(self) -> None:
@@ -161,17 +159,17 @@ class Folder:
         gone = [name for name in {*self.index, *self.index.aside} if name not in there]
         await self._look_again(gone)
         unread = await self._differing(found)
-        reasons: list[tuple[str, str]] = []
+        refused = _Refused()
         for some in _portions(unread, _LEAVES):
             known = [each.name for each in some if each.name in self.index or self._used(each.name)]
             fresh = [each for each in some if each.name not in known]
             async with self._one:
                 for read in await asyncio.to_thread(read_leaves, self.path, fresh, self._clock()):
-                    self._take(read, reasons)
+                    self._take(read, refused)
             await self._look_again(known)
         self._said_complete()
-        await self._check_all(reasons)
-        _tell(reasons)
+        await self._check_all(refused)
+        refused.end()
 
     def _said_complete(self) -> None:
         readable = self.index.readable
@@ -199,13 +197,13 @@ class Folder:
                     unread.append(each)
         return unread
 
-    async def _check_all(self, reasons: list[tuple[str, str]]) -> None:
+    async def _check_all(self, refused: _Refused) -> None:
         names = [name for name in self.index if (entry := self.index.get(name)) and not entry.checked]
         for some in _portions(names, _WHOLE):
             async with self._one:
                 for read in await asyncio.to_thread(read_wholes, self.path, some, self._clock()):
                     if read.name in self.index:
-                        self._take(read, reasons, keep=False)
+                        self._take(read, refused, keep=False)
             quiet = time.monotonic() > self._loaded_at + _QUIET
             await asyncio.sleep(_PAUSE if quiet else 20 * _PAUSE)
 
@@ -221,15 +219,15 @@ class Folder:
         bad: list[str] = []
         for last in (False, True):
             taken: list[str] = []
-            reasons: list[tuple[str, str]] = []
+            refused = _Refused()
             for some in _portions(names, _WHOLE):
                 async with self._one:
                     for read in await asyncio.to_thread(read_wholes, self.path, some, self._clock()):
                         if not last and (read.error is not None or read.place is None):
                             bad.append(read.name)
-                        elif self._take(read, reasons):
+                        elif self._take(read, refused):
                             taken.append(read.name)
-            _tell(reasons)
+            refused.end()
             if taken:
                 await self._changed(taken)
             if last or not bad:
@@ -237,7 +235,7 @@ class Folder:
             names = bad
             await asyncio.sleep(_AGAIN)
 
-    def _take(self, read: Read, reasons: list[tuple[str, str]], *, keep: bool | None = None) -> bool:
+    def _take(self, read: Read, refused: _Refused | None, *, keep: bool | None = None) -> bool:
         """Takes what was read; whether what is to be used is another now."""
         name, held = read.name, self.index.get(read.name)
         self._early.pop(name, None)
@@ -253,8 +251,8 @@ class Folder:
             used = self._used(name) if keep is None else keep or self._used(name)
             before = self.index.aside.get(name)
             self.index.put_aside(name, Aside(error.kind, str(error), read.stamp), keep=used)
-            if before is None or before.reason != str(error):
-                reasons.append((name, str(error)))
+            if refused is not None and (before is None or before.reason != str(error)):
+                refused.add(name, str(error))
             return False
         checked = read.checked
         unused = checked.staple if checked else ""
@@ -273,11 +271,21 @@ class Folder:
         return before_pair != checked.pair
 
 
-def _tell(reasons: Sequence[tuple[str, str]]) -> None:
-    for name, reason in reasons[:_LOGGED]:
-        log.error("certificate", certificate=name, reason=reason, kept="the pair before")
-    if len(reasons) > _LOGGED:
-        log.error("certificates", set_aside=len(reasons), shown=_LOGGED)
+class _Refused:
+    """What one look at the folder sets aside: each is logged when it is found, since the look at a large folder goes
+    on for seconds; after the first few only their number is, at its end."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, name: str, reason: str) -> None:
+        self._count += 1
+        if self._count <= _LOGGED:
+            log.error("certificate", certificate=name, reason=reason, kept="the pair before")
+
+    def end(self) -> None:
+        if self._count > _LOGGED:
+            log.error("certificates", set_aside=self._count, shown=_LOGGED)
 
 
 def _listed(folder: Path) -> list[Place]:
