@@ -480,13 +480,16 @@ def test_an_envoy_that_comes_over_during_a_search_keeps_the_move_that_is_being_t
     good, witness = elsewhere.envoy("good"), world.envoy("broken")
     witness.poisons = (b"",)
     for each in (elsewhere, world):
-        each.change(PutDomain(domains(1)[0], "pod2"))
+        each.change(*(PutDomain(domain, "pod2") for domain in domains(8)))
     elsewhere.settle()
     kinds = (CLUSTER, SCOPE, ROUTE)
     brought = {kind: {one.name: one.version for one in good.stream.resources(kind)} for kind in kinds}
-    world.time.pass_by(0.05, lambda: witness.read())
-    witness.silent = True
-    world.settle(1.0)
+
+    def until_it_is_searched_for() -> None:
+        witness.silent = world.pipeline.isolator.busy
+        witness.read()
+
+    world.time.pass_by(0.5, until_it_is_searched_for)
     assert world.pipeline.isolator.busy
     comes_over = world.envoy("good", initial=brought)
     assert not [name for name in comes_over.held if name.startswith("table-")], "what it has is taken back"
