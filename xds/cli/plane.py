@@ -160,6 +160,11 @@ class Plane:
                 "--token-file if it is to have it"
             )
 
+    def _is_of_several(self) -> bool:
+        with contextlib.suppress(SettingsError):
+            return self.url in self.replicas
+        return False
+
     def _credentials(self) -> dict[str, str]:
         """Reading needs the token only here and there: it is shown where it can be read."""
         try:
@@ -204,7 +209,7 @@ class Plane:
             ) from None
         if answer.status_code != 200:
             detail = found.get("detail", found) if isinstance(found, dict) else found
-            if answer.status_code in (401, 403) and url in self.replicas:
+            if answer.status_code in (401, 403) and self._is_of_several():
                 detail = f"{detail}: the control planes of http.replicas need the same token (setting http.token_file)"
             raise OrderError(
                 f"the control plane at {url} says {answer.status_code}: {detail}", status=answer.status_code
