@@ -124,7 +124,8 @@ def _control_planes(of: Bootstrap) -> Document:
 
 
 def _asked(of: Bootstrap) -> Document:
-    limit = {"priority": "DEFAULT", "max_requests": 512, "max_pending_requests": 512}
+    # Each may be asked again at another control plane; Envoy's default is 3 that wait for that.
+    limit = {"priority": "DEFAULT", "max_requests": 512, "max_pending_requests": 512, "max_retries": 512}
     return _control_planes(of) | {
         "name": ASKED,
         "per_connection_buffer_limit_bytes": 32768,

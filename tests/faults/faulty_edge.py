@@ -8,6 +8,7 @@ planes.
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -124,11 +125,11 @@ class FaultyEdge(Edge):
 
     # Envoys beside the first.
 
-    def start_envoy(self, node: str) -> Process:
-        """One more, for what it does to the control plane: its listeners are on the same ports as the first's, so it
-        can't serve beside it. Its admin port is free to choose by the kernel."""
+    def start_envoy(self, node: str, admin: int = 0) -> Process:
+        """One more. Its listeners are on the same ports as the first's: the kernel leads a new connection to either.
+        Its admin port is free to choose by the kernel, unless it is given."""
         text = (self.system.folder / "envoy.yaml").read_text()
-        text = text.replace(f"port_value: {self.system.ports.admin} ", "port_value: 0 ")
+        text = text.replace(f"port_value: {self.system.ports.admin} ", f"port_value: {admin} ")
         (self.system.folder / f"{node}.yaml").write_text(text)
         command: list[str | Path] = [envoy_binary(), "-c", self.system.folder / f"{node}.yaml", "--disable-hot-restart"]
         command += ["--service-cluster", "edge", "--service-node", node, "-l", "warning", "--concurrency", "1"]
@@ -168,10 +169,9 @@ def running_faulty(
     for number, (address, api) in enumerate(zip(addresses, apis, strict=True)):
         _settings_of(system, number, address, api)
     _bootstrap(system, xds_proxy if "xds" in proxied else ports.xds, names)
-    system.load(
-        customers(domains),
-        [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()],
-    )
+    homes = [{"name": n, "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": p}]} for n, p in pods.items()]
+    system.load(customers(domains), homes)
+    (folder / "pods.json").write_text(json.dumps(homes))  # for control planes that GDS doesn't tell
     with contextlib.ExitStack() as stack:
         proxies: dict[str, TcpProxy] = {}
         if "gds" in proxied:

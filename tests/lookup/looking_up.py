@@ -41,16 +41,29 @@ class Looked:
 
     def at_envoy(self, host: str) -> bool:
         """A table of Envoy's has a virtual host for it."""
-        return any(
-            host in virtual["domains"]
-            for table in self.edge.config_dump("dynamic_route_configs")
-            for virtual in table["route_config"].get("virtual_hosts", ())
-        )
+        return holds(self.edge.system.admin_url, host)
 
     def learned(self, host: str, pod: str) -> None:
         """Asks for it, and waits until Envoy has it."""
         until(lambda: self.edge.ask(host).pod == pod, f"{host} → {pod}")
         until(lambda: self.at_envoy(host), f"{host} is at Envoy")
+
+
+def holds(admin_url: str, host: str) -> bool:
+    """The Envoy of this admin interface has a virtual host for it."""
+    url = f"{admin_url}/config_dump?resource=dynamic_route_configs"
+    return any(
+        host in virtual["domains"]
+        for table in httpx.get(url, trust_env=False).json().get("configs", ())
+        for virtual in table["route_config"].get("virtual_hosts", ())
+    )
+
+
+def checks(admin_url: str) -> int:
+    """Questions that the Envoy of this admin interface put to the control plane, answered or not."""
+    text = httpx.get(f"{admin_url}/stats?filter=http.https.ext_authz", trust_env=False).text
+    counts = dict(line.rsplit(": ", 1) for line in text.splitlines())
+    return sum(int(count) for name, count in counts.items() if name.endswith((".ok", ".denied", ".error")))
 
 
 @contextlib.contextmanager
@@ -59,6 +72,7 @@ def looking_up(
     lookup: Mapping[str, object] | None = None,
     more: Mapping[str, Mapping[str, object]] | None = None,
     domains: int = 200,
+    bootstrap: Mapping[str, str] | None = None,
 ) -> Iterator[Looked]:
     with OldestGds(*free_ports(1)) as gds:
         settings: dict[str, Mapping[str, object]] = {
@@ -72,7 +86,7 @@ def looking_up(
             gds.behind = edge.system.gds_url
             return edge.ask("t0.example.com").status == 200
 
-        with running(folder, settings, domains, answers=answers) as edge:
+        with running(folder, settings, domains, bootstrap=bootstrap, answers=answers) as edge:
             yield Looked(edge, gds, folder)
 
 

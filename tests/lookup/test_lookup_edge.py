@@ -11,7 +11,7 @@ import pytest
 from edge_harness import Answer, Edge, customers, until
 from edge_wire import connect, first_answer, status
 from http3 import http3
-from looking_up import Looked, looking_up, write_pods
+from looking_up import Looked, checks, looking_up, write_pods
 from websocket_pod import websocket_pod
 
 from xds.resources.cold import POD_HEADER
@@ -23,11 +23,6 @@ next(COLD)
 LARGE = b"x" * 3_000_000
 
 
-def checks(edge: Edge) -> int:
-    """Questions that Envoy put to the control plane."""
-    return sum(count for name, count in edge.stats("ext_authz").items() if name.endswith((".ok", ".denied", ".error")))
-
-
 def test_a_cold_request_reaches_its_pod_and_from_then_on_the_control_plane_is_out_of_the_path(
     looked: Looked, edge: Edge
 ) -> None:
@@ -36,9 +31,9 @@ def test_a_cold_request_reaches_its_pod_and_from_then_on_the_control_plane_is_ou
     assert edge.ask(host).pod == pod
     assert looked.gds.asked[host] == 1
     until(lambda: looked.at_envoy(host), "the domain is pushed")
-    before = checks(edge)
+    before = checks(edge.system.admin_url)
     assert {edge.ask(host, h2=h2).pod for h2 in (False, True) for _ in range(10)} == {pod}
-    assert checks(edge) == before
+    assert checks(edge.system.admin_url) == before
 
 
 @pytest.mark.parametrize("h2", [False, True], ids=["http1", "http2"])
@@ -231,13 +226,13 @@ def test_hosts_of_a_split_pair_are_asked_for_once_and_known_ones_never(crowded: 
         crowded.learned(host, "pod2")
     until(lambda: _splits(crowded), "the pair is split")
     assert edge.ask("spa-nobody.example.com").status == 404
-    before = checks(edge)
+    before = checks(edge.system.admin_url)
     assert {edge.ask(host, h2=h2).pod for h2 in (False, True) for host in hosts[:30]} == {"pod2"}
-    assert checks(edge) == before
+    assert checks(edge.system.admin_url) == before
     for host in hosts[30:]:
         assert edge.ask(host).pod == "pod2"
         assert edge.ask(host.upper()).pod == "pod2"
-    assert checks(edge) >= before + 10
+    assert checks(edge.system.admin_url) >= before + 10
     answer = edge.ask("spz-nobody.example.com", headers={POD_HEADER: "pod1"})
     assert answer.status == 404
 

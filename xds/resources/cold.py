@@ -12,14 +12,18 @@ from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
+    BackoffStrategy,
     GrpcService,
     GrpcServiceEnvoyGrpc,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
 )
 from envoy_data_plane.envoy.config.route.v3 import FilterConfig, Route, RouteAction, RouteMatch, VirtualHost
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
 from envoy_data_plane.envoy.extensions.filters.http.header_to_metadata.v3 import Config as Marking
 from envoy_data_plane.envoy.extensions.filters.http.header_to_metadata.v3 import ConfigKeyValuePair, ConfigRule
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.service.auth.v3 import CheckResponse, DeniedHttpResponse, OkHttpResponse
 from envoy_data_plane.envoy.type.matcher.v3 import (
     ListStringMatcher,
@@ -48,13 +52,16 @@ _KEY = "host"
 _YES = "unknown"
 _MARKING = "envoy.extensions.filters.http.header_to_metadata.v3.Config"
 _EXT_AUTHZ = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+_PREVIOUS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _DENIED = 7  # google.rpc.Code.PERMISSION_DENIED; any but OK will do
 
 
 def asking_filters(patience: timedelta) -> list[HttpFilter]:
     """The two filters, which nothing turns on but what is below. ``patience``: for the control plane's answer."""
     ask = ExtAuthz(
-        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=ASKED), timeout=patience),
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=ASKED), timeout=patience, retry_policy=_elsewhere()
+        ),
         transport_api_version=ApiVersion.V3,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         clear_route_cache=True,
@@ -70,6 +77,25 @@ def asking_filters(patience: timedelta) -> list[HttpFilter]:
         HttpFilter(name=_MARK, typed_config=packed(_MARKING, Marking()), disabled=True),
         HttpFilter(name=_ASK, typed_config=packed(_EXT_AUTHZ, ask), disabled=True),
     ]
+
+
+def _elsewhere() -> RetryPolicy:
+    """A control plane that is gone is asked for as long as the name leads to its address: then another one is asked
+    for the same request. To ask twice does no harm."""
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset,unavailable,cancelled",
+        num_retries=3,
+        retry_back_off=BackoffStrategy(
+            base_interval=timedelta(milliseconds=20), max_interval=timedelta(milliseconds=200)
+        ),
+        retry_host_predicate=[
+            RetryPolicyRetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=packed(_PREVIOUS, PreviousHostsPredicate()),
+            )
+        ],
+        host_selection_retry_max_attempts=5,
+    )
 
 
 def turned_on() -> dict[str, Any]:
