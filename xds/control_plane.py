@@ -109,6 +109,8 @@ async def run(settings: Settings) -> None:
         on_demand=tls.on_demand,
         drain=settings.xds.drain,
         measures=measures,
+        # What is published may be older than what an Envoy brings: it is from disk, or a trial of a search.
+        defers=lambda: standing.gate.defers or pipeline.isolator.busy,
     )
     pipeline = Pipeline(
         resources,
@@ -135,6 +137,7 @@ async def run(settings: Settings) -> None:
         searching=lambda: pipeline.isolator.searching,
         measures=measures,
         keep=settings.http.receipts,
+        grace=settings.http.receipt_grace,
         listener=feed.tell,
     )
     credentials = _credentials(settings.xds, handshakes)

@@ -10,9 +10,11 @@ what is held. The rules:
   While something is held, the time of the guard's window stands still: what goes out beside it has an end, too.
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
   within the limit again, or has grown by more than the limit, which is a new hold. A rollback can't be refused.
-- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. With
-  nothing on disk, a first answer without a domain, or with fewer than are expected, is held, and nothing is served:
-  Envoys that come over from another control plane may hold a full directory. It ends by itself when GDS has them.
+- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. It may
+  be older than what an Envoy brings, so those that come back keep what they have, until GDS's word, or an operator's
+  order to go back, has come to the edge: `defers`. While GDS's first answer is held, it hasn't. With nothing on disk,
+  a first answer without a domain, or with fewer than are expected, is held, and nothing is served: Envoys that come
+  over from another control plane may hold a full directory. It ends by itself when GDS has them.
 
 No clock and no I/O: ``now`` (the wall clock), ``clock`` (monotonic) and ``remember`` are handed in.
 """
@@ -81,6 +83,8 @@ class Gate:
         self._kept: Directory | None = None
         self._apart: _Apart | None = None
         self._heard = self._resumed = False
+        self.defers = False
+        """What the edge has is the disk's word alone, which may be older than what an Envoy brings."""
 
     @property
     def position(self) -> tuple[str, int] | None:
@@ -125,6 +129,7 @@ class Gate:
         """GDS doesn't answer: the edge gets what was on disk, if it has nothing yet."""
         kept = self._kept
         if kept is not None and not self._pipeline.directory.complete:
+            self._serves_kept()
             yield from self._pipeline.taking(lambda directory: directory.comparing(kept))
             self._begin(Delta({}, {}))
 
@@ -135,6 +140,7 @@ class Gate:
         self._heard = True
         if first and self._pipeline.directory.complete:
             self._begin(from_kept[0])
+        yield from self._spoken()
 
     def applying(self, transaction: Transaction) -> Work[None]:
         """Raises HistoryGone when the transaction doesn't follow what GDS said before."""
@@ -146,6 +152,7 @@ class Gate:
                 yield from self._going_out(self._apart, "GDS has domains")
         elif self._apart:
             yield from self._following(self._apart, transaction)
+            yield from self._spoken()
         elif (passing := (yield from self._passes(transaction, edge))) is not None:
             yield from self._pipeline.applying(transaction)
             yield from self._went_out(passing.domains, passing.emptied)
@@ -157,6 +164,7 @@ class Gate:
         yield from self._going_out(self._known(), f"released by {by}")
         self._lately.clear()
         self._emptied.clear()
+        yield from self._spoken()
 
     def refuse(self, by: str) -> None:
         """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held, or all of GDS
@@ -178,6 +186,7 @@ class Gate:
         epoch, revision = self.position or self._pipeline.position or ("", 0)
         self._hold(Hold("rollback", text, self._now(), epoch, revision, by=by))
         yield from self._pipeline.taking(lambda directory: self._rolled_back(directory, state))
+        yield from self._spoken()
 
     def _going_out(self, apart: _Apart, why: str) -> Work[None]:
         first = not self._pipeline.directory.complete
@@ -215,6 +224,8 @@ class Gate:
             self._end("GDS is within the guard's limit again")
         if edge is directory:
             return None if held else (fresh, delta)
+        if held:
+            self._serves_kept()
         from_kept[0] = Delta({}, {}) if held else delta
         return (yield from directory.comparing(edge if held else fresh))
 
@@ -336,6 +347,18 @@ class Gate:
             log.warning("hold.ended", reason=self.hold.reason, why=why)
             self.hold = None
             self._remember(None)
+
+    def _serves_kept(self) -> None:
+        # After a rollback the disk's word is the operator's.
+        self.defers = self.hold is None or self.hold.reason != "rollback"
+
+    def _spoken(self) -> Work[None]:
+        """GDS's word is the edge's when nothing of it is held, and an operator's is after a rollback: then all of it
+        is published."""
+        rolled_back = self.hold is not None and self.hold.reason == "rollback"
+        if self.defers and (rolled_back or (self._heard and self.hold is None)):
+            yield from self._pipeline.finishing()
+            self.defers = False
 
     def _begin(self, delta: Delta | None) -> None:
         self._kept = None

@@ -30,7 +30,8 @@ class Http(BaseModel):
 
     ``audit_file``: every order is appended to it, a JSON object a line; at 5 MB it is set aside, and five such files
     are kept. Unset, it is ``audit.log`` in the state folder. ``receipts``: changes of GDS whose receipts are
-    remembered.
+    remembered. ``receipt_grace``: seconds for which an Envoy whose connection ended is waited for in the receipts of
+    what it lacks, unless it is back: it may serve by what was before.
 
     ``replicas``: the URLs of all control planes beside each other, this one too, as ``pointsman hold`` and
     ``pointsman rollback`` reach them: they order it at each. They need the same token: set ``token_file``.
@@ -50,6 +51,7 @@ class Http(BaseModel):
     client_ca: Path | None = None
     audit_file: Path | None = None
     receipts: Annotated[int, Field(ge=10, le=100_000)] = 1_000
+    receipt_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0
     replicas: tuple[HttpUrl, ...] = ()
     envoy_admins: dict[str, HttpUrl] = {}
     probe: HostPort | None = None

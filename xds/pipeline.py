@@ -245,6 +245,12 @@ class Pipeline:
             self._publish_portion({}, {})
             yield
 
+    def finishing(self) -> Work[None]:
+        """Publishes all that was taken, in slices; while a search runs, what is pending goes with its trials."""
+        yield from self._finishing()
+        if self._pending and not self.isolator.busy:
+            self._publish_some()
+
     def _taking(self, delta: Delta) -> Work[None]:
         self.changes += len(delta)
         if delta and not self._pending:

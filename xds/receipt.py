@@ -37,14 +37,16 @@ class Nack:
 
 @dataclass(slots=True, eq=False)
 class Publish:
-    """``envoys``: those that were to have it; ``pending``: those that don't; ``left``: those that went before they had
-    it. ``numbers`` and ``seconds``: the Envoys that ACKed it, and how long after the publish."""
+    """``envoys``: those that were to have it; ``pending``: those that don't; ``missing``: how many of these left
+    without it a moment ago; ``left``: those that went before they had it and aren't waited for any more. ``numbers``
+    and ``seconds``: the Envoys that ACKed it, and how long after the publish."""
 
     mark: int
     at: float
     revision: int
     envoys: int
     pending: int
+    missing: int = 0
     left: int = 0
     first_ack: float | None = None
     last_ack: float | None = None

@@ -1,8 +1,11 @@
 """The receipt of every change of GDS: when it came, when it was published, and which Envoys have it since when.
 
 A publish is known by its mark, the number of the cache's publish that completed it; it carries one revision, or several
-that were coalesced. Of each Envoy one number is kept, its position: the newest mark up to which it has everything. So
+that were coalesced. Of each Envoy one number is kept, the newest mark up to which it has everything (`xds.takers`). So
 an ACK costs the publishes that it settles and no more, whatever is remembered.
+
+An Envoy that leaves without a publish is still waited for until it is back with it, or its grace time is over: without
+the control plane it goes on serving by what it has.
 
 Pure: what happened is told, with its time in seconds of a clock that never goes back.
 """
@@ -10,26 +13,13 @@ Pure: what happened is told, with its time in seconds of a clock that never goes
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 
 from xds.convergence import Convergence
 from xds.delta import Key
 from xds.receipt import SHOWN, Nack, Publish, Receipt, Standing, State
-
-_GONE = 2_000
-"""Names of Envoys that left that are remembered, for traces."""
-
-
-@dataclass(slots=True, eq=False)
-class _Taker:
-    number: int
-    node: str
-    joined: float
-    target: int
-    """The latest publish when it came: until it has that, it is joining."""
-    position: int = -1
-
+from xds.takers import Taker, Takers
 
 Acked = Callable[[Publish, Hashable, float], None]
 """An Envoy, by its key, has all of a publish since then."""
@@ -38,15 +28,17 @@ Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 
 
 class Receipts:
-    """``keep``: receipts that are remembered. ``bad()``: the records that are withheld now because an Envoy rejected
-    them, with the reason. ``unused(key, revision)``: whether what that revision said of the record isn't used now.
-    ``held()``: whether something of GDS isn't for the edge now. ``searching()``: whether a record that an Envoy
-    rejected is searched for, so that some are withheld, and others used, only to try them."""
+    """``keep``: receipts that are remembered. ``grace``: seconds for which an Envoy that left without a publish is
+    waited for. ``bad()``: the records that are withheld now because an Envoy rejected them, with the reason.
+    ``unused(key, revision)``: whether what that revision said of the record isn't used now. ``held()``: whether
+    something of GDS isn't for the edge now. ``searching()``: whether a record that an Envoy rejected is searched for,
+    so that some are withheld, and others used, only to try them."""
 
     def __init__(
         self,
         keep: int = 1_000,
         *,
+        grace: float = 0.0,
         tell: Tell = lambda event, about, node: None,
         acked: Acked = lambda publish, key, at: None,
         bad: Callable[[], Mapping[Key, str]] = dict,
@@ -71,13 +63,8 @@ class Receipts:
         self._open: list[Publish] = []
         """Those that some Envoy lacks, by their mark."""
         self._doubtful: list[Publish] = []
-        self._takers: dict[Hashable, _Taker] = {}
-        self._behind: dict[Hashable, None] = {}
-        """Those that lack the latest publish."""
-        self._joining: dict[Hashable, None] = {}
-        """Those that haven't said yet what they have."""
-        self._names: dict[int, str] = {}
-        self._count = self._serial = 0
+        self._takers = Takers(grace)
+        self._serial = 0
 
     def __len__(self) -> int:
         return len(self._receipts)
@@ -89,7 +76,7 @@ class Receipts:
     @property
     def behind(self) -> Collection[Hashable]:
         """The Envoys that lack something of the latest publish, or haven't said yet what they have."""
-        return self._behind
+        return self._takers.behind
 
     @property
     def latest(self) -> Publish | None:
@@ -97,7 +84,7 @@ class Receipts:
 
     def name_of(self, number: int) -> str:
         """The node id of an Envoy that is or was here."""
-        return self._names.get(number, "")
+        return self._takers.name_of(number)
 
     def position(self, taker: Hashable) -> int | None:
         """The newest mark up to which it has everything; -1 while it hasn't said; None for one that isn't here."""
@@ -154,15 +141,16 @@ class Receipts:
         if (epoch != self.epoch or revision < self.revision) and self._latest is not None:
             self._undo(epoch, revision)
         self.epoch, self.revision = epoch, revision
-        lacking = [key for key, taker in self._takers.items() if taker.position < mark]
-        publish = Publish(mark, at, revision, len(self._takers), len(lacking), bad_before=[*self._bad()])
-        self._behind = dict.fromkeys(lacking)
+        self.over(at)
+        missing = sum(absent.position < mark for absent in self._takers.absent)
+        envoys, pending = len(self._takers) + missing, self._takers.published(mark) + missing
+        publish = Publish(mark, at, revision, envoys, pending, missing, bad_before=[*self._bad()])
         self._latest = publish
         carried = self._carry(publish, epoch, revision)
         times = [receipt.received for receipt in carried if receipt.kind == "change" and not receipt.was_held]
         publish.received = min(times, default=None)
         self._tell("published", publish, "")
-        if lacking:
+        if pending:
             self._open.append(publish)
             del self._open[: -self._keep]
         else:
@@ -186,43 +174,69 @@ class Receipts:
 
     # What the Envoys say
 
-    def joined(self, key: Hashable, node: str, at: float) -> None:
-        self._count += 1
-        self._takers[key] = _Taker(self._count, node, at, self._latest.mark if self._latest else 0)
-        self._names[self._count] = node
-        self._behind[key] = None
-        self._joining[key] = None
+    def joined(self, key: Hashable, node: str, at: float, part: str = "") -> None:
+        """``part``: of the node, when an Envoy takes each part over a stream of its own."""
+        taker = self._takers.joined(key, node, part, at, self._latest.mark if self._latest else 0)
         for publish in self._open:
             publish.envoys += 1
             publish.pending += 1
-        if len(self._names) > len(self._takers) + _GONE:
-            here = {taker.number for taker in self._takers.values()}
-            for number in [number for number in islice(self._names, _GONE // 2) if number not in here]:
-                del self._names[number]
+        absent = self._takers.absent.returned(taker.who)
+        if absent is not None:
+            for publish in self._after(absent.position):
+                publish.missing -= 1
+            taker.follows(absent.position)
+            self._same(absent.position, at)
         self._tell("connected", None, node)
 
+    def _same(self, position: int, at: float) -> None:
+        """Two that counted among the open publishes, one of them up to ``position``, are one Envoy."""
+        for publish in self._after(position):
+            publish.envoys -= 1
+            self._settle(publish, at)
+
     def left(self, key: Hashable, at: float) -> None:
-        taker = self._takers.pop(key, None)
+        taker = self._takers.left(key)
         if taker is None:
             return
-        self._behind.pop(key, None)
-        self._joining.pop(key, None)
-        for publish in self._after(taker.position):
-            publish.left += 1
-            self._settle(publish, at)
+        follower = self._takers.follower(taker, at)
+        if follower is None:
+            self._miss(taker, at)
+        else:
+            follower.follows(taker.had)
+            self._same(taker.position, at)
         self._tell("disconnected", None, taker.node)
 
-    def reached(self, key: Hashable, mark: int, at: float, *, acked: bool = True) -> None:
-        """It has everything up to ``mark``. ``acked``: by an ACK; else it turned out to lack nothing."""
+    def _miss(self, taker: Taker, at: float) -> None:
+        lacked = self._after(taker.position)
+        for publish in lacked:
+            if publish.mark > taker.had:
+                publish.missing += 1
+            else:  # it came after that, and never said what it has
+                publish.left += 1
+                self._settle(publish, at)
+        if taker.position >= 0 or taker.followed or any(publish.mark > taker.had for publish in lacked):
+            self._takers.leaves_for_a_time(taker, at)
+            self.over(at)
+
+    def over(self, at: float) -> None:
+        """Envoys whose grace time is over aren't waited for any more."""
+        for absent in self._takers.absent.over(at):
+            for publish in self._after(absent.position):
+                publish.missing -= 1
+                publish.left += 1
+                self._settle(publish, at)
+
+    def reached(self, key: Hashable, mark: int, at: float, *, acked: bool = True, serves: bool = True) -> None:
+        """It has everything up to ``mark``. ``acked``: by an ACK; else it turned out to lack nothing. ``serves``: it
+        has asked for routes."""
         taker = self._takers.get(key)
-        if taker is None or mark <= taker.position:
+        if taker is None:
             return
-        settled = [publish for publish in self._after(taker.position) if publish.mark <= mark]
-        taker.position = mark
-        if mark >= taker.target:
-            self._joining.pop(key, None)
-        if self._latest is None or self._latest.mark <= mark:
-            self._behind.pop(key, None)
+        before = taker.position
+        self._takers.reached(key, mark, self._latest.mark if self._latest else 0, serves=serves)
+        if mark <= before:
+            return
+        settled = [publish for publish in self._after(before) if publish.mark <= mark]
         for publish in settled:
             if acked and taker.joined <= publish.at:
                 self._note_ack(publish, taker, at)
@@ -247,7 +261,7 @@ class Receipts:
             place -= 1
         return self._open[place:]
 
-    def _note_ack(self, publish: Publish, taker: _Taker, at: float) -> None:
+    def _note_ack(self, publish: Publish, taker: Taker, at: float) -> None:
         publish.numbers.append(taker.number)
         publish.seconds.append(at - publish.at)
         publish.last_ack = at
@@ -305,10 +319,24 @@ class Receipts:
     @property
     def joining(self) -> int:
         """Envoys that haven't said yet what they have."""
-        return len(self._joining)
+        return len(self._takers.joining)
 
-    def standing(self, revision: int) -> Standing:
-        """How a revision of the epoch that is published stands."""
+    def have(self, publish: Publish | None) -> int:
+        """How many of the Envoys that are connected have it, of those that have asked for routes."""
+        return 0 if publish is None else self._takers.having(publish.mark)
+
+    def missing(self, publish: Publish | None, most: int = SHOWN) -> list[str]:
+        """The Envoys that left without it and may be back, at most so many."""
+        if publish is None or not publish.missing:
+            return []
+        return [*islice((absent.node for absent in self._takers.absent if absent.position < publish.mark), most)]
+
+    def standing(self, revision: int, least: int = 0) -> Standing:
+        """How a revision of the epoch that is published stands. It isn't complete before ``least`` Envoys have it."""
+        found = self._standing(revision)
+        return replace(found, state="published") if found.complete and self.have(found.publish) < least else found
+
+    def _standing(self, revision: int) -> Standing:
         epoch = self.epoch or next(reversed(self._receipts), ("", 0))[0]  # before the first publish
         receipt = self._receipts.get((epoch, revision))
         joining = self.joining
@@ -320,10 +348,14 @@ class Receipts:
                 return Standing("held", None, publish, joining)
             out = publish.pending or publish.doubtful or joining
             return Standing("published" if out else "complete", None, publish, joining)
-        return Standing(self.state_of(receipt, joining), receipt, receipt.publish, joining)
+        return Standing(self._state_of(receipt, joining), receipt, receipt.publish, joining)
 
-    def state_of(self, receipt: Receipt, joining: int = 0) -> State:
-        """``joining``: Envoys that haven't said yet what they have."""
+    def state_of(self, receipt: Receipt, joining: int = 0, least: int = 0) -> State:
+        """``joining``: Envoys that haven't said yet what they have. It isn't complete before ``least`` have it."""
+        state = self._state_of(receipt, joining)
+        return "published" if state == "complete" and self.have(receipt.publish) < least else state
+
+    def _state_of(self, receipt: Receipt, joining: int) -> State:
         if receipt.undone:
             return "rolled_back"
         if receipt.publish is None:

@@ -95,7 +95,7 @@ class Standing:
         writes = self._keeper.writes if self._keeper else Writes()
         from_disk = self.disk.found and self._pipeline.directory.complete and self.gate.position is None
         age = self.disk.age + self._clock() - self.disk.read_at if self.disk.found else None
-        return Kept(age, from_disk, self.gate.hold, writes)
+        return Kept(age, from_disk, self.gate.defers, self.gate.hold, writes)
 
     def taken(self, delta: Delta) -> None:
         """The pipeline's directory changed by ``delta``."""

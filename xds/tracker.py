@@ -31,8 +31,8 @@ JOINING = 10.0
 WAITERS = 500
 """Callers that wait at a time."""
 
-_Waiting = tuple[int, int, "asyncio.Future[None]"]
-"""The revision, a number to tell them apart, and what is set when it is there."""
+_Waiting = tuple[int, int, "asyncio.Future[None]", int]
+"""The revision, a number to tell them apart, what is set when it is there, and how many Envoys must have it."""
 Listener = Callable[[str, Receipt | Publish | Nack | None, str], None]
 
 
@@ -46,14 +46,15 @@ class Witness(Protocol):
 
 class Tracker:
     """``directory`` is the edge's. ``publishes()`` is the number of the cache's last publish, ``changes()`` how many
-    changes the pipeline has taken, ``held()`` whether something of GDS is held from the edge. ``listener`` is told what
-    happens, when somebody listens."""
+    changes the pipeline has taken, ``grace`` how many seconds an Envoy that left is waited for, ``held()`` whether
+    something of GDS is held from the edge. ``listener`` is told what happens, when somebody listens."""
 
     def __init__(
         self,
         directory: Directory,
         *,
         keep: int = 1_000,
+        grace: float = 0.0,
         publishes: Callable[[], int],
         changes: Callable[[], int],
         held: Callable[[], bool],
@@ -65,6 +66,7 @@ class Tracker:
     ) -> None:
         self.receipts = Receipts(
             keep,
+            grace=grace,
             tell=self._told,
             acked=self._acked,
             bad=lambda: directory.withheld,
@@ -171,7 +173,7 @@ class Tracker:
     def joined(self, stream: Stream, node: str) -> None:
         self._here[stream] = None
         if stream.only not in (LISTENER, SECRET):
-            self.receipts.joined(stream, node, self._clock())
+            self.receipts.joined(stream, node, self._clock(), stream.only.name if stream.only else "")
 
     def connected_since(self, stream: Stream) -> float | None:
         """By the tracker's clock; None for one that isn't followed."""
@@ -197,8 +199,10 @@ class Tracker:
         self._weigh(stream, acked=True)
 
     def look(self) -> None:
-        """At what nobody says: a hold that ended, Envoys that lack nothing, and who waits in vain so far."""
+        """At what nobody says: a hold that ended, Envoys that lack nothing or don't come back, and who waits in vain so
+        far."""
         self._see_hold()
+        self.receipts.over(self._clock())
         self.receipts.searched()
         for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
             self._weigh(stream, acked=False)
@@ -220,7 +224,7 @@ class Tracker:
     def _weigh(self, stream: Stream, *, acked: bool) -> None:
         if (self.receipts.position(stream) or 0) < 0 and not self._has_begun(stream):
             return
-        self.receipts.reached(stream, stream.reached, self._clock(), acked=acked)
+        self.receipts.reached(stream, stream.reached, self._clock(), acked=acked, serves=stream.has(ROUTE))
 
     def _has_begun(self, stream: Stream) -> bool:
         if stream.only is not None:
@@ -229,24 +233,24 @@ class Tracker:
 
     # Who waits
 
-    async def wait(self, revision: int, seconds: float) -> Standing:
-        """How a revision stands: as soon as every Envoy has it, else after so many seconds. Raises WaitError when too
-        many wait."""
-        standing = self.receipts.standing(revision)
+    async def wait(self, revision: int, seconds: float, least: int = 0) -> Standing:
+        """How a revision stands: as soon as every Envoy has it, and so many do, else after so many seconds. Raises
+        WaitError when too many wait."""
+        standing = self.receipts.standing(revision, least)
         if standing.complete or seconds <= 0:
             return standing
         if self.waiters >= WAITERS:
             raise WaitError(f"{WAITERS} callers wait for a revision already: ask again without `wait`, or later")
         self.waiters += 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sort([(revision, next(self._numbers), done)])
+        self._sort([(revision, next(self._numbers), done, least)])
         try:
             await asyncio.wait([done], timeout=seconds)
         finally:
             self.waiters -= 1
             done.cancel()
             self._forget_gone()
-        return self.receipts.standing(revision)
+        return self.receipts.standing(revision, least)
 
     def _forget_gone(self) -> None:
         """Those that went before their time; what else waits may be many, so that it is only looked at now and then."""
@@ -263,7 +267,7 @@ class Tracker:
         for entry in entries:
             if entry[2].done():
                 continue
-            standing = self.receipts.standing(entry[0])
+            standing = self.receipts.standing(entry[0], entry[3])
             if standing.complete:
                 entry[2].set_result(None)
             elif standing.state == "expected":

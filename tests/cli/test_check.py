@@ -108,6 +108,23 @@ def test_strict_takes_a_warning_for_a_failure(system: System) -> None:
         os.chmod(key, before)
 
 
+def test_control_planes_beside_each_other_are_to_share_a_token_and_a_secret(system: System) -> None:
+    env = {"POINTSMAN_HTTP__REPLICAS": '["http://192.0.2.1:18080", "http://192.0.2.2:18080"]'}
+    found = levels(system, "--no-gds", "--no-envoy", code=0, env=env)
+    assert "http.token_file" in found["token"]["advice"]
+    assert "edge.tls.tickets.secret" in found["ticket-secret"]["advice"]
+    assert {found["token"]["level"], found["ticket-secret"]["level"]} == {"warn"}
+    (system.folder / "shared-token").write_text("a-token-of-all-of-them\n")
+    (system.folder / "shared-secret").write_bytes(bytes(range(32)))
+    (system.folder / "shared-secret").chmod(0o600)
+    env |= {
+        "POINTSMAN_HTTP__TOKEN_FILE": str(system.folder / "shared-token"),
+        "POINTSMAN_EDGE__TLS__TICKETS__SECRET": str(system.folder / "shared-secret"),
+    }
+    found = levels(system, "--no-gds", "--no-envoy", code=0, env=env)
+    assert {found["token"]["level"], found["ticket-secret"]["level"]} == {"ok"}
+
+
 def test_an_envoy_that_can_not_be_had_is_said_and_one_that_rejects_is_a_failure(system: System) -> None:
     assert levels(system, "--no-gds", code=0, env={"ENVOY": "/nowhere/envoy"})["envoy"]["level"] == "skipped"
     assert levels(system, "--no-gds", code=3, env={"ENVOY": "/bin/false"})["envoy"]["level"] == "fail"

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from command import failed, pointsman, said
 
+from xds.cli.plane import Plane
+
 NONE: dict[str, Any] = {"state": "none"}
 HELD: dict[str, Any] = {
     "state": "held",
@@ -25,9 +27,9 @@ HELD: dict[str, Any] = {
 
 
 class ControlPlane:
-    """Its hold, and what it was ordered; ``refuses`` is what it says to every order."""
+    """Its hold, and what it was ordered; ``refuses`` is what it says to every order, with ``status``."""
 
-    def __init__(self, hold: dict[str, Any], refuses: str = "") -> None:
+    def __init__(self, hold: dict[str, Any], refuses: str = "", status: int = 409) -> None:
         plane = self
         self.orders: list[str] = []
 
@@ -39,7 +41,7 @@ class ControlPlane:
                 self.rfile.read(int(self.headers["content-length"]))
                 assert self.headers["authorization"] == "Bearer the-token-of-all-of-them"
                 plane.orders.append(self.path)
-                self._answer(409 if refuses else 200, {"detail": refuses} if refuses else NONE)
+                self._answer(status if refuses else 200, {"detail": refuses} if refuses else NONE)
 
             def _answer(self, status: int, body: dict[str, Any]) -> None:
                 self.send_response(status)
@@ -109,3 +111,39 @@ def test_a_release_is_refused_when_nothing_is_held_anywhere(planes: list[Control
     done = pointsman("hold", "release", *urls(planes[1], planes[1]), "--token-file", token)
     assert (done.returncode, "nothing is held at any of them" in done.stderr) == (1, True)
     assert "409: GDS hasn't answered" in failed("hold", "release", *urls(planes[2]), "--token-file", token)
+
+
+def settings(folder: Path, *replicas: str) -> Path:
+    """Of one of these control planes."""
+    made = folder / "pointsman.toml"
+    made.write_text(
+        f"""
+        gds = {{ url = "http://127.0.0.1:1/rest/private/gds" }}
+        xds = {{ plaintext = true }}
+        state = {{ folder = "." }}
+        http = {{ replicas = {json.dumps(replicas)} }}
+        """
+    )
+    return made
+
+
+def test_control_planes_that_have_not_the_same_token_are_said_to_need_it(tmp_path: Path, token: Path) -> None:
+    one, other = ControlPlane(HELD), ControlPlane(HELD, "the token is another one", status=401)
+    try:
+        done = pointsman("hold", "release", "-c", settings(tmp_path, one.url, other.url))
+    finally:
+        one.close()
+        other.close()
+    assert (done.returncode, one.orders) == (1, ["/api/v1/hold/release"])
+    assert f"{other.url} says 401" in done.stderr
+    assert "need the same token (setting http.token_file)" in done.stderr
+
+
+def test_the_token_of_the_settings_is_shown_to_their_own_control_planes_alone(tmp_path: Path, token: Path) -> None:
+    config = settings(tmp_path, "http://192.0.2.1:18080")
+    told = failed("hold", "release", "-c", config, "--url", "http://192.0.2.2:18080", code=1)
+    assert "http://192.0.2.2:18080 isn't one of http.replicas" in told
+    assert "--token-file" in told
+    for url, shown in {"http://192.0.2.1:18080": True, "http://192.0.2.2:18080": False, "http://[::1]:1": True}.items():
+        assert ("authorization" in Plane(config, url).at_once(1).headers) == shown, url
+    assert "authorization" in Plane(config, "http://192.0.2.2:18080", token).at_once(1).headers

@@ -145,10 +145,22 @@ def test_a_change_is_in_the_history_and_can_be_traced(edge: Edge) -> None:
     assert "no receipt of revision 999999" in failed("trace", "999999", *config(edge))
 
 
+def _as_from_a_terminal() -> None:
+    """Tests that a shell runs in the background ignore the interrupt, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def watching(edge: Edge, *words: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "xds.cli", "watch", *words, *config(edge)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as made:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=_as_from_a_terminal,
+    ) as made:
         try:
             yield made
         finally:
@@ -193,7 +205,14 @@ def test_a_watch_ends_after_its_time(edge: Edge) -> None:
 
 def test_who_reads_no_further_gets_no_traceback(edge: Edge) -> None:
     command = [sys.executable, "-m", "xds.cli", "domains", *config(edge)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as made:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=_as_from_a_terminal,
+    ) as made:
         assert made.stdout is not None
         assert made.stderr is not None
         made.stdout.close()

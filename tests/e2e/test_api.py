@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,25 @@ def test_whoever_waits_for_a_move_is_told_when_the_edge_has_it(edge: Edge) -> No
 def test_whoever_waits_for_what_never_comes_is_told_so_in_time(edge: Edge) -> None:
     receipt = told(edge, "revisions/999999999", wait=0.3)
     assert (receipt["state"], receipt["complete"], receipt["known"]) == ("expected", False, False)
+
+
+def test_a_change_that_comes_while_the_only_envoy_is_away_is_complete_when_it_is_back_with_it(edge: Edge) -> None:
+    before = edge.put("away.example.com", "pod1")
+    assert told(edge, f"revisions/{before}", wait=WAIT)["complete"]
+    edge.system.kill("envoy", signal.SIGKILL)
+    until(lambda: not edge.nodes(), "it is gone")
+    revision = edge.put("away.example.com", "pod2")
+    receipt = told(edge, f"revisions/{revision}", wait=1, envoys=0)
+    assert (receipt["state"], receipt["missing"], receipt["envoys"]["have"]) == ("published", ["edge-1"], 0)
+    assert not told(edge, f"revisions/{before}")["complete"], "no connected Envoy has it"
+    edge.system.start_envoy()
+    receipt = told(edge, f"revisions/{revision}", wait=WAIT)
+    assert (receipt["state"], receipt["missing"]) == ("complete", [])
+    assert receipt["envoys"] | {"total": 1, "acked": 1, "left": 0, "have": 1} == receipt["envoys"]
+    edge.system.wait_envoy()
+    assert edge.ask("away.example.com").pod == "pod2"
+    receipt = told(edge, f"revisions/{revision}", wait=0.3, envoys=2)
+    assert (receipt["state"], receipt["complete"]) == ("published", False)
 
 
 def test_the_newest_receipts_come_first_and_in_pages(edge: Edge) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from xds.http import explain as api
 from xds.http.page.explained import told
-from xds.http.page.rows import said
+from xds.http.page.rows import changes, said
 from xds.http.page.verdict import Facts, judged
 from xds.receipt import Move, Receipt
+from xds.receipts import Receipts
 
 WELL = Facts(complete=True, why_not="", gds="following", silent=0.4, stale=False, envoys=3, ends=40.0)
 
@@ -69,6 +70,21 @@ def test_no_envoys_are_no_alarm_but_no_success() -> None:
 )
 def test_a_change_is_said_by_its_first_record_and_how_many_more(moves: list[Move], changes: int, words: str) -> None:
     assert said(Receipt("e", 7, "change", changes, tuple(moves), 0.0, 0.0)) == words
+
+
+def test_a_change_that_only_an_envoy_which_left_lacks_says_so() -> None:
+    receipts = Receipts(grace=30)
+    for name in ("a", "b"):
+        receipts.joined(name, name, 0.0)
+        receipts.reached(name, 0, 0.0)
+    receipts.received(Receipt("e", 7, "change", 0, (), 1.0, 1.0))
+    receipts.published("e", 7, 1, 1.0)
+    receipts.left("b", 2.0)
+    assert [row.state for row in changes(receipts)] == ["on its way"]
+    receipts.reached("a", 1, 2.0)
+    assert [row.state for row in changes(receipts)] == ["an Envoy left without it"]
+    receipts.over(32.0)
+    assert [row.state for row in changes(receipts)] == ["at all"]
 
 
 def explanation(have_it: int = 3, notes: tuple[str, ...] = ()) -> api.Explanation:

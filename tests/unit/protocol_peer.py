@@ -28,18 +28,26 @@ def publish(cache: Cache, kind: ResourceType, **contents: str | None) -> None:
 
 @dataclass
 class Peer:
-    """``auto``: ACKs every response as soon as it is taken."""
+    """``auto``: ACKs every response as soon as it is taken. ``defers``: what the cache holds may be older than what the
+    client brings."""
 
     cache: Cache
     auto: bool = True
     response_bytes: int = 3_500_000
     max_names: int = 100_000
+    defers: bool = False
     stream: Stream = field(init=False)
     last: dict[str, str] = field(init=False, default_factory=dict)
     """The nonce of the newest response, by type URL."""
 
     def __post_init__(self) -> None:
-        self.stream = Stream(self.cache.view, response_bytes=self.response_bytes, max_names=self.max_names)
+        self.stream = Stream(
+            self.cache.view,
+            response_bytes=self.response_bytes,
+            max_names=self.max_names,
+            newest=lambda: self.cache.publishes,
+            defers=lambda: self.defers,
+        )
         self.cache.watch(self.stream.changed)
 
     def delta(

@@ -97,6 +97,22 @@ async def test_a_cursor_that_is_none_is_a_problem(path: str) -> None:
         assert answer.json()["status"] == answer.status_code
 
 
+async def test_a_change_that_no_envoy_has_is_not_called_complete_unless_none_is_demanded() -> None:
+    world = World()
+    api = Api(world)
+    async with api.http:
+        url = "/api/v1/revisions/1"
+        assert (await api.http.get(url)).json()["state"] == "published"
+        assert (await api.pages("revisions"))[0]["state"] == "published"
+        assert (await api.http.get(url, params={"envoys": 0})).json()["complete"]
+        Envoy(world).subscribe()
+        world.tracker.look()
+        assert (await api.http.get(url)).json()["complete"]
+        assert (await api.pages("revisions"))[0]["state"] == "complete"
+        two = (await api.http.get(url, params={"envoys": 2})).json()
+        assert (two["complete"], two["envoys"]["have"]) == (False, 1)
+
+
 async def test_what_an_envoy_lacks_is_told_with_what_it_has() -> None:
     world = World()
     good, bad = Envoy(world, "good"), Envoy(world, "bad")

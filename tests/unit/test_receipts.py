@@ -13,12 +13,13 @@ from xds.receipts import Receipts
 class Fleet:
     """Receipts, with Envoys that are called by their names; a second passes with each thing that happens."""
 
-    def __init__(self, *envoys: str, keep: int = 1_000) -> None:
+    def __init__(self, *envoys: str, keep: int = 1_000, grace: float = 0.0) -> None:
         self.bad: dict[Key, str] = {}
         self.events: list[str] = []
         self.holding = self.searching = False
         self.receipts = Receipts(
             keep,
+            grace=grace,
             tell=lambda event, about, node: self.events.append(event),
             bad=lambda: self.bad,
             held=lambda: self.holding,
@@ -35,6 +36,9 @@ class Fleet:
 
     def joined(self, name: str) -> None:
         self.receipts.joined(name, name, self.tick())
+
+    def left(self, name: str) -> None:
+        self.receipts.left(name, self.tick())
 
     def received(self, revision: int, *moves: Move, epoch: str = "E", changes: int | None = None) -> Receipt:
         count = len(moves) if changes is None else changes
@@ -94,12 +98,12 @@ def test_without_envoys_a_published_change_is_complete() -> None:
     assert fleet.state(1) == "complete"
 
 
-def test_nobody_waits_for_an_envoy_that_is_gone() -> None:
+def test_without_a_time_of_grace_nobody_waits_for_an_envoy_that_is_gone() -> None:
     fleet = Fleet("a", "b")
     fleet.received(1)
     fleet.published(1, mark=1)
     fleet.has("a", 1)
-    fleet.receipts.left("b", fleet.tick())
+    fleet.left("b")
     standing = fleet.receipts.standing(1)
     assert (standing.state, standing.publish and standing.publish.left) == ("complete", 1)
 
@@ -269,7 +273,7 @@ def test_whatever_happens_in_whatever_order_a_publish_lacks_exactly_the_envoys_t
             fleet.joined(name)
             here[name] = -1
         elif what == "l":
-            fleet.receipts.left(name, fleet.tick())
+            fleet.left(name)
             here.pop(name, None)
         elif what == "r" and name in here and number <= mark:
             fleet.has(name, number)

@@ -132,6 +132,53 @@ async def test_whoever_waits_is_woken_by_the_last_ack(world: World, envoy: Envoy
     assert (await asyncio.wait_for(waiting, 1)).complete
 
 
+async def test_whoever_waits_is_woken_when_an_envoy_that_left_is_back_with_the_change() -> None:
+    world = World(grace=30)
+    envoy = Envoy(world)
+    envoy.subscribe()
+    world.tracker.look()
+    world.change(2, PutDomain("d1.test", "pod2"))
+    waiting = asyncio.create_task(world.tracker.wait(2, 10, 1))
+    envoy.leave()
+    world.tracker.look()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    back = Envoy(world)
+    world.tracker.look()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    back.subscribe()
+    world.tracker.look()
+    assert (await asyncio.wait_for(waiting, 1)).complete
+
+
+def test_an_envoy_that_does_not_come_back_is_waited_for_until_its_time_is_over() -> None:
+    world = World(grace=30)
+    envoys = Envoy(world), Envoy(world, "edge-2")
+    for envoy in envoys:
+        envoy.subscribe()
+    world.tracker.look()
+    world.change(2, PutDomain("d1.test", "pod2"))
+    envoys[0].take()
+    envoys[1].leave()
+    for elapsed, state in ((29, "published"), (30, "complete")):
+        world.now = elapsed
+        world.tracker.look()
+        assert world.state(2) == state
+
+
+async def test_whoever_wants_more_envoys_than_there_are_waits_for_them(world: World) -> None:
+    waiting = asyncio.create_task(world.tracker.wait(1, 10, 2))
+    for name in ("edge-1", "edge-2"):
+        world.tracker.look()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        Envoy(world, name).subscribe()
+    world.tracker.look()
+    assert (await asyncio.wait_for(waiting, 1)).complete
+    assert not (await world.tracker.wait(1, 0.01, 3)).complete
+
+
 async def test_whoever_waits_in_vain_is_told_how_it_stands(world: World, envoy: Envoy) -> None:
     world.change(2, PutDomain("d1.test", "pod2"))
     assert (await world.tracker.wait(2, 0.01)).state == "published"

@@ -26,7 +26,7 @@ TABLES = 4
 class World:
     """More than 9 of 100 domains are held. ``events`` are what a listener is told."""
 
-    def __init__(self, domains: int = 100, tables: int = TABLES, crowded: int = 3_000) -> None:
+    def __init__(self, domains: int = 100, tables: int = TABLES, crowded: int = 3_000, grace: float = 0.0) -> None:
         self.now = 0.0
         self.events: list[str] = []
         self.cache = Cache()
@@ -44,6 +44,7 @@ class World:
         self.gate = Gate(self.pipeline, Limits(share=0.10, minimum=10), now=lambda: 1000.0, clock=lambda: self.now)
         self.tracker = Tracker(
             self.pipeline.directory,
+            grace=grace,
             publishes=lambda: self.cache.publishes,
             changes=lambda: self.pipeline.changes,
             held=lambda: self.gate.hold is not None,
@@ -81,6 +82,9 @@ class Envoy:
         tables = tuple(f"table-{number}" for number in range(len(self._world.resources.tables)))
         self._say(DeltaRequest(ROUTE.url, tables))
         self.take()
+
+    def leave(self) -> None:
+        self._world.tracker.left(self.stream)
 
     def take(self, error: str | None = None) -> None:
         """Everything that is due is taken and ACKed, or NACKed with ``error``."""

@@ -196,7 +196,21 @@ def small_files(settings: Settings) -> Iterator[Finding]:
             yield fail("token", str(error), "nobody could release or roll back (setting http.token_file)")
         else:
             yield ok("token", f"{settings.http.token_file}: orders need it")
+    elif len(settings.http.replicas) > 1:
+        yield warn(
+            "token",
+            f"each of the {len(settings.http.replicas)} control planes of http.replicas makes one of its own, so an "
+            "order to all is refused by the others",
+            "give all the same (setting http.token_file)",
+        )
     secret = settings.edge.tls.tickets.secret
+    if secret is None and len(settings.http.replicas) > 1:
+        yield warn(
+            "ticket-secret",
+            "none is set: a client that comes to the Envoy of another control plane begins its session anew",
+            "give all the same 32 random bytes (setting edge.tls.tickets.secret)",
+        )
+        return
     if secret is None:
         yield skipped("ticket-secret", "none is set: sessions are resumed at the Envoys of this control plane only")
         return

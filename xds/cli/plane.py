@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import ipaddress
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from xds.errors import OrderError, PointsmanError, SettingsError
 
@@ -143,8 +144,26 @@ class Plane:
 
         file = self._token_file
         if file is None:
+            self._refuse_strangers()
             file = self._settings.http.token_file or self._settings.state.folder / tokens.FILE
         return {"authorization": f"Bearer {tokens.read(file)}"}
+
+    def _refuse_strangers(self) -> None:
+        """The settings' token is for their own control planes, and for this machine. Raises OrderError."""
+        host = urlsplit(self.url).hostname or ""
+        with contextlib.suppress(ValueError):
+            if ipaddress.ip_address(host).is_loopback:
+                return
+        if self._given and host != "localhost" and self.url not in self.replicas:
+            raise OrderError(
+                f"{self.url} isn't one of http.replicas, so it isn't shown the token of these settings: give "
+                "--token-file if it is to have it"
+            )
+
+    def _is_of_several(self) -> bool:
+        with contextlib.suppress(SettingsError):
+            return self.url in self.replicas
+        return False
 
     def _credentials(self) -> dict[str, str]:
         """Reading needs the token only here and there: it is shown where it can be read."""
@@ -190,6 +209,8 @@ class Plane:
             ) from None
         if answer.status_code != 200:
             detail = found.get("detail", found) if isinstance(found, dict) else found
+            if answer.status_code in (401, 403) and self._is_of_several():
+                detail = f"{detail}: the control planes of http.replicas need the same token (setting http.token_file)"
             raise OrderError(
                 f"the control plane at {url} says {answer.status_code}: {detail}", status=answer.status_code
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from xds.errors import OrderError
 _LOOK = 1.0
 """Seconds after which it is looked anew whether it still can become complete."""
 _BETWEEN = 0.05
+_ANEW = 0.25
+"""Seconds until control planes that have a change are asked again how many Envoys have it."""
 _LAST = "complete", "set_aside", "rolled_back"
 """States after which none comes by waiting."""
 _WORST = [exits.OK, exits.LATE, exits.FOUND, exits.REJECTED]
@@ -91,7 +94,7 @@ def trace(
         say(styled("  NACKed", BAD), f"     by {each['node']}, {each['type']}: {each['reason']}")
     for each in receipt["refused"]:
         say(styled("  set aside", BAD), f"  {each['kind']} {each['name']}: {each['reason']}")
-    if found["completed_at"] is not None:
+    if found["completed_at"] is not None and (receipt["envoys"] or {}).get("total"):
         say(f"  complete   {when(found['completed_at'])}  every Envoy has it")
 
 
@@ -104,44 +107,77 @@ def _seconds(text: str) -> float:
 
 def wait(
     revision: Revision,
-    timeout: Annotated[str, typer.Option("--timeout", "-t", help="How long, at most: 5s, 500ms, 2min.")] = "30s",
+    timeout: Annotated[str, typer.Option("--timeout", "-t", help="How long, at most: 5s, 500ms, 2min.")] = "1min",
     epoch: Annotated[str, typer.Option("--epoch", help="GDS's, when it must be this one.", show_default=False)] = "",
+    envoys: Annotated[
+        int,
+        typer.Option("--envoys", "-e", min=0, help="How many must be connected and have it, at least."),
+    ] = 1,
     config: Config = None,
     url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Waits until a change of GDS is at every connected Envoy: so that a deployment knows the edge is right.
+    """Waits until a change of GDS is at every Envoy: so that a deployment knows the edge is right.
 
-    With several control planes (setting http.replicas, or --url several times) it waits for the Envoys of all of them.
+    An Envoy that left before it had the change is waited for until it is back with it, or for as long as the setting
+    http.receipt_grace says. One that never came isn't known: --envoys says how many there are.
+
+    With several control planes (setting http.replicas, or --url several times) it waits for the Envoys of all of them,
+    and --envoys counts them together.
 
     Exit code 0: every Envoy has it. 4: not within the time. 5: an Envoy rejected something of it, or a record
     of it can't be used. 3: it never will be, since the edge was taken back to a state before it.
 
     Examples:
-        pointsman wait 4711 --timeout 5s -c pointsman.toml && echo moved
+        pointsman wait 4711 --timeout 5s --envoys 3 -c pointsman.toml && echo moved
         pointsman wait "$(curl -sX PUT $GDS/backend/acme.com -d '{"pod":"pod2"}' | jq .revision)" --timeout 5s
     """
     patience = _seconds(timeout)
     end = time.monotonic() + patience
-    code = exits.OK
-    answers = []
-    for plane in (planes := fleet(config, url or (), token_file)):
-        found = _waited(plane, revision, epoch, end)
-        answers.append({"url": plane.url, "answer": found})
-        code = max(code, _code(found), key=_WORST.index)
-        if not as_json:
+    planes = fleet(config, url or (), token_file)
+    answers = _everywhere(planes, revision, epoch, envoys, end)
+    code = max(map(_code, answers), key=_WORST.index)
+    have = sum(map(_have, answers))
+    if as_json:
+        several = [{"url": plane.url, "answer": found} for plane, found in zip(planes, answers, strict=True)]
+        print_json(several if len(planes) > 1 else answers[0])
+    else:
+        for plane, found in zip(planes, answers, strict=True):
             where = f"{plane.url}: " if len(planes) > 1 else ""
             style = GOOD if _code(found) == exits.OK else BAD
             say(f"{where}revision {revision}: ", styled(_said(found, patience), style))
-    if as_json:
-        print_json(answers if len(planes) > 1 else answers[0]["answer"])
-    raise typer.Exit(code)
+        if have < envoys and all(map(_as_far_as_known, answers)):
+            say(f"revision {revision}: ", styled(f"{have} connected with it, {envoys} wanted (--envoys)", BAD))
+    raise typer.Exit(exits.LATE if code == exits.OK and have < envoys else code)
 
 
-def _waited(plane: Plane, revision: int, epoch: str, end: float) -> dict[str, Any]:
+def _everywhere(planes: Sequence[Plane], revision: int, epoch: str, envoys: int, end: float) -> list[dict[str, Any]]:
+    """Its receipt of each control plane. Of several none knows how many Envoys the others have: they are counted here,
+    and all are asked anew until there are as many as are wanted."""
+    each = envoys if len(planes) == 1 else 0
+    while True:
+        answers = [_waited(plane, revision, epoch, each, end) for plane in planes]
+        enough = sum(map(_have, answers)) >= envoys
+        if enough or any(map(_code, answers)) or (rest := end - time.monotonic()) <= 0:
+            return answers
+        time.sleep(min(rest, _ANEW))
+
+
+def _have(found: dict[str, Any]) -> int:
+    """The Envoys that are connected and have it."""
+    have: int = found["envoys"]["have"] if found["envoys"] else 0
+    return have
+
+
+def _as_far_as_known(found: dict[str, Any]) -> bool:
+    """Nothing is wrong with it but the number of Envoys, if anything is."""
+    return found["complete"] or (found["state"] == "published" and not found["nacks"] and not _lacking(found))
+
+
+def _waited(plane: Plane, revision: int, epoch: str, envoys: int, end: float) -> dict[str, Any]:
     """Its receipt, as soon as nothing more is to be waited for, or when ``end`` is there."""
-    path, asked = f"/api/v1/revisions/{revision}", {"epoch": epoch} if epoch else {}
+    path, asked = f"/api/v1/revisions/{revision}", {"envoys": envoys, **({"epoch": epoch} if epoch else {})}
     with progress(f"waiting for revision {revision}") as told:
         found: dict[str, Any] = plane.get(path, asked)
         while found["state"] not in _LAST and (rest := end - time.monotonic()) > 0:
@@ -151,8 +187,8 @@ def _waited(plane: Plane, revision: int, epoch: str, end: float) -> dict[str, An
                 if error.status != 503:  # so many wait there already that another one may not
                     raise
                 time.sleep(min(rest, _LOOK))
-            if envoys := found["envoys"]:
-                told(envoys["acked"], envoys["total"])
+            if known := found["envoys"]:
+                told(known["acked"], known["total"])
             if not found["complete"]:
                 time.sleep(min(_BETWEEN, max(0.0, end - time.monotonic())))
     return found
@@ -186,9 +222,21 @@ def _said(found: dict[str, Any], patience: float) -> str:
         case state:
             nacks = "; ".join(f"{one['node']} rejects {one['type']}: {one['reason']}" for one in found["nacks"])
             why = {"expected": "GDS hasn't spoken of it", "held": "it is held (see `pointsman hold show`)"}.get(
-                state, state
+                state, _lacking(found) or state
             )
             return f"not complete after {patience:g} s: {nacks or why}, {_envoys(found)} Envoys have it"
+
+
+def _lacking(found: dict[str, Any]) -> str:
+    """Who keeps a change that is published from being complete."""
+    if not (envoys := found["envoys"]):
+        return ""
+    words = {
+        "connected without it": envoys["pending"] - envoys["missing"],
+        f"left without it ({', '.join(found['missing'])})": envoys["missing"],
+        "just came": envoys["joining"],
+    }
+    return "; ".join(f"{number} {what}" for what, number in words.items() if number)
 
 
 def _envoys(found: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
             "Envoys",
             styled(
                 f"{nodes['connected']} connected, {nodes['converged']} have everything, {nodes['behind']} behind, "
-                f"{nodes['nacking']} reject something",
+                f"{nodes['nacking']} reject something{_spared(nodes.get('spared', 0))}",
                 BAD if nodes["nacking"] else WARN if nodes["behind"] or not nodes["connected"] else GOOD,
             ),
         ),
@@ -99,6 +99,10 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
     if found["state_error"]:
         rows.append(("state folder", styled(found["state_error"], BAD)))
     return rows
+
+
+def _spared(envoys: int) -> str:
+    return f", {envoys} keep what they came with, since it may be newer than the disk's" if envoys else ""
 
 
 def _gds(gds: dict[str, Any]) -> str:

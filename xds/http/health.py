@@ -18,7 +18,8 @@ class Health(BaseModel):
 
 class Ready(BaseModel):
     """``ready``: the directory is complete, so Envoys are answered; ``unready``: why not. ``stale``: GDS is silent for
-    longer than ``gds.stale_after``. Times are seconds."""
+    longer than ``gds.stale_after``. ``envoys_spared``: those that came back with other than the disk says, and keep it
+    until GDS's word is at the edge. Times are seconds."""
 
     ready: bool
     unready: str
@@ -33,6 +34,7 @@ class Ready(BaseModel):
     gds_silent_seconds: float | None
     gds_error: str
     from_disk: bool
+    envoys_spared: int
     hold: str
     state_error: str
     lookup: LookupState | None
@@ -72,6 +74,7 @@ def health_api(view: View) -> APIRouter:
             gds_silent_seconds=None if silent is None else round(silent, 3),
             gds_error=mirror.last_error,
             from_disk=kept.disk,
+            envoys_spared=view.spared,
             hold=kept.hold.state if kept.hold else "none",
             state_error=kept.writes.error,
             lookup=lookup_state(view.lookup) if view.lookup else None,

@@ -70,6 +70,7 @@ class _State(Collector):
         if self._view.lookup is not None:
             yield from lookup_metrics(self._view.lookup)
         yield from _kept(self._view.kept())
+        yield _gauge("xds_spared", "Envoys that came back with other than the disk says.", self._view.spared)
         yield from proxy_metrics(self._view.nodes())
 
 

@@ -14,8 +14,8 @@ from xds.server.streams import NodeState
 
 class TypeShown(BaseModel):
     """One resource type on one stream; counts are of responses. ``version_…`` name the content of a response, the same
-    on every replica. ``rejecting``: resources that it rejects now. ``rejected``: the first names in the response that
-    was NACKed last."""
+    on every replica. ``rejecting``: resources that it rejects now. ``spared``: resources that it came back with, other
+    than what is published, and keeps for now. ``rejected``: the first names in the response that was NACKed last."""
 
     type: str
     wildcard: bool
@@ -26,6 +26,7 @@ class TypeShown(BaseModel):
     nacked: int
     in_flight: int
     rejecting: int
+    spared: int
     version_sent: str
     version_acked: str
     version_nacked: str

@@ -18,6 +18,10 @@ from xds.receipt import Publish, Receipt, Standing, State
 LONGEST = 60.0
 """Seconds that a caller may wait."""
 MOST = 2**63 - 1
+LEAST = 1
+"""Envoys that must have a change, unless the caller says another number: one that is at no Envoy is at no edge."""
+FLEET = 1_000_000
+"""More Envoys than one control plane has."""
 
 Number = Annotated[int, Path(ge=0, le=MOST, description="a revision of GDS")]
 
@@ -47,15 +51,19 @@ class Refused(BaseModel):
 
 
 class Envoys(BaseModel):
-    """``total``: that were to have it; ``acked`` and ``pending`` add up to them, with those that ``left`` before.
-    ``nacked``: how many rejected something of it. ``joining``: that came and haven't said yet what they have."""
+    """``total``: that were to have it; ``acked`` and ``pending`` add up to them, with those that ``left`` before and
+    aren't waited for any more. ``missing``: those of ``pending`` that left without it not long ago and may serve by
+    what was before (setting http.receipt_grace). ``nacked``: how many rejected something of it. ``joining``: that came
+    and haven't said yet what they have. ``have``: that are connected now and have it."""
 
     total: int
     acked: int
     pending: int
+    missing: int
     left: int
     nacked: int
     joining: int
+    have: int
 
 
 class Seconds(BaseModel):
@@ -67,16 +75,18 @@ class Seconds(BaseModel):
 
 
 class RevisionShown(BaseModel):
-    """The receipt. ``complete``: everything of it is at every connected Envoy. ``state``:
+    """The receipt. ``complete``: everything of it is at every Envoy, and at as many as are demanded, by default one.
+    ``state``:
 
     - ``expected``: GDS hasn't spoken of it yet.
     - ``received``: it isn't published yet. ``held``: it is held back from the edge, see `/api/v1/hold`.
-    - ``published``: some Envoys lack it, or have just come and haven't said yet. ``complete``: none does.
+    - ``published``: some Envoys lack it, left without it, or have just come and haven't said yet; or fewer have it
+      than are demanded. ``complete``: all have it.
     - ``set_aside``: all have what can be used of it; ``refused`` names records that aren't used, and why.
     - ``rolled_back``: the edge was taken back to a state before it, or GDS was replaced.
 
-    ``known``: the receipt is remembered. Else, of a revision before those, only ``complete`` is known. Times are
-    seconds since 1970.
+    ``missing``: at most 20 of the Envoys that left without it. ``known``: the receipt is remembered. Else, of a
+    revision before those, only ``complete`` is known. Times are seconds since 1970.
     """
 
     revision: int
@@ -91,6 +101,7 @@ class RevisionShown(BaseModel):
     changes: int | None
     first_changes: list[Change]
     envoys: Envoys | None
+    missing: list[str]
     nacks: list[Nacked]
     refused: list[Refused]
     seconds: Seconds | None
@@ -165,13 +176,15 @@ def revisions_api(view: View) -> APIRouter:
         revision: Number,
         wait: Annotated[float, Query(ge=0, le=LONGEST, description="seconds to wait until it is complete")] = 0.0,
         epoch: Annotated[str, Query(max_length=200, description="GDS's, when it must be this one")] = "",
+        envoys: Annotated[int, Query(ge=0, le=FLEET, description="that must be connected with it, at least")] = LEAST,
     ) -> RevisionShown:
-        """The receipt of a revision of GDS. With ``wait`` the answer comes as soon as every Envoy has it, or after so
-        many seconds. Either way the status is 200 and ``complete`` says which: a script asks for that alone."""
+        """The receipt of a revision of GDS. With ``wait`` the answer comes as soon as every Envoy has it, and at least
+        ``envoys`` do, or after so many seconds. Either way the status is 200 and ``complete`` says which: a script asks
+        for that alone."""
         if epoch and view.directory.complete and epoch != view.directory.epoch:
             raise HTTPException(409, f"GDS's epoch is {view.directory.epoch!r}, not {epoch!r}: it was replaced")
         try:
-            standing = await view.tracker.wait(revision, wait)
+            standing = await view.tracker.wait(revision, wait, envoys)
         except WaitError as error:
             raise HTTPException(503, str(error), {"retry-after": "1"}) from None
         return _shown(view, revision, standing)
@@ -224,7 +237,7 @@ def lately_of(quantiles: Quantiles) -> Lately:
 
 
 def _receipt(view: View, receipt: Receipt, joining: int) -> RevisionShown:
-    state = view.tracker.receipts.state_of(receipt, joining)
+    state = view.tracker.receipts.state_of(receipt, joining, LEAST)
     return _shown(view, receipt.revision, Standing(state, receipt, receipt.publish, joining))
 
 
@@ -245,7 +258,8 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
             Change(kind=one.kind, name=one.name, before=one.before, after=one.after)
             for one in (receipt.first if receipt else ())
         ],
-        envoys=_envoys(publish, standing.joining) if publish else None,
+        envoys=_envoys(view, publish, standing.joining) if publish else None,
+        missing=view.tracker.receipts.missing(publish),
         nacks=_nacks(view, publish),
         refused=[
             Refused(kind=kind, name=name, reason=reason) for (kind, name), reason in list(receipt.bad.items())[:20]
@@ -256,15 +270,17 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
     )
 
 
-def _envoys(publish: Publish, joining: int) -> Envoys:
+def _envoys(view: View, publish: Publish, joining: int) -> Envoys:
     acked = publish.envoys - publish.pending - publish.left
     return Envoys(
         total=publish.envoys,
         acked=acked,
         pending=publish.pending,
+        missing=publish.missing,
         left=publish.left,
         nacked=len(publish.nacks),
         joining=joining,
+        have=view.tracker.receipts.have(publish),
     )
 
 

@@ -42,12 +42,14 @@ class HoldShown(BaseModel):
 
 class NodesShown(BaseModel):
     """Of those ``connected``: ``converged`` have everything of the directory, ``behind`` lack something, ``nacking``
-    reject something (and are behind if it is of the directory)."""
+    reject something (and are behind if it is of the directory), ``spared`` came back with other than the disk says and
+    keep it until GDS's word is at the edge (and are behind)."""
 
     connected: int
     converged: int
     behind: int
     nacking: int
+    spared: int
 
 
 class SoonestShown(BaseModel):
@@ -175,7 +177,13 @@ def _nodes(view: View) -> NodesShown:
     streams = [stream for stream in view.streams() if stream.node is not None]
     converged = sum(stream.reached >= newest for stream in streams)
     nacking = sum(stream.rejecting is not None for stream in streams)
-    return NodesShown(connected=len(streams), converged=converged, behind=len(streams) - converged, nacking=nacking)
+    return NodesShown(
+        connected=len(streams),
+        converged=converged,
+        behind=len(streams) - converged,
+        nacking=nacking,
+        spared=view.spared,
+    )
 
 
 def _certificates(view: View) -> CertificatesShown | None:

@@ -88,5 +88,10 @@ class View:
         return 0.0 if since is None else max(0.0, self.clock() - since)
 
     @property
+    def spared(self) -> int:
+        """Envoys that came back with other than the disk says, and keep it until GDS's word is at the edge."""
+        return sum(stream.spared > 0 for stream in self.streams()) if self.kept().defers else 0
+
+    @property
     def stale(self) -> bool:
         return self.stale_after is not None and self.silent is not None and self.silent > self.stale_after

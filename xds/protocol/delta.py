@@ -43,19 +43,26 @@ class DeltaType(Subscription):
         self._began = True
         self._check_bound(len(request.initial_versions), "initial versions of")
         held = request.initial_versions
+        resources = self._resources
+        differing = [
+            name
+            for name, version in held.items()
+            if (current := resources.get(name)) is None or current.version != version
+        ]
+        if self._spares:
+            self._spared = dict.fromkeys(differing)
         for name in request.subscribe:
-            if name in held and name != ALL and not self.kind.resent:
+            if name in held and name != ALL and (name in self._spared or not self.kind.resent):
                 self._names.add(name)
             elif name != ALL:
                 self._subscribe(name)
         every = ALL in request.subscribe or not (request.subscribe or request.unsubscribe)
         if not (every and self.kind.wildcard):
             held = {name: version for name, version in held.items() if name in self._names}
+            self._spared = {name: None for name in self._spared if name in held}
         self.holdings.versions.begin(held)
-        resources = self._resources
-        for name, version in held.items():
-            current = resources.get(name)
-            if current is None or current.version != version:
+        for name in differing:
+            if name in held:
                 self._push(name)
         if every:
             self._subscribe(ALL)

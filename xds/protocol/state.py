@@ -56,7 +56,8 @@ class Client(Protocol):
 class TypeState:
     """Counts are of responses. ``rejecting``: resources that it NACKed and wasn't sent
     anew since. ``version_sent`` and ``version_acked`` name the content that a response brought.
-    ``rejected`` are the first names in the response that was NACKed last."""
+    ``rejected`` are the first names in the response that was NACKed last. ``spared``: resources that it came back with,
+    other than here, and keeps for now."""
 
     type: str
     wildcard: bool = False
@@ -67,6 +68,7 @@ class TypeState:
     nacked: int = 0
     in_flight: int = 0
     rejecting: int = 0
+    spared: int = 0
     version_sent: str = ""
     version_acked: str = ""
     version_nacked: str = ""

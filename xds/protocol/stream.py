@@ -3,6 +3,9 @@
 Pure: `receive` and `changed` take what happened, `responses` gives what is to be sent. Two things wait for the client:
 what may lead to a cluster, until the client ACKed the clusters; and the removal of what may be led to, until it ACKed
 what led to it. The rim bounds either wait with a timer, and then calls `release`.
+
+While ``defers()``, what comes from the directory may be older here than at a client that comes back: that keeps what
+it has (`xds.protocol.subscription`), until `catch_up`. What it lacks it is sent, and so is a new client.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Stream:
         response_bytes: int = 3_500_000,
         max_names: int = 100_000,
         newest: Callable[[], int] = lambda: 0,
+        defers: Callable[[], bool] = lambda: False,
     ) -> None:
         self.node: Node | None = None
         self.sent_at = 0.0
@@ -55,6 +59,7 @@ class Stream:
         self._bounds = Bounds(response_bytes, max_names)
         self._types: dict[ResourceType, DeltaType | SotwType] = {}
         self._newest = newest
+        self._defers = defers
         self._nonces = count(1)
         self._pushes_released = False
         self._removals_released = False
@@ -73,7 +78,8 @@ class Stream:
             return None
         if kind not in self._types:
             made = DeltaType if isinstance(request, DeltaRequest) else SotwType
-            self._types[kind] = made(kind, self._view(kind), self._bounds)
+            spares = kind in DIRECTORY and self._defers()
+            self._types[kind] = made(kind, self._view(kind), self._bounds, spares=spares)
         match self._types[kind], request:
             case DeltaType() as delta, DeltaRequest():
                 return delta.receive(request)
@@ -92,6 +98,18 @@ class Stream:
         for kind, names in changed.items():
             if kind in self._types:
                 self._types[kind].changed(names)
+
+    def catch_up(self) -> None:
+        """What is here is the newest again: who was spared is sent it."""
+        self._disturbed = True
+        self._pushes_released = self._removals_released = False
+        for held in self._types.values():
+            held.catch_up()
+
+    @property
+    def spared(self) -> int:
+        """How many resources the client has otherwise, or may have, and isn't sent."""
+        return sum(held.spared for held in self._types.values())
 
     def release(self) -> None:
         """The client had its time to ACK: what is held goes now. Removals have their own time after that of pushes."""
@@ -132,7 +150,7 @@ class Stream:
             if response is None:
                 place += 1
                 continue
-            if not held.pushing:
+            if not held.pushing and not held.spared:
                 held.holdings.carries(nonce, self._newest())
             if kind is CLUSTER and ENDPOINT in self._types:
                 # Envoy warms a changed cluster until its endpoints come again, changed or not.

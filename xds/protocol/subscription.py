@@ -4,6 +4,9 @@ Due are, in the order in which they go: answers to names just asked for, at once
 client may withhold an ACK until it has them (Envoy does while clusters warm); repeats, as soon; pushes of what changed,
 once that is allowed and what was sent before is answered, so that they carry only the newest state; removals of what
 other types may lead to, last.
+
+A client may come back with something else than there is here, while it isn't known which of both is newer. Then it is
+*spared*: it keeps what it has under those names, until `catch_up`.
 """
 
 from __future__ import annotations
@@ -53,9 +56,11 @@ class Batch:
 
 
 class Subscription:
-    """``resources`` is the cache's live view of the type."""
+    """``resources`` is the cache's live view of the type. ``spares``: see above; of the first request alone."""
 
-    def __init__(self, kind: ResourceType, resources: Mapping[str, Resource], bounds: Bounds) -> None:
+    def __init__(
+        self, kind: ResourceType, resources: Mapping[str, Resource], bounds: Bounds, *, spares: bool = False
+    ) -> None:
         self.kind = kind
         self.holdings = Holdings(kind)
         self._resources = resources
@@ -70,6 +75,9 @@ class Subscription:
         self._repeats: dict[str, None] = {}
         self._pushes: dict[str, None] = {}
         self._leaving: dict[str, None] = {}
+        self._spares = spares
+        self._spared: dict[str, None] = {}
+        """`ALL` stands for a type that is always sent whole."""
         self._unfinished = False
         """The last response had no room for all that was due: the rest follows without waiting for the ACK."""
 
@@ -82,7 +90,12 @@ class Subscription:
     def current(self) -> bool:
         """The client has ACKed all that it is to have; removals that are held back don't count."""
         due = self._must_answer or self._must_push or self._answers or self._repeats or self._pushes
-        return not due and self.holdings.clean
+        return not due and not self._spared and self.holdings.clean
+
+    @property
+    def spared(self) -> int:
+        """How many names the client has otherwise, or may have, and isn't sent."""
+        return len(self._spared)
 
     @property
     def idle(self) -> bool:
@@ -114,6 +127,13 @@ class Subscription:
                 for other in self.holdings.retry(name):
                     self._push(other)
 
+    def catch_up(self) -> None:
+        """What there is here is the newest: nothing is spared any more."""
+        spared, self._spared = self._spared, {}
+        for name in spared:
+            self._push(name)
+        self._note()
+
     def again(self, names: Iterable[str]) -> None:
         """Sends these once more at the version that the client holds, unless it rejected that."""
         for name in names:
@@ -123,7 +143,7 @@ class Subscription:
 
     def lacking(self) -> set[str]:
         """The names of which something is due, not answered, or rejected."""
-        due = (self._answers, self._repeats, self._pushes, self._leaving)
+        due = (self._answers, self._repeats, self._pushes, self._leaving, self._spared)
         return {*self.holdings.unanswered(), *self.holdings.rejected, *(name for names in due for name in names)}
 
     def statuses(self) -> Iterator[ResourceStatus]:
@@ -131,6 +151,8 @@ class Subscription:
         return self.holdings.statuses(self._names)
 
     def _push(self, name: str) -> None:
+        if name in self._spared:
+            return
         leaves = self.kind.lasting and name not in self._resources
         due, other = (self._leaving, self._pushes) if leaves else (self._pushes, self._leaving)
         other.pop(name, None)
@@ -140,13 +162,13 @@ class Subscription:
     def _drop(self, name: str) -> None:
         """The client forgets it."""
         self.holdings.forget(name)
-        for due in (self._answers, self._repeats, self._pushes, self._leaving):
+        for due in (self._answers, self._repeats, self._pushes, self._leaving, self._spared):
             due.pop(name, None)
 
     def _drop_unwanted(self) -> None:
         """The wildcard is gone."""
         self.holdings.keep(self.wanted)
-        for due in (self._answers, self._repeats, self._pushes, self._leaving):
+        for due in (self._answers, self._repeats, self._pushes, self._leaving, self._spared):
             for name in [name for name in due if not self.wanted(name)]:
                 del due[name]
 
@@ -202,6 +224,7 @@ class Subscription:
     def _sent(self, nonce: str, versions: Versions, content: str) -> None:
         for name in versions:
             self._repeats.pop(name, None)
+            self._spared.pop(name, None)
         self.holdings.sent(nonce, versions, content, self._bounds.max_names + len(self._resources))
 
     def _check_bound(self, count: int, what: str) -> None:
@@ -212,4 +235,4 @@ class Subscription:
 
     def _note(self) -> None:
         self.state.wildcard, self.state.subscribed = self._wildcard, len(self._names)
-        self.state.resources = len(self.holdings.versions)
+        self.state.resources, self.state.spared = len(self.holdings.versions), len(self._spared)

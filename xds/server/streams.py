@@ -96,6 +96,10 @@ class Rim:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     newest: Callable[[], int] = lambda: 0
     """The number of the cache's last publish."""
+    defers: Callable[[], bool] = lambda: False
+    """See `xds.protocol.stream`."""
+    spared: Callable[[OpenStream, str], None] = lambda stream, kind: None
+    """Called when a client that came back keeps something of that type."""
 
 
 class OpenStream:
@@ -104,7 +108,12 @@ class OpenStream:
     def __init__(self, peer: Peer, variant: str, only: ResourceType | None, rim: Rim) -> None:
         limits = rim.limits
         self.protocol = Stream(
-            self._view, only, response_bytes=limits.response_bytes, max_names=limits.names, newest=rim.newest
+            self._view,
+            only,
+            response_bytes=limits.response_bytes,
+            max_names=limits.names,
+            newest=rim.newest,
+            defers=rim.defers,
         )
         self.only = only
         self.peer = peer
@@ -134,6 +143,11 @@ class OpenStream:
     def changed(self, names: Changed) -> None:
         """The cache's watcher."""
         self.protocol.changed(names)
+        self._stir()
+
+    def catch_up(self) -> None:
+        """What is published is the newest again."""
+        self.protocol.catch_up()
         self._stir()
 
     def end_with(self, error: ProtocolError) -> None:
@@ -256,7 +270,10 @@ class OpenStream:
         return self._taken(request)
 
     def _taken(self, request: Request) -> bool:
+        spared = self.protocol.spared
         settled = self.protocol.receive(request)
+        if self.protocol.spared > spared:
+            self._rim.spared(self, BY_URL[request.type_url].name if request.type_url else "")
         self._tell_returned(request)  # not of one that is refused, nor of a client that hasn't said who it is
         if settled is not None:
             self._rim.settled(self, settled)

@@ -43,6 +43,8 @@ from xds.unknown_hosts import UnknownHosts
 
 log = structlog.get_logger()
 
+CATCHING_UP = 0.02
+"""Seconds between two looks at whether what is published is the newest again."""
 REVOCATIONS = 5.0
 """Seconds between two looks at whether an open stream's certificate was revoked."""
 
@@ -72,7 +74,8 @@ _METHODS = {
 
 class XdsServer:
     """Answers nothing until `open_gate`: an empty directory must never reach an Envoy that holds a full one. Until then
-    calls wait, or are turned away."""
+    calls wait, or are turned away. While ``defers()``, what is published may be older than what an Envoy brings, which
+    it keeps until that is over."""
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class XdsServer:
         drain: float = 0.1,
         on_demand: OnDemand | None = None,
         measures: Measures | None = None,
+        defers: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cache = cache
         self._limits = limits or Limits()
@@ -104,6 +108,8 @@ class XdsServer:
         self._gate = asyncio.Event()
         self._decided = asyncio.Event()
         self._turned_away = ""
+        self._defers = defers
+        self._sparing = asyncio.Event()
         self._open: dict[OpenStream, None] = {}
         self._said: dict[Stream, OpenStream] = {}
         """Those that have said who they are, but for those of names on demand."""
@@ -124,6 +130,8 @@ class XdsServer:
             on_demand=on_demand,
             measures=self._measures,
             newest=lambda: cache.publishes,
+            defers=defers,
+            spared=self._spared,
         )
 
     def open_gate(self) -> None:
@@ -185,7 +193,7 @@ class XdsServer:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         async with self._handshakes.watching(address, bound):
             await server.start()
-            tasks = [asyncio.create_task(self._serving()), asyncio.create_task(self._end_revoked())]
+            tasks = [asyncio.create_task(each()) for each in (self._serving, self._end_revoked, self._catching_up)]
             try:
                 yield bound
             finally:
@@ -209,6 +217,17 @@ class XdsServer:
     async def _serving(self) -> None:
         await self._gate.wait()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def _catching_up(self) -> None:
+        while True:
+            await self._sparing.wait()
+            while self._defers():  # noqa: ASYNC110
+                await asyncio.sleep(CATCHING_UP)
+            self._sparing.clear()
+            spared = [stream for stream in self._open if stream.protocol.spared]
+            for stream in spared:
+                stream.catch_up()
+            log.info("xds.caught_up", streams=len(spared))
 
     async def _end_revoked(self) -> None:
         while True:
@@ -293,6 +312,11 @@ class XdsServer:
             self._said[stream.protocol] = stream
             self._on_joined(stream.protocol, node.id)
         return decided
+
+    def _spared(self, stream: OpenStream, kind: str) -> None:
+        self._sparing.set()
+        node = stream.protocol.node
+        log.warning("xds.spared", node=node.id if node else "", type=kind, resources=stream.protocol.spared)
 
     def _settled(self, stream: OpenStream, settled: Settled) -> None:
         node = stream.protocol.node

@@ -130,10 +130,10 @@ class Gathered:
         )
 
     def _slow(self, rejecting: int) -> int:
-        """Envoys that lack something which was published a while ago, but for those that reject it."""
+        """Envoys that lack something which was published a while ago, but for those that reject it or have left."""
         receipts, now = self._view.tracker.receipts, self._view.clock()
         pending = [
-            one.publish.pending
+            one.publish.pending - one.publish.missing
             for one in islice(receipts.newest_first(), _LOOKED_AT)
             if one.publish and one.publish.pending and now - one.publish.at > SLOW
         ]

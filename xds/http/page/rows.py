@@ -88,6 +88,8 @@ def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Ton
             return "published", "good"
         case "published" if publish and publish.nacks and publish.pending:
             return "rejected", "bad"
+        case "published" if publish and publish.pending and publish.pending == publish.missing:
+            return "an Envoy left without it", "warn"
         case "published" if publish and publish.pending:
             return "on its way", "idle"
         case "published":

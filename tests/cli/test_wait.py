@@ -1,0 +1,110 @@
+"""``pointsman wait``: how many Envoys must have a change, at one control plane and at several together."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from command import pointsman, said
+
+
+def receipt(have: int, wanted: int = 0, pending: int = 0, missing: tuple[str, ...] = ()) -> dict[str, Any]:
+    complete = have >= wanted and not pending
+    envoys = {"total": have + pending, "acked": have, "pending": pending, "missing": len(missing)}
+    return {
+        "revision": 7,
+        "state": "complete" if complete else "published",
+        "complete": complete,
+        "envoys": {**envoys, "left": 0, "nacked": 0, "joining": 0, "have": have},
+        "missing": list(missing),
+        "nacks": [],
+        "refused": [],
+        "seconds": None,
+    }
+
+
+class ControlPlane:
+    """Its receipts are made by ``answer``, of how many Envoys are wanted and how often it was asked before."""
+
+    def __init__(self, answer: Callable[[int, int], dict[str, Any]]) -> None:
+        plane = self
+        self.wanted: list[int] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                wanted = int(parse_qs(urlsplit(self.path).query)["envoys"][0])
+                body = answer(wanted, len(plane.wanted))
+                plane.wanted.append(wanted)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+Making = Callable[[Callable[[int, int], dict[str, Any]]], ControlPlane]
+
+
+@pytest.fixture
+def plane() -> Iterator[Making]:
+    made: list[ControlPlane] = []
+
+    def make(answer: Callable[[int, int], dict[str, Any]]) -> ControlPlane:
+        made.append(ControlPlane(answer))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_one_control_plane_is_asked_for_as_many_as_are_wanted(plane: Making) -> None:
+    two = plane(lambda wanted, _: receipt(2, wanted))
+    assert said("wait", "7", "--url", two.url, "--envoys", "2")["complete"]
+    assert set(two.wanted) == {2}
+    done = pointsman("wait", "7", "--url", two.url, "--envoys", "3", "-t", "300ms")
+    assert (done.returncode, "2 connected with it, 3 wanted" in done.stdout) == (4, True)
+
+
+def test_a_change_that_no_envoy_has_is_not_at_the_edge_unless_none_is_wanted(plane: Making) -> None:
+    empty = plane(lambda wanted, _: receipt(0, wanted))
+    done = pointsman("wait", "7", "--url", empty.url, "-t", "300ms")
+    assert (done.returncode, "0 connected with it, 1 wanted" in done.stdout) == (4, True)
+    assert said("wait", "7", "--url", empty.url, "--envoys", "0")["complete"]
+
+
+def test_the_envoys_of_several_control_planes_count_together(plane: Making) -> None:
+    all_of_them, none = plane(lambda wanted, _: receipt(3, wanted)), plane(lambda wanted, _: receipt(0, wanted))
+    urls = ["--url", none.url, "--url", all_of_them.url]
+    assert [one["answer"]["complete"] for one in said("wait", "7", *urls, "--envoys", "3")] == [True, True]
+    done = pointsman("wait", "7", *urls, "--envoys", "4", "-t", "500ms")
+    assert (done.returncode, "3 connected with it, 4 wanted" in done.stdout) == (4, True)
+
+
+def test_several_control_planes_are_asked_again_until_there_are_enough(plane: Making) -> None:
+    first = plane(lambda wanted, _: receipt(1, wanted))
+    second = plane(lambda wanted, before: receipt(2 if before >= 3 else 1, wanted))
+    done = pointsman("wait", "7", "--url", first.url, "--url", second.url, "--envoys", "3", "-t", "20s")
+    assert done.returncode == 0, done.stdout
+    assert len(second.wanted) > 3
+
+
+def test_an_envoy_that_left_without_it_is_named(plane: Making) -> None:
+    gone = plane(lambda wanted, _: receipt(1, wanted, pending=1, missing=("edge-2",)))
+    done = pointsman("wait", "7", "--url", gone.url, "-t", "300ms")
+    assert done.returncode == 4
+    assert "1 left without it (edge-2), 1/2 Envoys have it" in done.stdout
