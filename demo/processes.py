@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from demo.tied import tied
+
 PATIENCE = 30.0
 """Seconds that a part may take to get ready, on a machine that is busy with other things."""
 
@@ -27,20 +27,18 @@ class Process:
     def __init__(self, name: str, command: Sequence[str | Path], log: Path, cwd: Path) -> None:
         self.name = name
         self.log = log
+        if shutil.which(command[0]) is None:
+            raise DemoError(f"{name}: can't run {command[0]}: there is no such program")
         with log.open("ab") as output:
-            try:
-                self._child = subprocess.Popen(
-                    [str(word) for word in command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    cwd=cwd,
-                    env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-                    start_new_session=True,  # Ctrl-C is for us; we end the parts in order
-                    preexec_fn=_die_with_parent,
-                )
-            except OSError as error:
-                raise DemoError(f"{name}: can't run {command[0]}: {error.strerror}") from None
+            self._child = subprocess.Popen(
+                tied(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+                start_new_session=True,  # Ctrl-C is for us; we end the parts in order
+            )
 
     @property
     def pid(self) -> int:
@@ -73,8 +71,3 @@ class Process:
             if not self.ended:
                 self._child.kill()
         return self._child.wait()
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -18,6 +18,7 @@ import pytest
 from command import ENVIRONMENT, failed, on_terminal, pointsman, said
 from edge_harness import Edge, until
 
+from demo.tied import tied
 from gds_mock.opening import open_store
 from gds_mock.values import decode_pod
 
@@ -145,21 +146,15 @@ def test_a_change_is_in_the_history_and_can_be_traced(edge: Edge) -> None:
     assert "no receipt of revision 999999" in failed("trace", "999999", *config(edge))
 
 
-def _as_from_a_terminal() -> None:
-    """Tests that a shell runs in the background ignore the interrupt, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def watching(edge: Edge, *words: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "xds.cli", "watch", *words, *config(edge)]
+    command = tied([sys.executable, "-m", "xds.cli", "watch", *words, *config(edge)])
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-        preexec_fn=_as_from_a_terminal,
     ) as made:
         try:
             yield made
@@ -211,7 +206,6 @@ def test_who_reads_no_further_gets_no_traceback(edge: Edge) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-        preexec_fn=_as_from_a_terminal,
     ) as made:
         assert made.stdout is not None
         assert made.stderr is not None
