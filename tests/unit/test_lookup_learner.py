@@ -18,6 +18,7 @@ from xds.errors import OrderError, RecordError, SettingsError
 from xds.gate import Gate
 from xds.gds.model import Endpoint, Pod, Snapshot
 from xds.guard import Limits as GuardLimits
+from xds.hold import Hold
 from xds.in_slices import InSlices
 from xds.lookup import pods_file
 from xds.lookup.asking import NotAnswered
@@ -27,6 +28,7 @@ from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
 from xds.slices import Work, drained
+from xds.state.format import State
 
 PODS = [{"name": name, "endpoints": [{"address": "127.0.0.1", "port": 1}]} for name in ("pod1", "pod2")]
 
@@ -43,8 +45,8 @@ class Gds:
         return self.pods.get(host)
 
 
-def gate(kept: Snapshot | None = None) -> Gate:
-    """It has ``kept`` from disk."""
+def gate(kept: Snapshot | None = None, hold: Hold | None = None) -> Gate:
+    """It has ``kept`` and ``hold`` from disk."""
     turn = itertools.count()
     resources = EdgeResources(4, timedelta(seconds=1), asking=True)
     pipeline = Pipeline(
@@ -52,7 +54,7 @@ def gate(kept: Snapshot | None = None) -> Gate:
     )
     made = Gate(pipeline, GuardLimits(allow_empty=True), now=lambda: 0.0, clock=lambda: 0.0)
     if kept is not None:
-        made.resume(drained(Directory.loaded(kept)), None)
+        made.resume(drained(Directory.loaded(kept)), hold)
     return made
 
 
@@ -98,6 +100,22 @@ async def test_after_a_restart_its_epoch_and_revisions_go_on(tmp_path: Path) -> 
         assert await learner.where("acme.test") == "pod1"
         assert sorted(of.edge.pods) == ["pod1", "pod2"]
         assert len(learner.rounds) == 1
+
+
+@pytest.mark.parametrize("before", [f"{EPOCH}abc", f"{EPOCH}older", "of-a-watch"])
+async def test_a_restart_after_a_rollback_gives_no_revision_twice(tmp_path: Path, before: str) -> None:
+    pod = Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),))
+    of, slices = gate(Snapshot(f"{EPOCH}abc", 41, (pod,), [("acme.test", "pod1")])), InSlices()
+    async with learning(tmp_path, Gds({"new.test": "pod1"}), of, slices) as learner:
+        await learner.refresh("new.test")
+        epoch, reached = of.followed.epoch, of.followed.revision
+        await slices(of.rolling_back(State(before, 7, 0.0, {"pod1": pod}, {"acme.test": "pod1"}), "alice"))
+    edge = of.edge
+    assert (epoch, reached, edge.epoch, edge.revision) == (f"{EPOCH}abc", 43, before, 7)
+    again = gate(Snapshot(edge.epoch, edge.revision, (pod,), [*edge.domains.items()]), of.hold)
+    async with learning(tmp_path, Gds({}), again):
+        assert (again.followed.epoch, again.followed.revision) == (epoch, reached + 1)
+        assert (again.edge.epoch, again.edge.revision) == (before, 7)
 
 
 async def test_what_was_known_from_watching_is_kept_but_for_wildcards(tmp_path: Path) -> None:

@@ -162,18 +162,29 @@ class Learner:
     def _beginning(self, pods: Sequence[Pod]) -> Work[None]:
         """What was on disk is known, but for wildcards: such a GDS can't be asked for one."""
         kept = self._gate.edge
-        ours = kept.complete and kept.epoch.startswith(EPOCH)
-        epoch, revision = (kept.epoch, kept.revision + 1) if ours else (EPOCH + secrets.token_hex(8), 1)
+        epoch, revision = self._before()
         domains: list[tuple[str, str]] = []
         for some in cut(kept.domains.copy().items()):  # type: ignore[attr-defined]
             domains += [pair for pair in some if not pair[0].startswith("*")]
             yield
-        yield from self._follower.replacing(Snapshot(epoch, revision, tuple(pods), domains))
+        yield from self._follower.replacing(Snapshot(epoch, revision + 1, tuple(pods), domains))
         for some in cut(domains):
             for domain, _ in some:
                 self.rounds.add(domain)
             yield
         yield from emptied(domains)
+
+    def _before(self) -> tuple[str, int]:
+        """The epoch, and its newest revision that is known from before: the edge's, but after a rollback, or while
+        something else is held, that from which on it was. Else two states on disk would have one number."""
+        edge, hold = self._gate.edge, self._gate.hold
+        known = [(hold.epoch, hold.revision)] if hold else []
+        known += [(edge.epoch, edge.revision)] if edge.complete else []
+        ours = [position for position in known if position[0].startswith(EPOCH)]
+        if not ours:
+            return EPOCH + secrets.token_hex(8), 0
+        epoch = ours[0][0]
+        return epoch, max(revision for of, revision in ours if of == epoch)
 
     def _preloading(self, hosts: Mapping[str, str], found: Preloaded) -> Work[None]:
         # What GDS said is known or coming by now, and goes before; what it says from now on comes after.
