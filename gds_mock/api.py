@@ -164,7 +164,13 @@ async def get_watch(
     """Every change after a revision, as it is committed."""
     epoch, revision = parse_position(last_event_id, epoch, after)
     seq = await service.read(service.store.position_after, epoch, revision)
-    return EventSourceResponse(watch(service, seq, revision), ping=0, send_timeout=service.settings.send_limit)
+    settings = service.settings
+    return EventSourceResponse(
+        watch(service, seq, revision),
+        ping=0,
+        send_timeout=settings.send_limit,
+        shutdown_grace_period=settings.end_limit,  # it ends by itself, and whole
+    )
 
 
 @router.get("/healthz")

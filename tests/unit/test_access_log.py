@@ -64,7 +64,7 @@ async def test_messages_beyond_the_pace_wait_at_the_sender() -> None:
         assert 1 <= hosts.requests / 60 <= took / PAUSE + 2  # of all streams together
         assert len(hosts) <= 100
         # What is neither read nor refused is a few windows of HTTP/2, not the flood.
-        assert written < FLOOD
+        assert written < 2 * FLOOD
         for task in floods:
             task.cancel()
         await asyncio.gather(*floods, return_exceptions=True)

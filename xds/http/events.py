@@ -45,7 +45,10 @@ def events_api(view: View, feed: Feed) -> APIRouter:
         events in a second the rest is only counted (`skipped`). Who doesn't read is let go."""
         if feed.full:
             raise HTTPException(503, "too many listen already: try again later", {"retry-after": "10"})
-        return EventSourceResponse(_told(latest, feed, partial(is_leaving, request.app)), sep="\n", ping=15)
+        told = _told(latest, feed, partial(is_leaving, request.app))
+        return EventSourceResponse(
+            told, sep="\n", ping=15, shutdown_grace_period=2 * EVERY
+        )  # it ends by itself, and whole
 
     return api
 
