@@ -16,6 +16,8 @@ from demo.system import LOOPBACK, Ports, System
 from xds import settings
 from xds.check import envoy
 from xds.gds.model import Endpoint, Pod, Snapshot
+from xds.state.folder import StateFolder
+from xds.state.format import State
 
 POD = {"name": "pod1", "datacenter": "dc1", "endpoints": [{"address": LOOPBACK, "port": 20001}]}
 
@@ -64,6 +66,32 @@ def test_a_gds_that_is_asked_host_by_host_is_asked_and_the_pods_file_is_read(sys
     assert "1 pods" in found["pods-file"]["found"]
     lookup["POINTSMAN_LOOKUP__PODS"] = str(system.folder / "none.json")
     assert levels(system, "--no-envoy", "--no-gds", code=3, env=lookup)["pods-file"]["level"] == "fail"
+
+
+def test_a_gds_that_says_no_to_every_host_is_warned_of(system: System) -> None:
+    (system.folder / "pods.json").write_text(json.dumps([POD]))
+    right = {
+        "POINTSMAN_GDS__MODE": "lookup",
+        "POINTSMAN_LOOKUP__PODS": str(system.folder / "pods.json"),
+        "POINTSMAN_STATE__FOLDER": str(system.folder / "of-check"),
+    }
+    wrong = {**right, "POINTSMAN_GDS__URL": f"{system.gds_url}/none"}
+    assert levels(system, "--no-envoy", code=0, env=wrong)["gds-hosts"]["level"] == "skipped"
+    named = levels(system, "--no-envoy", "--host", "a.example.com", "--host", "gone.test", code=0, env=right)
+    assert named["gds-hosts"]["level"] == "ok"
+    assert "has a.example.com on pod1; it doesn't know gone.test" in named["gds-hosts"]["found"]
+    levels(system, "--no-envoy", "--strict", "--host", "a.example.com", code=3, env=wrong)
+    folder = StateFolder(system.folder / "of-check")
+    folder.load()
+    folder.write(State("E", 1, 0.0, {"pod1": Pod("pod1")}, {"*.b.example.com": "pod1", "a.example.com": "pod1"}))
+    try:
+        assert levels(system, "--no-envoy", code=0, env=right)["gds-hosts"]["level"] == "ok"
+        found = levels(system, "--no-envoy", code=0, env=wrong)
+    finally:
+        folder.close()
+    assert (found["gds"]["level"], found["gds-hosts"]["level"]) == ("ok", "warn")
+    assert "knows none of a.example.com" in found["gds-hosts"]["found"]
+    assert "base path" in found["gds-hosts"]["advice"]
 
 
 @pytest.mark.parametrize(

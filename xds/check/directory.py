@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xds.check.finding import Finding, fail, ok, warn
+from xds.check import lookup
+from xds.check.finding import Finding, fail, ok, skipped, warn
 from xds.errors import HistoryGone, PointsmanError
-from xds.gds.client import Credentials, GdsClient, Timeouts
+from xds.gds.client import GdsClient, Timeouts
 from xds.gds.model import Snapshot, check_domain
-from xds.lookup.client import LookupClient, Wait
 from xds.settings import Settings
 
 SHOWN = 5
-NOBODY = "pointsman-check.invalid"
-"""A host that no directory has."""
 
 
 @dataclass(slots=True)
@@ -23,15 +22,16 @@ class Looked:
     snapshot: Snapshot | None = None
 
 
-async def look(settings: Settings) -> Looked:
-    """Never raises."""
+async def look(settings: Settings, hosts: Sequence[str] = ()) -> Looked:
+    """``hosts``: that GDS should know, where it is asked for one at a time. Never raises."""
     gds = settings.gds
     looked = Looked()
-    credentials = gds.credentials
     if gds.mode == "lookup":
-        return Looked([await _asked(settings, credentials)])
+        return Looked(await lookup.look(settings, hosts))
+    if hosts:
+        looked.findings.append(skipped("gds-hosts", "this GDS isn't asked for single hosts: all of it is read"))
     try:
-        async with GdsClient(str(gds.url), Timeouts(gds.connect_timeout, gds.read_timeout), credentials) as client:
+        async with GdsClient(str(gds.url), Timeouts(gds.connect_timeout, gds.read_timeout), gds.credentials) as client:
             snapshot = await client.snapshot()
             looked.snapshot = snapshot
             looked.findings.append(_read(snapshot, client.shown))
@@ -39,20 +39,6 @@ async def look(settings: Settings) -> Looked:
     except PointsmanError as error:
         looked.findings.append(fail("gds", str(error), "does GDS run, and is the URL right? (settings gds.*)"))
     return looked
-
-
-async def _asked(settings: Settings, credentials: Credentials) -> Finding:
-    lookup = settings.lookup
-    try:
-        wait = Wait(settings.gds.connect_timeout, lookup.timeout)
-        async with LookupClient(str(settings.gds.url), lookup.client, credentials, wait) as client:
-            pod = await client.ask(NOBODY)
-    except PointsmanError as error:
-        return fail("gds", str(error), "does GDS run, and is the URL right? (settings gds.*, lookup.client.*)")
-    if pod is not None:
-        said = f"{settings.gds.url} says that {NOBODY} is on pod {pod!r}"
-        return fail("gds", said, "it must say that it doesn't know a host (setting lookup.client)")
-    return ok("gds", f"{client.shown}: asked for a host, it answers that it doesn't know it")
 
 
 def _read(snapshot: Snapshot, shown: str) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xds import settings as reading
@@ -13,8 +13,10 @@ from xds.errors import SettingsError
 from xds.gds.model import Snapshot
 
 
-def every(config: Path | None, *, gds: bool = True, with_envoy: bool = True) -> Iterator[Finding]:
-    """As they are found. Without settings that can be read there is but one."""
+def every(
+    config: Path | None, *, gds: bool = True, hosts: Sequence[str] = (), with_envoy: bool = True
+) -> Iterator[Finding]:
+    """As they are found; ``hosts``: that GDS should know. Without settings that can be read there is but one."""
     try:
         settings = reading.load(config)
     except SettingsError as error:
@@ -25,7 +27,7 @@ def every(config: Path | None, *, gds: bool = True, with_envoy: bool = True) -> 
     yield from ports.every(settings)
     snapshot: Snapshot | None = None
     if gds:
-        looked = asyncio.run(directory.look(settings))
+        looked = asyncio.run(directory.look(settings, hosts))
         snapshot = looked.snapshot
         yield from looked.findings
     if with_envoy:

@@ -21,6 +21,13 @@ _STYLES = {"ok": GOOD, "warn": WARN, "fail": BAD, "skipped": QUIET}
 def check(
     config: Config = None,
     gds: Annotated[bool, typer.Option("--gds/--no-gds", help="Reads GDS's snapshot, and the begin of a watch.")] = True,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host",
+            help="In lookup mode: asks GDS for this host, which it should know. May be given more than once.",
+        ),
+    ] = None,
     envoy: Annotated[
         bool,
         typer.Option(
@@ -34,11 +41,14 @@ def check(
     """Says whether a control plane could start with these settings, and serve.
 
     Exit code 3 when a check fails. It looks at the settings, certificates, keys and lists, the state folder, the ports,
-    GDS and its contract, and has Envoy validate the configuration that would be made. It changes nothing.
+    GDS and its contract, and has Envoy validate the configuration that would be made. It changes nothing. A GDS that is
+    asked for one host at a time is asked for one that it can't have, and for those of --host, or for a few of the state
+    folder: if it has none of these, that is a warning.
 
     Examples:
         pointsman check -c pointsman.toml
         pointsman check -c pointsman.toml --no-gds --strict
+        pointsman check -c pointsman.toml --host shop.acme.com
         pointsman check -c pointsman.toml --json | jq '.checks[] | select(.level == "fail")'
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -46,7 +56,7 @@ def check(
 
     found: list[Finding] = []
     with progress("checking", printing=not as_json):
-        for each in run.every(config, gds=gds, with_envoy=envoy):
+        for each in run.every(config, gds=gds, hosts=host or (), with_envoy=envoy):
             found.append(each)
             if not as_json:
                 _show(each)
