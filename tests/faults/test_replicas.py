@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from edge_harness import until
 from faulty_edge import FaultyEdge, running_faulty
+from operator_desk import command
 from wire_envoy import WireEnvoy, held_by_all
 
 from xds.resources.types import ENDPOINT, ROUTE
@@ -73,6 +75,27 @@ def test_an_envoy_that_goes_to_another_replica_is_sent_nothing_that_it_has(edge:
         until(lambda: len(moved.sent) > before, "what changes then")
         moved.quiet()
         assert [kind for kind, _ in moved.sent[before:]] == [ROUTE.url]
+
+
+def test_one_command_tells_of_the_envoys_of_all_of_them(edge: FaultyEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in edge.apis]
+    monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps(urls))
+    domain = edge.where.domains[0]
+    until(lambda: serving(edge) is not None, "the Envoy is connected")
+    (node,) = command(edge, "nodes")[1]
+    assert (node["node"], node["control_plane"]) == ("edge-1", urls[serving(edge) or 0])
+    assert command(edge, "nodes", "edge-1")[1][0]["control_plane"] == node["control_plane"]
+    assert "edge-9" in command(edge, "nodes", "edge-9")[1]
+    code, told = command(edge, "explain", domain)
+    assert (code, told["envoys"]["connected"], told["envoys"]["have_it"]) == (0, 1, 1), told
+    assert [each["node"] for each in told["envoys"]["shown"]] == ["edge-1"]
+    monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps([*urls, "http://127.0.0.1:1"]))
+    code, told = command(edge, "explain", domain)
+    assert (code, told["envoys"]["connected"]) == (3, 1)
+    assert "http://127.0.0.1:1 doesn't answer" in told["notes"][-1]
+    code, said = command(edge, "nodes")
+    assert code == 1
+    assert [each["node"] for each in said] == ["edge-1"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])

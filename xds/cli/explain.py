@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from xds.cli import exits
+from xds.cli.fleet import fleet
 from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, say, styled, table, took
 from xds.cli.plane import Plane
+from xds.errors import PointsmanError
 
 
 def explain(
@@ -24,18 +26,20 @@ def explain(
     """Why a host goes where it goes: every link, and what every Envoy has of it.
 
     GDS's record, scope, table, virtual host, route, cluster, endpoints and their health, certificate; and for every
-    Envoy what is wanted, was sent, ACKed, and is live (setting http.envoy_admins).
+    Envoy what is wanted, was sent, ACKed, and is live (setting http.envoy_admins). With several control planes (setting
+    http.replicas) the first one's answer, with the Envoys of all.
 
-    Exit code 3: it goes nowhere, an Envoy lacks something of it, or one routes it elsewhere.
+    Exit code 3: it goes nowhere, an Envoy lacks something of it or can't be asked for, or one routes it elsewhere.
 
     Examples:
         pointsman explain acme.example.com -c pointsman.toml
         pointsman explain acme.example.com --probe
         pointsman explain acme.example.com --json | jq .envoys
     """
-    plane = Plane(config, url, token_file)
+    plane, *others = fleet(config, [url] if url else (), token_file)
     query = {"probe": "true"} if probe else {}
     found = plane.get(plane.path("/api/v1/domains", host, "explain"), query)
+    asked = all([_joined(found, other, host) for other in others])
     if as_json:
         print_json(found)
     else:
@@ -47,8 +51,30 @@ def explain(
         if one["live"] and not one["live"]["error"] and one["live"]["pod"] != pod
     ]
     probed = found["probe"] and (found["probe"]["error"] or (found["probe"]["pod"] or pod) != pod)
-    if not found["routed"] or found["envoys"]["have_it"] < found["envoys"]["connected"] or elsewhere or probed:
+    if (
+        not asked
+        or not found["routed"]
+        or found["envoys"]["have_it"] < found["envoys"]["connected"]
+        or elsewhere
+        or probed
+    ):
         raise typer.Exit(exits.FOUND)
+
+
+def _joined(found: dict[str, Any], other: Plane, host: str) -> bool:
+    """Adds the Envoys of another control plane; whether it could be asked, and says the same."""
+    try:
+        told = other.get(other.path("/api/v1/domains", host, "explain"))
+    except PointsmanError as error:
+        found["notes"].append(f"its Envoys aren't in this: {error}")
+        return False
+    for count in ("connected", "have_it"):
+        found["envoys"][count] += told["envoys"][count]
+    found["envoys"]["shown"] += told["envoys"]["shown"]
+    here, there = (each["record"]["pod"] if each["record"] else "nowhere" for each in (found, told))
+    if here != there:
+        found["notes"].append(f"the control plane at {other.url} says {there}")
+    return here == there
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -50,3 +50,19 @@ def everywhere(planes: Sequence[Plane], ask: Ask, told: Callable[[Any], str], as
             f"{len(failed)} of {len(planes)} control planes didn't do it: {'; '.join(one['error'] for one in failed)}"
         )
     return [one["answer"] for one in answers]
+
+
+def from_all(planes: Sequence[Plane], read: Callable[[Plane], Sequence[Any]]) -> tuple[list[Any], list[PointsmanError]]:
+    """What all of them have, and why some couldn't be read. That one hasn't got it (404) is no error, unless none has.
+    Raises what the first one raised when none could be read."""
+    found: list[Any] = []
+    errors: list[PointsmanError] = []
+    for plane in planes:
+        try:
+            found += read(plane)
+        except PointsmanError as error:
+            errors.append(error)
+    unread = [error for error in errors if not (isinstance(error, OrderError) and error.status == 404)]
+    if len(errors) == len(planes):
+        raise (unread or errors)[0]
+    return found, unread

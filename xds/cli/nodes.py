@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xds.cli import exits
+from xds.cli.fleet import fleet, from_all
 from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import BAD, GOOD, QUIET, WARN, age, print_json, say, styled, table
 from xds.cli.plane import Plane
@@ -21,31 +22,38 @@ def nodes(
 ) -> None:
     """The connected Envoys: who has everything, who is behind, who rejects what.
 
-    Exit code 3 when one rejects something.
+    With several control planes (setting http.replicas) those of all of them. Exit code 3 when one rejects something.
 
     Examples:
         pointsman nodes -c pointsman.toml
         pointsman nodes edge-1
         pointsman nodes --json | jq '.[] | select(.converged | not) | .node'
     """
-    plane = Plane(config, url, token_file)
-    if node is None:
-        found = list(plane.items("/api/v1/nodes"))
-    else:
-        found = plane.get(plane.path("/api/v1/nodes", node))["streams"]
+    planes = fleet(config, [url] if url else (), token_file)
+    found, unasked = from_all(planes, lambda plane: _streams(plane, node))
     if as_json:
         print_json(found)
     elif node is None:
         table(
-            ("node", "cluster", "peer", "asks", "connected", "state", "sent", "NACKs"),
+            ("node", "cluster", "peer", "asks", "connected", "state", "sent", "NACKs", "control plane"),
             [_row(each) for each in found],
             numbers=(6, 7),
         )
     else:
         for each in found:
             _show(each)
+    if unasked:
+        raise unasked[0]
     if any(each["rejecting"] for each in found):
         raise typer.Exit(exits.FOUND)
+
+
+def _streams(plane: Plane, node: str | None) -> list[dict[str, Any]]:
+    if node is None:
+        found = list(plane.items("/api/v1/nodes"))
+    else:
+        found = plane.get(plane.path("/api/v1/nodes", node))["streams"]
+    return [{**each, "control_plane": plane.url} for each in found]
 
 
 def state_of(stream: dict[str, Any]) -> Any:
@@ -65,6 +73,7 @@ def _row(each: dict[str, Any]) -> list[Any]:
         state_of(each),
         sum(one["sent"] for one in types),
         sum(one["nacked"] for one in types),
+        each["control_plane"],
     ]
 
 
