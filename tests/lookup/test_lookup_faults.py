@@ -123,6 +123,25 @@ def test_a_gds_that_has_lost_its_customers_takes_none_from_the_edge(looked: Look
     all_is_well(edge)
 
 
+def test_a_gds_that_knows_nobody_since_the_start_is_told_of(looked: Looked) -> None:
+    edge = looked.edge
+    edge.system.kill("pointsman", signal.SIGKILL)
+    looked.gds.says.update(dict.fromkeys(host for host, _ in ALL))
+    try:
+        edge.system.start_control_plane()
+        edge.system.wait_control_plane()
+        until(lambda: looked.metric("lookup_gds_knows_nobody") == 1, "GDS knows nobody", 60)
+        status = pointsman(looked, "status")
+        assert status.returncode == 3
+        assert "GDS has known no host since the start" in status.stdout
+        all_is_well(edge)
+    finally:
+        looked.gds.says.clear()
+    until(lambda: looked.metric("lookup_gds_knows_nobody") == 0, "it knows somebody", 60)
+    until(lambda: looked.metric("lookup_missing") == 0, "all are asked anew", 60)
+    assert "GDS has known no host" not in pointsman(looked, "status").stdout
+
+
 def test_an_order_has_a_move_at_the_edge_at_once(tmp_path: Path) -> None:
     host, pod = ALL[0]
     other = "pod1" if pod != "pod1" else "pod2"
@@ -142,7 +161,11 @@ def test_an_order_has_a_move_at_the_edge_at_once(tmp_path: Path) -> None:
 
 def refreshed(looked: Looked, host: str) -> str:
     """What ``pointsman refresh`` says."""
-    command = [sys.executable, "-m", "xds.cli", "refresh", host, "-c", str(looked.folder / "pointsman.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = pointsman(looked, "refresh", host)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def pointsman(looked: Looked, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xds.cli", *words, "-c", str(looked.folder / "pointsman.toml")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)

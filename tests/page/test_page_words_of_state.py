@@ -38,6 +38,7 @@ def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
         (replace(WELL, ends=3.0, ending=1), "warn", "A certificate ends soon.", "certificates"),
         (replace(WELL, aside=4), "warn", "Some records of GDS can't be used.", "aside"),
         (replace(WELL, complete=False, why_not="no snapshot"), "bad", "There is no directory yet.", "way"),
+        (replace(WELL, knows_nobody=True), "warn", "GDS knows no host, so it may be the wrong one.", "way"),
         (replace(WELL, state_error="disk full"), "bad", "The state can't be kept on disk.", "way"),
     ],
 )

@@ -14,10 +14,11 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     CheckRequest,
     CheckResponse,
 )
+from structlog.testing import capture_logs
 
 from xds.errors import GdsError
 from xds.lookup.asking import NotAnswered
-from xds.lookup.resolver import Limits, Resolver
+from xds.lookup.resolver import ONLY_NO, Limits, Resolver
 from xds.resources.cold import POD_HEADER
 from xds.server.authorization import SERVICE, Authorization, host_of
 
@@ -64,6 +65,20 @@ async def test_nobody_is_remembered() -> None:
     asked = resolver(gds)
     assert [await asked.where("x.test") for _ in range(3)] == [None] * 3
     assert gds.asked["x.test"] == 1
+
+
+async def test_a_gds_that_says_no_each_time_is_warned_of_until_it_knows_somebody() -> None:
+    gds = Gds(acme="pod1")
+    asked = resolver(gds)
+    with capture_logs() as logs:
+        for number in range(ONLY_NO):
+            assert not asked.counted.only_no
+            await asked.where(f"h{number}.test")
+        assert asked.counted.only_no
+        await asked.where("another.test")
+        await asked.where("acme.test")
+    assert not asked.counted.only_no
+    assert [one["event"] for one in logs] == ["gds.knows_nobody", "gds.knows_somebody"]
 
 
 async def test_who_leaves_does_not_take_the_question_away_from_the_others() -> None:

@@ -18,9 +18,9 @@ SOON = 14.0
 def status(config: Config = None, url: Url = "", token_file: Token = None, as_json: Json = False) -> None:
     """How everything stands: GDS, the directory, the Envoys, what is held, certificates.
 
-    Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a change held, an Envoy that rejects
-    something, a state that can't be written, a certificate that has ended. An Envoy that is only behind is well: it
-    catches up.
+    Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a GDS that knows no host, a change held,
+    an Envoy that rejects something, a state that can't be written, a certificate that has ended. An Envoy that is only
+    behind is well: it catches up.
 
     Examples:
         pointsman status -c pointsman.toml
@@ -46,6 +46,8 @@ def wrongs(found: dict[str, Any]) -> list[str]:
         wrong.append(f"not ready: {found['unready']}")
     if found["mode"] == "watch" and gds["state"] != "following":
         wrong.append(f"GDS is not followed ({gds['state']}): {gds['error'] or 'it was not heard yet'}")
+    if (found.get("lookup") or {}).get("gds_knows_nobody"):
+        wrong.append("GDS has known no host since the start: is it the right one? (see `pointsman check --host`)")
     if found["hold"]["state"] == "held":
         wrong.append(f"held: {found['hold']['text']} (see `pointsman hold show`)")
     if nodes["nacking"]:

@@ -15,7 +15,8 @@ from xds.lookup.learner import Learner
 class LookupState(BaseModel):
     """``waiting``: hosts that GDS is asked for now. ``known``: that are asked again in the background, all of them
     within ``round_seconds``. ``missing``: that GDS hasn't got at present; ``gds_doubted``: these are so many that none
-    is withdrawn. ``pods_error``: why the pods file can't be used as it is."""
+    is withdrawn. ``gds_knows_nobody``: it was asked often since the start, and said no each time. ``pods_error``: why
+    the pods file can't be used as it is."""
 
     breaker: str
     waiting: int
@@ -23,6 +24,7 @@ class LookupState(BaseModel):
     round_seconds: float
     missing: int
     gds_doubted: bool
+    gds_knows_nobody: bool
     pods_error: str
 
 
@@ -49,6 +51,7 @@ def lookup_metrics(learner: Learner) -> Iterator[Metric]:
     yield _gauge("refresh_seconds", "lookup.refresh: what that should be at most.", learner.rounds.refresh)
     yield _gauge("missing", "Known domains that GDS hasn't got at present.", len(learner.departures))
     yield _gauge("gds_doubted", "1 while GDS misses so many that none is withdrawn.", int(learner.departures.doubtful))
+    yield _gauge("gds_knows_nobody", "1 while GDS has known no host since the start.", int(counted.only_no))
     yield _gauge("pods_file_refused", "1 while the pods file can't be used as it is.", int(bool(learner.pods_error)))
 
 
@@ -61,6 +64,7 @@ def lookup_state(learner: Learner) -> LookupState:
         round_seconds=round(learner.rounds.seconds, 1),
         missing=len(learner.departures),
         gds_doubted=learner.departures.doubtful,
+        gds_knows_nobody=resolver.counted.only_no,
         pods_error=learner.pods_error,
     )
 

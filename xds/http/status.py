@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from xds import __version__
 from xds.certificates.checks import shown
+from xds.http.lookup import LookupState, lookup_state
 from xds.http.problems import problems
 from xds.http.revisions import Lately, lately
 from xds.http.view import View
@@ -104,6 +105,8 @@ class Status(BaseModel):
     certificates: CertificatesShown | None
     convergence: Lately
     xds: XdsShown
+    lookup: LookupState | None
+    """Where GDS is asked for one host at a time."""
 
 
 def status_api(view: View) -> APIRouter:
@@ -154,6 +157,7 @@ def status_of(view: View) -> Status:
             handshakes=counts.handshakes,
             refused=sum(counts.refused.values()),
         ),
+        lookup=lookup_state(view.lookup) if view.lookup else None,
     )
 
 

@@ -22,6 +22,9 @@ from xds.lookup.budget import Budget
 
 log = structlog.get_logger()
 
+ONLY_NO = 50
+"""Answers since the start without a single pod, after which it may well be that GDS isn't the right one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -50,6 +53,11 @@ class Counted:
     turned_away: Counter[str] = field(default_factory=lambda: Counter(busy=0, away=0, failed=0, slow=0, pod=0))
     remembered: int = 0
     seconds: float = 0.0
+
+    @property
+    def only_no(self) -> bool:
+        """GDS was asked often, and has known nobody: at a wrong base path it may say 404 to everything."""
+        return not self.outcome["pod"] and self.outcome["nobody"] >= ONLY_NO
 
 
 class Resolver:
@@ -168,10 +176,19 @@ class Resolver:
             self._fail(error, now)
             raise NotAnswered(str(error), "failed") from None
         self.breaker.succeeded()
-        self.counted.outcome["nobody" if pod is None else "pod"] += 1
+        self._count(pod)
         self.answers.put(host, pod, now)
         self._said(host, pod)
         return pod
+
+    def _count(self, pod: str | None) -> None:
+        before = self.counted.only_no
+        self.counted.outcome["nobody" if pod is None else "pod"] += 1
+        if self.counted.only_no and not before:
+            advice = "is it the right one, at the right base path? `pointsman check --host` tells"
+            log.warning("gds.knows_nobody", gds=self._asker.shown, answers=ONLY_NO, advice=advice)
+        elif before and pod is not None:
+            log.info("gds.knows_somebody", gds=self._asker.shown)
 
     def _fail(self, error: GdsError, now: float) -> None:
         self.counted.outcome["failed"] += 1

@@ -70,6 +70,7 @@ class Gathered:
             receipts.envoys,
             latest and (latest.mark, latest.pending, len(latest.nacks)),
             hold and (hold.state, hold.since),
+            self._knows_nobody,
         )
 
     def status(self) -> Status:
@@ -127,7 +128,13 @@ class Gathered:
             ends=ends,
             ending=ending,
             state_error=kept.writes.error,
+            knows_nobody=self._knows_nobody,
         )
+
+    @property
+    def _knows_nobody(self) -> bool:
+        learner = self._view.lookup
+        return learner is not None and learner.resolver.counted.only_no
 
     def _slow(self, rejecting: int) -> int:
         """Envoys that lack something which was published a while ago, but for those that reject it or have left."""

@@ -17,7 +17,8 @@ _CLAUSES = 2
 @dataclass(frozen=True, slots=True)
 class Facts:
     """``gds`` is the mirror's state; ``silent`` seconds since GDS was heard. ``slow``: Envoys that lack something for
-    longer than usual. ``ends``: days until the first certificate ends, None when there is none."""
+    longer than usual. ``ends``: days until the first certificate ends, None when there is none. ``knows_nobody``: GDS
+    has said no to each host that it was asked for."""
 
     complete: bool
     why_not: str
@@ -32,6 +33,7 @@ class Facts:
     ends: float | None = None
     ending: int = 0
     state_error: str = ""
+    knows_nobody: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def _problems(facts: Facts) -> list[_Problem]:
     say(facts.state_error, "bad", "the state can't be kept on disk", f"State folder: {facts.state_error}", "way")
     away = facts.gds == "reconnecting" and not facts.stale
     say(away, "warn", "GDS isn't reached, so the Envoys keep what they have", f"GDS: {silent}", "way")
+    nobody = "GDS: no to each host that it was asked for since the start"
+    say(facts.knows_nobody, "warn", "GDS knows no host, so it may be the wrong one", nobody, "way")
     say(facts.hold == "held", "warn", "a change of GDS is held", "A change of GDS is held", "held")
     say(
         facts.slow,
