@@ -130,6 +130,19 @@ def test_all_who_wait_for_one_host_cost_one_question(looked: Looked, edge: Edge)
     assert looked.gds.asked[host] == 1
 
 
+def test_a_first_visitor_waits_for_a_slow_gds_and_the_control_plane_is_asked_once(looked: Looked, edge: Edge) -> None:
+    host, pod = next(COLD)
+    questions = "pointsman_lookup.upstream_rq_total"
+    before = sum(edge.stats(questions).values())
+    looked.gds.delay = 2.0
+    try:
+        answer = edge.ask(host)
+    finally:
+        looked.gds.delay = 0.0
+    assert (answer.status, answer.pod) == (200, pod)
+    assert sum(edge.stats(questions).values()) == before + 1
+
+
 def test_the_host_is_asked_for_as_gds_knows_it(looked: Looked, edge: Edge) -> None:
     host, pod = next(COLD)
     assert edge.ask(f"{host.upper()}.:8443").pod == pod

@@ -60,7 +60,7 @@ def asking_filters(patience: timedelta) -> list[HttpFilter]:
     """The two filters, which nothing turns on but what is below. ``patience``: for the control plane's answer."""
     ask = ExtAuthz(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=ASKED), timeout=patience, retry_policy=_elsewhere()
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=ASKED), timeout=patience, retry_policy=_elsewhere(patience)
         ),
         transport_api_version=ApiVersion.V3,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
@@ -79,15 +79,14 @@ def asking_filters(patience: timedelta) -> list[HttpFilter]:
     ]
 
 
-def _elsewhere() -> RetryPolicy:
+def _elsewhere(patience: timedelta) -> RetryPolicy:
     """A control plane that is gone is asked for as long as the name leads to its address: then another one is asked
-    for the same request. To ask twice does no harm."""
+    for the same request. To ask twice does no harm. One that waits for GDS isn't given up for another: Envoy takes the
+    longest interval between two questions for the longest time that each of them may take, too."""
     return RetryPolicy(
         retry_on="connect-failure,refused-stream,reset,unavailable,cancelled",
         num_retries=3,
-        retry_back_off=BackoffStrategy(
-            base_interval=timedelta(milliseconds=20), max_interval=timedelta(milliseconds=200)
-        ),
+        retry_back_off=BackoffStrategy(base_interval=timedelta(milliseconds=20), max_interval=patience),
         retry_host_predicate=[
             RetryPolicyRetryHostPredicate(
                 name="envoy.retry_host_predicates.previous_hosts",
