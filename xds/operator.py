@@ -15,7 +15,7 @@ from xds.errors import HoldError, OrderError, PointsmanError
 from xds.lookup.learner import Learner
 from xds.slices import Work
 from xds.standing import Standing
-from xds.state.folder import StateFolder
+from xds.state.folder import Kept, StateFolder
 
 HELD_SHOWN = 10_000
 """Domains that can be paged through of what is held."""
@@ -81,11 +81,10 @@ class Operator:
     async def refuse(self, caller: Caller) -> None:
         await self._ordered("hold.refuse", caller, self._refusing(caller))
 
-    async def states(self, most: int) -> list[dict[str, Any]]:
-        """The moments that can be gone back to, the newest first."""
+    async def states(self, most: int, before: tuple[int, int] | None = None) -> list[Kept]:
+        """The moments that can be gone back to, the newest first; ``before``: see `StateFolder.kept`."""
         async with self._reading:  # the disk, which nobody shall have us do many times at once
-            kept = await asyncio.to_thread(self._folder().kept, most)
-        return [asdict(moment) for moment in kept]
+            return await asyncio.to_thread(self._folder().kept, most, before)
 
     async def roll_back(self, revision: int, epoch: str, caller: Caller) -> None:
         """``epoch`` may be empty: the newest of that revision."""

@@ -77,7 +77,7 @@ def receipt(edge: Edge) -> dict[str, Any]:
 
 
 def aside(edge: Edge) -> dict[tuple[str, str], str]:
-    records = httpx.get(f"{edge.system.api_url}/api/v1/set-aside", trust_env=False).json()["records"]
+    records = httpx.get(f"{edge.system.api_url}/api/v1/set-aside", trust_env=False).json()["items"]
     return {(record["kind"], record["name"]): record["reason"] for record in records}
 
 

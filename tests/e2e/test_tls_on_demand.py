@@ -141,7 +141,7 @@ def test_what_replaces_a_certificate_in_use_and_is_bad_is_set_aside(edge: Edge) 
 
     def aside() -> dict[str, object]:
         url = f"{edge.system.api_url}/api/v1/certificates/set-aside"
-        records = httpx.get(url, trust_env=False).json()["records"]
+        records = httpx.get(url, trust_env=False).json()["items"]
         return next((record for record in records if record["certificate"] == "c21.test"), {})
 
     until(lambda: aside().get("kind") == "key", "set aside")

@@ -104,7 +104,7 @@ def test_an_unknown_host_is_shown_the_page_whatever_its_scope(edge: Edge, host: 
 
 
 def counted(edge: Edge) -> dict[str, int]:
-    hosts = httpx.get(f"{edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).json()["hosts"]
+    hosts = httpx.get(f"{edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).json()["items"]
     return {asked["host"]: asked["count"] for asked in hosts}
 
 

@@ -76,7 +76,7 @@ def on_disk(edge: Edge, revision: int) -> None:
 
     def found() -> bool:
         states = httpx.get(f"{edge.system.api_url}/api/v1/states", headers=bearer(edge), trust_env=False).json()
-        return any(one["revision"] >= revision for one in states)
+        return any(one["revision"] >= revision for one in states["items"])
 
     until(found, f"revision {revision} is on disk")
 

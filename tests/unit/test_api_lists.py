@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from tracked_world import Envoy, World
 
+from xds.certificates.checks import Facts
+from xds.certificates.index import Aside, Entry
+from xds.certificates.layouts import Place
+from xds.edge_tls import EdgeTls, Options
 from xds.gds.mirror import MirrorStatus
-from xds.gds.model import PutDomain
+from xds.gds.model import BadRecord, PutDomain
 from xds.http.app import create_app
 from xds.http.view import Counts, View
+from xds.unknown_hosts import UnknownHosts
 
 
 class Api:
-    def __init__(self, world: World, *envoys: Envoy) -> None:
+    def __init__(self, world: World, *envoys: Envoy, **more: Any) -> None:
         self.world = world
         view = View(
             world.pipeline.directory,
@@ -27,6 +34,7 @@ class Api:
             streams=lambda: [envoy.stream for envoy in envoys],
             cache=world.cache,
             clock=lambda: world.now,
+            **more,
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(view)), base_url="http://pointsman")
 
@@ -87,7 +95,48 @@ async def test_a_page_goes_on_where_it_was_though_a_domain_is_gone() -> None:
         assert len(names) == len(set(names)) == 30
 
 
-@pytest.mark.parametrize("path", ["domains", "pods", "nodes", "revisions", "diff", "audit"])
+async def test_every_record_set_aside_is_listed_once_the_pods_first() -> None:
+    api = Api(World())
+    names = [f"homeless{number}.test" for number in range(9)]
+    bad = BadRecord("pod", "pod9", "no endpoint of it has an address")
+    api.world.change(2, *(PutDomain(name, "nowhere") for name in reversed(names)), bad)
+    async with api.http:
+        for limit in (1, 7, 1_000):
+            assert [one["name"] for one in await api.pages("set-aside", limit=limit)] == ["pod9", *names]
+
+
+async def test_every_unknown_host_is_listed_once_those_asked_for_most_first() -> None:
+    counted = UnknownHosts(10)
+    for number in range(9):
+        for _ in range(1 + number // 3):
+            counted.add(f"h{number}.test")
+    counted.add("\ufffd.test")
+    api = Api(World(), unknown_hosts=counted)
+    expected = [f"h{number}.test" for number in (6, 7, 8, 3, 4, 5, 0, 1, 2)] + ["\ufffd.test"]
+    async with api.http:
+        for limit in (1, 4, 1_000):
+            assert [one["host"] for one in await api.pages("unknown-hosts", limit=limit)] == expected
+        told = (await api.http.get("/api/v1/unknown-hosts", params={"limit": 2})).json()
+    assert (told["counting"], told["requests"], told["total"]) == (True, 19, 10)
+
+
+async def test_every_certificate_is_listed_once_those_that_expire_first_first(tmp_path: Path) -> None:
+    tls = EdgeTls(Options(tmp_path, "edge"), lambda update: None, lambda tls: None, lambda host: False)
+    names = [f"c{number}.test" for number in range(9)]
+    for number, name in enumerate(names):
+        tls.index.put(Entry(Place(name, 0), Facts((name,), 0.0, 86_400.0 * (1 + number // 4), "EC P-256")))
+        tls.index.put_aside(f"bad {name} \u00e4", Aside("key", "why"), keep=False)
+    api = Api(World(), tls=tls)
+    async with api.http:
+        for limit in (1, 4, 1_000):
+            assert [one["name"] for one in await api.pages("certificates", limit=limit)] == names
+            aside = await api.pages("certificates/set-aside", limit=limit)
+            assert [one["certificate"] for one in aside] == [f"bad {name} \u00e4" for name in names]
+
+
+@pytest.mark.parametrize(
+    "path", ["domains", "pods", "nodes", "revisions", "diff", "audit", "set-aside", "unknown-hosts"]
+)
 async def test_a_cursor_that_is_none_is_a_problem(path: str) -> None:
     api = Api(World())
     async with api.http:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xds.certificates.checks import Facts
-from xds.certificates.index import Aside, Entry, Index
+from xds.certificates.index import Aside, Entry, Index, ending
 from xds.certificates.layouts import Place
 
 DAY = 86_400.0
@@ -63,3 +63,12 @@ def test_those_that_expire_first_are_known_however_they_change() -> None:
     index.put(entry("c2", "2.test", days=80))
     index.remove("c1")
     assert [each.place.name for each in index.soonest(2)] == ["c3", "c4"]
+
+
+def test_those_that_expire_after_another_go_on_behind_it_though_it_is_gone() -> None:
+    names = [f"c{number}" for number in range(9)]
+    index = filled(*(entry(name, f"{name}.test", days=1 + number // 4) for number, name in enumerate(names)))
+    first = index.soonest(3)
+    index.remove("c2")
+    rest = index.soonest(100, after=ending(first[-1]))
+    assert [each.place.name for each in (*first, *rest)] == names

@@ -132,7 +132,7 @@ async def test_records_set_aside_are_listed_with_their_reason(plane: Plane) -> N
     plane.fill()
     told = (await plane.get("/api/v1/set-aside")).json()
     assert told["total"] == 1
-    assert told["records"][0]["name"] == "homeless.test"
+    assert told["items"][0]["name"] == "homeless.test"
 
 
 async def test_nodes_are_listed_type_by_type(plane: Plane) -> None:

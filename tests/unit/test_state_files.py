@@ -351,3 +351,13 @@ def test_of_few_moments_no_older_file_is_read(tmp_path: Path) -> None:
     for most, files in ((1, 2), (3, 2), (4, 4), (9, 6)):
         read.clear()
         assert (kept.kept(most), len(read)) == (every[:most], files)
+
+
+def test_the_moments_before_any_of_them_are_those_that_follow_it_in_the_list(tmp_path: Path) -> None:
+    kept = folder(tmp_path)
+    for revision in (10, 20):
+        kept.write(state(revision), joins=True)
+        kept.append([entry(revision + 1, d0="pod2"), entry(revision + 2, d0="pod1")])
+    every = kept.kept()
+    for index, moment in enumerate(every):
+        assert kept.kept(2, before=moment.place) == every[index + 1 :][:2]

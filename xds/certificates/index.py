@@ -17,9 +17,6 @@ from xds.certificates.layouts import Place
 
 _DAY = 86_400.0
 
-SHOWN = 1_000
-"""Of what is set aside, in the API."""
-
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A certificate that can be used. ``stamp`` differs when a file of it does. ``readable``: others than its owner
@@ -102,14 +99,17 @@ class Index:
         names = self._of(host) or self._of("*." + host.partition(".")[2])
         return max((self._entries[name] for name in names), key=lambda entry: entry.facts.not_after, default=None)
 
-    def soonest(self, count: int) -> list[Entry]:
-        """Those that expire first."""
+    def soonest(self, count: int, after: tuple[int, str] | None = None) -> list[Entry]:
+        """Those that expire first; ``after``: of those that follow the one with this `ending`."""
         found: list[Entry] = []
-        for day in sorted(self._expiring):
+        first = after[0] // int(_DAY) if after else 0
+        for day in sorted(day for day in self._expiring if not after or day >= first):
             if len(found) >= count:
                 break
             of_day = (self._entries[name] for name in self._expiring[day])
-            found += heapq.nsmallest(count - len(found), of_day, key=lambda entry: entry.facts.not_after)
+            if after and day == first:
+                of_day = (entry for entry in of_day if ending(entry) > after)
+            found += heapq.nsmallest(count - len(found), of_day, key=ending)
         return found
 
     def expiring(self, before: Iterable[float]) -> list[int]:
@@ -155,6 +155,11 @@ class Index:
                 self._hosts[host] = others
             else:
                 self._hosts.pop(host, None)
+
+
+def ending(entry: Entry) -> tuple[int, str]:
+    """By which certificates are sorted: the second in which it expires, and its name."""
+    return int(entry.facts.not_after), entry.place.name
 
 
 def _day(entry: Entry) -> int:

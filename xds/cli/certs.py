@@ -33,14 +33,15 @@ def certs(
     plane = Plane(config, url, token_file)
     found = plane.get("/api/v1/certificates", {"limit": most})
     aside = plane.get("/api/v1/certificates/set-aside", {"limit": 100})
-    certificates = found["certificates"]
+    found["certificates"] = certificates = found.pop("items")
     soon = [one for one in certificates if one["days"] < within]
     if as_json:
-        print_json({**found, "set_aside": aside["records"], "ending": len(soon)})
+        del found["next"]
+        print_json({**found, "set_aside": aside["items"], "ending": len(soon)})
     else:
         rows = [_row(one, within) for one in certificates]
         table(("certificate", "days", "ends", "key", "hosts"), rows, numbers=(1,))
-        for one in aside["records"]:
+        for one in aside["items"]:
             used = "an older one is used" if one["in_use"] else "not used"
             say(styled("set aside", BAD), f"  {one['certificate']} ({one['kind']}; {used}): {one['reason']}")
         unread = "" if found["complete"] else "; the folder isn't all read yet"

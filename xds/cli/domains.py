@@ -10,9 +10,7 @@ import typer
 from xds.cli import exits
 from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import WARN, print_json, print_line, progress, say, styled, table
-from xds.cli.plane import Plane
-
-PAGE = 1_000
+from xds.cli.plane import PAGE, Plane
 
 
 def domains(
@@ -117,7 +115,8 @@ def set_aside(config: Config = None, url: Url = "", token_file: Token = None, as
         pointsman set-aside -c pointsman.toml
         pointsman set-aside --json | jq -r '.records[].name'
     """
-    found = Plane(config, url, token_file).get("/api/v1/set-aside")
+    page = Plane(config, url, token_file).get("/api/v1/set-aside", {"limit": PAGE})
+    found = {"total": page["total"], "records": page["items"]}
     if as_json:
         print_json(found)
     elif not found["total"]:

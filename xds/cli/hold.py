@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from xds.cli import exits
 from xds.cli.fleet import everywhere, fleet
 from xds.cli.options import Config, Json, Token, Url, Urls
 from xds.cli.output import print_found, when
-from xds.cli.plane import Plane
+from xds.cli.plane import PAGE, Plane
 from xds.errors import OrderError
 
 NOTHING = "nothing is held"
@@ -72,7 +73,7 @@ def states(
         pointsman rollback list -c pointsman.toml
         pointsman rollback list -n 100 --json
     """
-    found = Plane(config, url).get("/api/v1/states", {"most": most})
+    found = list(islice(Plane(config, url).items("/api/v1/states", {"limit": min(most, PAGE)}), most))
     lines = [f"{'revision':>12}  {'when':23}  {'domains':>9}  epoch"]
     for one in found:
         domains = "" if one["domains"] is None else one["domains"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from xds.gds.model import Snapshot
     from xds.settings import Settings
 
+PAGE = 1_000
+"""Items of a list that are asked for at once: the API gives no more."""
 TIMEOUT = 60.0
 SILENCE = 30.0
 """Seconds after which a stream that says nothing is taken for dead; it says something each second."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from xds.certificates.checks import KINDS, shown
-from xds.certificates.index import SHOWN, Entry
+from xds.certificates.index import Entry, ending
 from xds.edge_tls import EdgeTls
 from xds.gds.model import normalise_host
-from xds.http.paging import Limit
+from xds.http.paging import Limit, MarkCursor, Page, cursor_of, mark_of, page_of
 from xds.http.problems import problems
 
 SOONEST = 20
@@ -71,16 +71,15 @@ class OnDemandShown(BaseModel):
     busiest: list[str]
 
 
-class Certificates(BaseModel):
-    """``complete``: all of the folder was read. ``readable``: whose keys others than the owner may read."""
+class Certificates(Page[CertificateShown]):
+    """``complete``: all of the folder was read. ``readable``: whose keys others than the owner may read, ``limit`` of
+    them."""
 
-    total: int
     complete: bool
     set_aside_total: int
     readable_total: int
     readable: list[str]
     on_demand: OnDemandShown | None
-    certificates: list[CertificateShown]
 
 
 class Unused(BaseModel):
@@ -92,41 +91,37 @@ class Unused(BaseModel):
     in_use: bool
 
 
-class UnusedCertificates(BaseModel):
-    """``records`` are the first of ``total``."""
-
-    total: int
-    records: list[Unused]
-
-
 def certificates_api(tls: EdgeTls) -> APIRouter:
     api = APIRouter(prefix="/api/v1/certificates", tags=["certificates"])
 
     @api.get("", responses=problems())
-    async def certificates(limit: Limit = 100) -> Certificates:
-        """How many there are, those that expire first, those whose keys others may read, and what Envoys hold on
+    async def certificates(limit: Limit = 100, cursor: MarkCursor = "") -> Certificates:
+        """Those that expire first come first; with each page those whose keys others may read, and what Envoys hold on
         demand."""
         index, on_demand = tls.index, tls.on_demand
         readable = index.readable
+        found = index.soonest(limit + 1, mark_of(cursor))
         return Certificates(
+            items=[CertificateShown(**_shown(tls, entry)) for entry in found[:limit]],
+            next=cursor_of(ending(found[limit - 1])) if len(found) > limit else None,
             total=len(index),
             complete=index.complete,
             set_aside_total=len(index.aside),
             readable_total=len(readable),
             readable=list(islice(readable, limit)),
             on_demand=OnDemandShown(held=on_demand.held, busiest=on_demand.busiest(limit)) if on_demand else None,
-            certificates=[CertificateShown(**_shown(tls, entry)) for entry in index.soonest(limit)],
         )
 
     @api.get("/set-aside", responses=problems())
-    async def set_aside(limit: Annotated[int, Query(ge=1, le=SHOWN)] = 100) -> UnusedCertificates:
-        """Certificates that can't be used as they are now, and why."""
+    async def set_aside(limit: Limit = 100, cursor: MarkCursor = "") -> Page[Unused]:
+        """Certificates that can't be used as they are now, and why, by name."""
         aside = tls.index.aside
-        records = [
-            Unused(certificate=name, kind=each.kind, reason=each.reason, in_use=name in tls.index)
-            for name, each in islice(aside.items(), limit)
+        found, more = page_of((((0, name), name) for name in aside), cursor, limit)
+        items = [
+            Unused(certificate=name, kind=aside[name].kind, reason=aside[name].reason, in_use=name in tls.index)
+            for name in found
         ]
-        return UnusedCertificates(total=len(aside), records=records)
+        return Page[Unused](items=items, next=more, total=len(aside))
 
     @api.get("/hosts/{host}", responses=problems(404))
     async def of_host(host: str) -> OfHost:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from xds.directory import Directory
 from xds.errors import RecordError
 from xds.gds.model import Pod, check_domain, normalise_host
-from xds.http.paging import Limit, NameCursor, Page, PlaceCursor
+from xds.http.paging import Limit, MarkCursor, NameCursor, Page, PlaceCursor, page_of
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.resources.routes import table_name
@@ -80,13 +80,6 @@ class Aside(BaseModel):
     revision: int
 
 
-class SetAside(BaseModel):
-    """``records`` are some of ``total``."""
-
-    total: int
-    records: list[Aside]
-
-
 class Asked(BaseModel):
     """``count`` is at most ``error`` too high."""
 
@@ -95,12 +88,12 @@ class Asked(BaseModel):
     error: int
 
 
-class UnknownHosts(BaseModel):
-    """``counting``: whether Envoys are asked to tell of such requests (setting edge.unknown_host.count)."""
+class UnknownHosts(Page[Asked]):
+    """``counting``: whether Envoys are asked to tell of such requests (setting edge.unknown_host.count). ``requests``:
+    how many there were, for all hosts."""
 
     counting: bool
     requests: int
-    hosts: list[Asked]
 
 
 def directory_api(view: View) -> APIRouter:
@@ -149,19 +142,29 @@ def directory_api(view: View) -> APIRouter:
         return _pod(view, found)
 
     @api.get("/set-aside", responses=problems())
-    async def set_aside() -> SetAside:
-        """The records of GDS that can't be used, and why."""
+    async def set_aside(limit: Limit = 100, cursor: MarkCursor = "") -> Page[Aside]:
+        """The records of GDS that can't be used, and why, by name: pods first, since their domains follow from them. Of
+        more than 1,000 the rest is only counted in ``total``."""
         directory = view.directory
-        records = [Aside.model_validate(one, from_attributes=True) for one in directory.set_aside.values()]
-        return SetAside(total=directory.set_aside_total, records=records)
+        marked = (((int(one.kind != "pod"), f"{one.kind}~{one.name}"), one) for one in directory.set_aside.values())
+        found, more = page_of(marked, cursor, limit)
+        items = [Aside.model_validate(one, from_attributes=True) for one in found]
+        return Page[Aside](items=items, next=more, total=directory.set_aside_total)
 
     @api.get("/unknown-hosts", responses=problems())
-    async def unknown_hosts(limit: Limit = 100) -> UnknownHosts:
-        """The hosts asked for most that GDS doesn't know, since the start: each count at most `error` too high."""
+    async def unknown_hosts(limit: Limit = 100, cursor: MarkCursor = "") -> UnknownHosts:
+        """The hosts that GDS doesn't know, those asked for most since the start first: each count at most `error` too
+        high. They are counted on between two pages, so one may stand on both, or on none."""
         counted = view.unknown_hosts
-        top = [Asked.model_validate(one, from_attributes=True) for one in counted.top(limit)] if counted else []
-        requests = counted.requests if counted else 0
-        return UnknownHosts(counting=counted is not None, requests=requests, hosts=top)
+        top = counted.top(counted.capacity) if counted else []
+        found, more = page_of((((-one.count, one.host), one) for one in top), cursor, limit)
+        return UnknownHosts(
+            items=[Asked.model_validate(one, from_attributes=True) for one in found],
+            next=more,
+            total=len(top),
+            counting=counted is not None,
+            requests=counted.requests if counted else 0,
+        )
 
     return api
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from xds.errors import GdsError, PointsmanError
 from xds.http.access import address_of, certificate_of
 from xds.http.directory import HostName, checked
+from xds.http.paging import Limit, Page, StateCursor
 from xds.http.problems import problems
 from xds.operator import Caller, Operator
 
@@ -111,10 +112,14 @@ def orders_api(operator: Operator) -> APIRouter:
         return HoldShown(**operator.hold())
 
     @api.get("/states", responses=problems(409), openapi_extra=TOKEN)
-    async def states(most: Annotated[int, Query(ge=1, le=100_000)] = 100) -> list[Moment]:
-        """The moments of the directory that can be gone back to, the newest first; needs the token."""
-        found: list[dict[str, Any]] = await _done(operator.states(most))
-        return [Moment(**one) for one in found]
+    async def states(limit: Limit = 100, cursor: StateCursor = "") -> Page[Moment]:
+        """The moments of the directory that can be gone back to, the newest first; needs the token. ``total`` is
+        null."""
+        number, _, entry = cursor.partition("~")
+        found = await _done(operator.states(limit + 1, (int(number), int(entry)) if cursor else None))
+        more = "{}~{}".format(*found[limit - 1].place) if len(found) > limit else None
+        items = [Moment.model_validate(one, from_attributes=True) for one in found[:limit]]
+        return Page[Moment](items=items, next=more, total=None)
 
     @api.post("/rollback", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
     async def rollback(request: Request, order: Rollback) -> HoldShown:

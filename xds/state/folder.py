@@ -54,12 +54,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A moment that can be gone back to. ``domains`` is the count of its pair's state, None between two."""
+    """A moment that can be gone back to. ``domains`` is the count of its pair's state, None between two. ``place``: the
+    number of its pair, and how many entries of the journal lead to it; a later moment has a higher one."""
 
     epoch: str
     revision: int
     at: float
     domains: int | None
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(slots=True)
@@ -206,11 +208,13 @@ class StateFolder:
             with contextlib.suppress(OSError):
                 os.utime(self._file(journal.number, "journal"), (now, now))
 
-    def kept(self, most: int | None = None) -> list[Kept]:
+    def kept(self, most: int | None = None, before: tuple[int, int] | None = None) -> list[Kept]:
         """The moments that can be gone back to, the newest first: ``most`` of them, and no more is read than that
-        takes; None for all."""
+        takes; None for all. ``before``: those that came before the one of this place."""
         found: list[Kept] = []
         for number in reversed(self._numbers()):
+            if before is not None and number > before[0]:
+                continue
             if most is not None and len(found) >= most:
                 break
             try:
@@ -219,8 +223,14 @@ class StateFolder:
                 continue
             with contextlib.suppress(StateError):
                 journal = _told(self._file(number, "journal"), decode_journal)
-                found.extend(Kept(e[0].epoch, e[0].revision, e[0].at, None) for e in reversed(journal.entries))
-            found.append(Kept(head.epoch, head.revision, head.at, head.domains))
+                moments = [
+                    Kept(e[0].epoch, e[0].revision, e[0].at, None, (number, i))
+                    for i, e in enumerate(journal.entries, 1)
+                    if before is None or (number, i) < before
+                ]
+                found.extend(reversed(moments))
+            if before is None or (number, 0) < before:
+                found.append(Kept(head.epoch, head.revision, head.at, head.domains, (number, 0)))
         return found[:most]
 
     def at(self, revision: int, epoch: str = "") -> State:
