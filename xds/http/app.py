@@ -15,6 +15,7 @@ from xds.audit import Audit
 from xds.http import problems
 from xds.http.access import Access, Guard
 from xds.http.audit import audit_api
+from xds.http.body import BodyLimit
 from xds.http.certificates import certificates_api
 from xds.http.differences import differences_api
 from xds.http.directory import directory_api
@@ -55,9 +56,9 @@ def create_app(
         docs_url=None,  # the framework's pages run scripts of a foreign host, where a token may be typed in
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        max_body_size=BODY,
     )
     audit, access = audit or Audit(), access or Access()
+    app.add_middleware(BodyLimit, most=BODY)
     app.add_middleware(Guard, access=access, audit=audit)
     problems.install(app)
     app.include_router(audit_api(audit))

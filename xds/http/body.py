@@ -1,0 +1,42 @@
+"""A request's body is at most so large: what is larger is a problem like any other, and isn't read."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from xds.http.problems import problem
+
+
+class BodyLimit:
+    """``most``: bytes. It stands behind `xds.http.access.Guard`, so that who may not is told that and no more."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        said = Headers(scope=scope).get("content-length", "")
+        if said.isdecimal() and int(said) > self._most:
+            await problem(413, self._reason)(scope, receive, send)
+            return
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            if message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if size > self._most:
+                    raise HTTPException(413, self._reason)
+            return message
+
+        await self._app(scope, limited, send)
+
+    @property
+    def _reason(self) -> str:
+        return f"the body is larger than the {self._most} bytes that are taken: order it in several requests"
