@@ -40,6 +40,7 @@ from xds.resources.types import Update
 from xds.server.access import Access
 from xds.server.credentials import mtls
 from xds.server.handshakes import Handshakes
+from xds.server.paced import Paced
 from xds.server.refusals import Refusals
 from xds.server.revocation import Revocations
 from xds.server.xds import XdsServer
@@ -103,6 +104,7 @@ async def run(settings: Settings) -> None:
         busy_hosts=busy_hosts,
         on_settled=lambda stream, node, settled: _settled(tracker, pipeline, stream, node, settled),
         where=(lambda host: learner.where(host)) if settings.gds.mode == "lookup" else None,  # type: ignore[union-attr]
+        refusing=Paced(settings.lookup.refuse_rate, settings.lookup.patience / 2),
         on_returned=lambda *held: pipeline.isolator.returned(*held),
         on_gone=lambda stream: _gone(tracker, pipeline, stream),
         on_joined=lambda stream, node: tracker.joined(stream, node),

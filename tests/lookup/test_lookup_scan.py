@@ -13,13 +13,14 @@ from pathlib import Path
 
 import psutil
 from background import Background
-from edge_harness import customers, until
+from edge_harness import Edge, customers, until
 from looking_up import looking_up
 from steady_load import Load
 from whereabouts import Whereabouts
 
 SECONDS = 8.0
 RATE, BURST, REMEMBER = 20, 20, 100
+REFUSE_RATE = 50
 MIB = 1 << 20
 
 
@@ -66,6 +67,15 @@ class Scan:
             self.statuses[int(head.split(" ")[1])] += 1
 
 
+def resident(edge: Edge) -> dict[str, int]:
+    """Bytes of Envoy's and the control plane's memory."""
+    return {name: psutil.Process(edge.system.parts[name].pid).memory_info().rss for name in ("pointsman", "envoy")}
+
+
+def grown(edge: Edge, before: dict[str, int]) -> int:
+    return max(now - before[name] for name, now in resident(edge).items())
+
+
 def test_a_scan_costs_bounded_questions_and_memory_and_no_known_customer_notices(tmp_path: Path) -> None:
     known = customers(40)
     lookup = {
@@ -77,8 +87,7 @@ def test_a_scan_costs_bounded_questions_and_memory_and_no_known_customer_notices
         for host, pod in known:
             edge.becomes(host, pod)
         until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
-        plane = psutil.Process(edge.system.parts["pointsman"].pid)
-        before, memory = looked.gds.asked.total(), plane.memory_info().rss
+        before, memory = looked.gds.asked.total(), resident(edge)
         load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
         began = time.monotonic()
         with Scan(edge.system.ports.edge_https, edge.system.tls()) as scan, load:
@@ -93,5 +102,30 @@ def test_a_scan_costs_bounded_questions_and_memory_and_no_known_customer_notices
         assert set(scan.statuses) <= {404, 503}
         assert scan.statuses[503] > 0
         assert most <= REMEMBER
-        assert plane.memory_info().rss - memory < 64 * MIB
+        assert grown(edge, memory) < 64 * MIB
         assert not {name: count for name, count in edge.stats("update_rejected").items() if count}
+
+
+def test_a_scan_while_gds_is_away_comes_to_the_control_plane_at_a_pace_and_no_known_customer_notices(
+    tmp_path: Path,
+) -> None:
+    known = customers(40)
+    lookup = {"refuse_rate": float(REFUSE_RATE), "rate": float(RATE), "burst": BURST, "refresh": 30.0, "timeout": 0.5}
+    with looking_up(tmp_path, lookup) as looked:
+        edge = looked.edge
+        for host, pod in known:
+            edge.becomes(host, pod)
+        until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
+        looked.gds.go()
+        before, memory = looked.metric("lookup_asked_total", by="request"), resident(edge)
+        load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
+        connections = 24  # fewer than the questions that an Envoy has open at a time: it refuses none itself
+        began = time.monotonic()
+        with Scan(edge.system.ports.edge_https, edge.system.tls(), connections) as scan, load:
+            time.sleep(SECONDS / 2)
+        took = time.monotonic() - began
+        load.prove()
+        assert set(scan.statuses) == {503}
+        assert looked.metric("lookup_asked_total", by="request") - before <= RATE * (took + 1) + BURST
+        assert grown(edge, memory) < 64 * MIB
+        assert REFUSE_RATE < scan.statuses.total() <= REFUSE_RATE * (took + 1) + connections

@@ -21,6 +21,7 @@ from xds.lookup.asking import NotAnswered
 from xds.lookup.resolver import ONLY_NO, Limits, Resolver
 from xds.resources.cold import POD_HEADER
 from xds.server.authorization import SERVICE, Authorization, host_of
+from xds.server.paced import Paced
 
 
 class Gds:
@@ -173,7 +174,7 @@ async def answered(host: str, pod: str | GdsError | None, known: bool = True) ->
         return pod
 
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Authorization(where, lambda context: known),))
+    server.add_generic_rpc_handlers((Authorization(where, lambda context: known, Paced(1_000, 1)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

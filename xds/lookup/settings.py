@@ -23,7 +23,9 @@ class Lookup(BaseModel):
 
     ``rate``, ``burst``: questions a second for hosts that aren't known, and how many may come together;
     ``concurrency``: under way at a time; ``timeout``: for one answer of GDS; ``patience``: that a request waits in
-    all, then it is answered 503; ``waiting``: hosts that are waited for at a time, any more are answered 503 at once.
+    all, then it is answered 503; ``waiting``: hosts that are waited for at a time, any more are answered 503.
+    ``refuse_rate``: answers a second that send a request nowhere (GDS is away, there is no such host, too many wait);
+    what is more waits for its turn, half of ``patience`` in all at most, so that a scan ends in the Envoys.
     ``failures``: after so many in a row GDS isn't asked any more, at first for ``pause``, at most for thirty times as
     long.
 
@@ -44,6 +46,7 @@ class Lookup(BaseModel):
     timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     patience: Annotated[float, Field(gt=0, le=60)] = 6.0
     waiting: Count = 1_000
+    refuse_rate: Rate = 500.0
     failures: Count = 10
     pause: Annotated[float, Field(gt=0, le=60)] = 1.0
     unknown_for: Seconds = 10.0

@@ -1,11 +1,13 @@
 """Envoy's authorization service (envoy.service.auth.v3), asked for one thing alone: where a host is that isn't known.
 
 Of the request only its host is looked at. Messages are read and answered as bytes: under a scan of random hosts there
-are thousands a second.
+are hundreds a second. What sends a request nowhere is answered at a pace: an Envoy has so many questions open at a time
+and no more, so that a scan ends there while these wait, whatever it is that they are refused for.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
@@ -15,6 +17,7 @@ from xds.errors import GdsError, RecordError
 from xds.gds.model import check_domain, normalise_host
 from xds.resources import cold
 from xds.resources.wire import delimited
+from xds.server.paced import Paced
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 
@@ -26,11 +29,14 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 class Authorization(grpc.GenericRpcHandler):
     """``where(host)``: the pod's name, None for nobody; raises GdsError when that can't be known now. ``may_ask`` says
-    who may."""
+    who may; ``refusals``: the pace of what isn't a pod."""
 
-    def __init__(self, where: Callable[[str], Awaitable[str | None]], may_ask: Callable[[Context], bool]) -> None:
+    def __init__(
+        self, where: Callable[[str], Awaitable[str | None]], may_ask: Callable[[Context], bool], refusals: Paced
+    ) -> None:
         self._where = where
         self._may_ask = may_ask
+        self._refusals = refusals
         self._nobody = cold.nobody()
         self._later = cold.later()
         self._method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._check)
@@ -47,13 +53,16 @@ class Authorization(grpc.GenericRpcHandler):
             host = host_of(request)
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a CheckRequest: {error}")
-        if not _can_be_domain(host):
-            return self._nobody
-        try:
-            pod = await self._where(host)
-        except GdsError:  # counted where it is raised
-            return self._later
-        return self._nobody if pod is None else _found(pod)
+        pod, refused, began = None, self._nobody, time.monotonic()
+        if _can_be_domain(host):
+            try:
+                pod = await self._where(host)
+            except GdsError:  # counted where it is raised
+                refused = self._later
+        if pod is not None:
+            return _found(pod)
+        await self._refusals.turn(time.monotonic() - began)
+        return refused
 
 
 def host_of(request: bytes) -> str:

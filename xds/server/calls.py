@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -16,13 +17,17 @@ class BeforeEachCall(grpc.aio.ServerInterceptor):
 
     def __init__(self, first: Callable[[Context], Awaitable[None]]) -> None:
         self._first = first
+        # The services have the same handlers for all calls; under a scan of unknown hosts there are hundreds a second.
+        self._leading = lru_cache(256)(self._lead)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details)
+        return self._leading(await continuation(handler_call_details))
+
+    def _lead(self, handler: grpc.RpcMethodHandler[Any, Any] | None) -> grpc.RpcMethodHandler[Any, Any]:
         if handler is None:
             return grpc.stream_stream_rpc_method_handler(self._led(_unknown))
         for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):

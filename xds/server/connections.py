@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ class Address(NamedTuple):
         return f"ipv6:%5B{self.host}%5D:{self.port}" if ":" in self.host else f"ipv4:{self.host}:{self.port}"
 
 
+@lru_cache(4096)
 def peer_address(peer: str) -> Address | None:
     """From ``context.peer()``: ``ipv4:127.0.0.1:43210``, ``ipv6:%5B::1%5D:43210``. None for another kind of peer."""
     family, _, rest = peer.partition(":")

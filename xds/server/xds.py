@@ -37,6 +37,7 @@ from xds.server.handshakes import Handshakes
 from xds.server.identity import Identity, identify
 from xds.server.limits import Limits, exceeded
 from xds.server.on_demand import OnDemand
+from xds.server.paced import Paced
 from xds.server.refusals import Kind, Refusals
 from xds.server.streams import Context, NodeState, OpenStream, Parse, Peer, Rim
 from xds.unknown_hosts import UnknownHosts
@@ -88,6 +89,7 @@ class XdsServer:
         unknown_hosts: UnknownHosts | None = None,
         busy_hosts: BusyHosts | None = None,
         where: Callable[[str], Awaitable[str | None]] | None = None,
+        refusing: Paced | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
         on_gone: Callable[[Stream], None] = lambda stream: None,
@@ -105,6 +107,7 @@ class XdsServer:
         self._unknown_hosts = unknown_hosts
         self._busy_hosts = busy_hosts
         self._where = where
+        self._refusing = refusing or Paced(500, 3)
         self._gate = asyncio.Event()
         self._decided = asyncio.Event()
         self._turned_away = ""
@@ -180,7 +183,7 @@ class XdsServer:
             logs = AccessLogs(self._unknown_hosts, self._knows, busy=self._busy_hosts, before=self._refuse_revoked)
             server.add_generic_rpc_handlers((logs,))
         if self._where is not None:
-            server.add_generic_rpc_handlers((Authorization(self._where, self._knows),))
+            server.add_generic_rpc_handlers((Authorization(self._where, self._knows, self._refusing),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect({**_METHODS, csds.SERVICE: csds.METHODS}, [health.SERVICE_NAME], server)
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
