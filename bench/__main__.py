@@ -39,6 +39,7 @@ PARTS = {
         *("--hold", "0", "--json", str(RESULTS / "dataplane-gds.json")),
     ],
     "lookup": ["--quick"],
+    "scan": ["--quick"],
     "lookup_warm": ["--rounds", "1", "--seconds", "1", "--hosts", "50"],
 }
 """And their options when it is to be quick."""

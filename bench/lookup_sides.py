@@ -72,12 +72,13 @@ class Asker:
 
 @dataclass
 class Side:
-    """One of `SIDES`, which runs from `start` to `stop`. ``homes``: what its GDS knows."""
+    """One of `SIDES`, which runs from `start` to `stop`. ``homes``: what its GDS knows; ``lookup``: our settings."""
 
     name: str
     folder: Path
     pods: Mapping[str, int]
     homes: Mapping[str, str]
+    lookup: Mapping[str, object] = field(default_factory=dict)
     _ports: list[int] = field(default_factory=lambda: free_ports(7))
     _parts: dict[str, Process] = field(default_factory=dict)
     _system: System | None = None
@@ -91,6 +92,15 @@ class Side:
     def port(self) -> int:
         """Of its edge, https."""
         return self._ports[1]
+
+    @property
+    def api_url(self) -> str:
+        """Of ours."""
+        return self._made().api_url
+
+    def processes(self) -> Mapping[str, Process]:
+        """Ours: Envoy's and the control plane's."""
+        return self._made().parts
 
     def tls(self) -> ssl.SSLContext:
         return self._made().tls()
@@ -154,7 +164,7 @@ class Side:
         if self._system is None:
             gds, edge, xds, api, plain, admin, _ = self._ports
             # The Lua waits for ten seconds.
-            lookup = {"pods": "pods.json", "timeout": 5.0, "patience": 6.0}
+            lookup = {"pods": "pods.json", "timeout": 5.0, "patience": 6.0, **self.lookup}
             settings: dict[str, dict[str, object]] = {
                 "gds": {"mode": "lookup"},
                 "lookup": lookup,
