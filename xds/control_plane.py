@@ -266,7 +266,8 @@ def _standing(settings: Settings, pipeline: Pipeline, server: XdsServer) -> Stan
     folder = StateFolder(state.folder, state.keep) if state.enabled else None
     # Where hosts are asked for one by one, nobody is known in the beginning.
     empty = guard.allow_empty or settings.gds.mode == "lookup"
-    limits = Limits(guard.share, guard.minimum, guard.enabled, guard.window, guard.least, empty)
+    removed = settings.lookup.minimum if settings.gds.mode == "lookup" else None
+    limits = Limits(guard.share, guard.minimum, guard.enabled, guard.window, guard.least, empty, removed)
     token = settings.http.token_file is None
     return Standing(pipeline, folder, limits, token=token, unserved=server.turn_away)
 

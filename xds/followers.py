@@ -59,4 +59,5 @@ def options_of(settings: Settings) -> Options:
         domains=lookup.domains,
         share=guard.share,
         minimum=guard.minimum,
+        few=lookup.minimum,
     )

@@ -76,6 +76,7 @@ class Gate:
         self._now = now
         self._clock = clock
         self._lately = Recent(limits.window)
+        self._removed = Recent(limits.window)
         self._emptied = Recent(limits.window)
         self._remember = remember
         self._began = began
@@ -155,15 +156,15 @@ class Gate:
             yield from self._spoken()
         elif (passing := (yield from self._passes(transaction, edge))) is not None:
             yield from self._pipeline.applying(transaction)
-            yield from self._went_out(passing.domains, passing.emptied)
+            yield from self._went_out(passing.domains, passing.removed, passing.emptied)
         else:
             yield from self._pipeline.taking(lambda directory: self._judged(directory, transaction))
 
     def releasing(self, by: str) -> Work[None]:
         """GDS's newest state goes to the edge, as differences. Raises HoldError when there is nothing to release."""
         yield from self._going_out(self._known(), f"released by {by}")
-        self._lately.clear()
-        self._emptied.clear()
+        for recent in (self._lately, self._removed, self._emptied):
+            recent.clear()
         yield from self._spoken()
 
     def refuse(self, by: str) -> None:
@@ -265,7 +266,7 @@ class Gate:
             changes = [*_pods_needed(changes, gds, edge), *changes]
             touched: set[tuple[str, str]] = set(_names(changes))
             yield from self._pipeline.changing(lambda held: _overlaid(held, transaction, changes, touched))
-            yield from self._went_out(passing.domains, passing.emptied)
+            yield from self._went_out(passing.domains, passing.removed, passing.emptied)
             for kind, name in touched:
                 if kind == "domain":
                     apart.difference.put(name, edge.domains.get(name), gds.domains.get(name))
@@ -287,24 +288,33 @@ class Gate:
     def _verdict(
         self, counts: Counts, domains: Collection[str], emptied: Collection[str], edge: Directory
     ) -> Verdict | None:
-        lately, before = self._lately.beside(domains), self._emptied.beside(emptied)
-        return judge(counts, len(edge.domains), self._limits, pods=len(edge.pods), lately=lately, emptied=before)
+        return judge(
+            counts,
+            len(edge.domains),
+            self._limits,
+            pods=len(edge.pods),
+            lately=self._lately.beside(domains),
+            removed=self._removed.beside(domains),
+            emptied=self._emptied.beside(emptied),
+        )
 
     def _forget(self) -> Work[None]:
         if self.hold is None:
-            yield from self._lately.forget(self._clock())
-            yield from self._emptied.forget(self._clock())
+            for recent in (self._lately, self._removed, self._emptied):
+                yield from recent.forget(self._clock())
 
-    def _went_out(self, domains: Iterable[str], emptied: Iterable[str]) -> Work[None]:
-        for some in cut(domains):
-            self._lately.add(some, self._clock())
-            yield
+    def _went_out(self, domains: Iterable[str], removed: Iterable[str], emptied: Iterable[str]) -> Work[None]:
+        for recent, names in ((self._lately, domains), (self._removed, removed)):
+            for some in cut(names):
+                recent.add(some, self._clock())
+                yield
         self._emptied.add(emptied, self._clock())
 
     def _all_went_out(self, difference: Difference) -> Work[None]:
         if self._limits.enabled:
             moved = (name for name, (old, _) in difference.domains.items() if old is not None)
-            yield from self._went_out(moved, difference.emptied)
+            removed = (name for name, (old, new) in difference.domains.items() if old is not None and new is None)
+            yield from self._went_out(moved, removed, difference.emptied)
 
     def _stays(self, difference: Difference, edge: Directory, gds: Directory) -> bool:
         """Whether what differs is held, or stays so; begins the hold, and the alarm anew after a refusal."""

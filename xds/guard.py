@@ -34,18 +34,26 @@ class Limits:
     window: float = 60.0
     least: int = 1
     allow_empty: bool = False
+    removed: int | None = None
+    """Fewer than so many may be removed whatever their share, where that is less than ``minimum``: where GDS removes
+    nothing by a word of its own, and an answer of 404 is all that tells."""
 
     def begins_with(self, domains: int) -> bool:
         """Whether a first directory of so many is served, when nothing is known from before."""
         return not self.enabled or domains >= self.least or (self.allow_empty and not domains)
 
     def allows(self, touched: int, domains: int) -> bool:
-        """Whether a change of so many records, of a directory of so many ``domains``, passes whatever it does."""
+        """Whether a change of so many records, of a directory of so many ``domains``, passes whatever it does, but for
+        what it may remove."""
         return not self.enabled or (touched < domains and touched <= self.most(domains))
 
     def most(self, domains: int) -> int:
         """How many domains a change may move or remove."""
         return max(self.minimum - 1, int(self.share * domains))
+
+    def most_removed(self, domains: int) -> int:
+        """How many of these it may remove."""
+        return max(min(self.minimum, self.removed or self.minimum) - 1, int(self.share * domains))
 
     def loses_too_much(self, counts: Counts, pods: int, emptied: int) -> bool:
         """Whether too many of so many ``pods`` lose all of their endpoints; ``emptied`` are those that have, lately."""
@@ -109,10 +117,17 @@ def ends_lost(old: Pod | None, new: Pod | None) -> Literal["", "emptied", "repla
 
 
 def judge(
-    counts: Counts, domains: int, limits: Limits, *, pods: int = 0, lately: int = 0, emptied: int = 0
+    counts: Counts,
+    domains: int,
+    limits: Limits,
+    *,
+    pods: int = 0,
+    lately: int = 0,
+    removed: int = 0,
+    emptied: int = 0,
 ) -> Verdict | None:
     """None when a change of a directory of so many ``domains`` and ``pods`` passes. ``lately``: so many other domains
-    were moved or removed within the window; ``emptied``: so many other pods were."""
+    were moved or removed within the window, ``removed`` of them removed; ``emptied``: so many other pods were."""
     if not limits.enabled:
         return None
     if limits.loses_too_much(counts, pods, emptied):
@@ -133,9 +148,21 @@ def judge(
         )
         return Verdict("many", text)
     if counts.at_stake <= limits.most(domains):
-        return None
+        return _removes_too_many(counts, domains, limits, removed)
     text = (
         f"{counts.removed} domains would be removed and {counts.moved} moved to another pod: {share}, and more than "
         f"{limits.most(domains)} are held (settings guard.share, guard.minimum)"
     )
     return Verdict("removed" if counts.removed >= counts.moved else "moved", text)
+
+
+def _removes_too_many(counts: Counts, domains: int, limits: Limits, before: int) -> Verdict | None:
+    most = limits.most_removed(domains)
+    if not counts.removed or counts.removed + before <= most:
+        return None
+    others = f", {before} others were within {limits.window:.0f} s" if before else ""
+    text = (
+        f"of {domains} domains {counts.removed} would be removed{others}: more than {most} are held (settings "
+        "guard.share, lookup.minimum)"
+    )
+    return Verdict("removed" if counts.removed > most else "many", text)

@@ -167,7 +167,8 @@ class Guard(_Part):
     """A change of GDS that moves or removes more than this is held until somebody releases it (``pointsman hold``).
 
     ``share``: of the domains that the edge has, 0 to 1. ``minimum``: fewer domains than this are never held, unless
-    they are all that there are. ``window``: seconds within which changes count together, as one.
+    they are all that there are (in lookup mode ``lookup.minimum`` is for those removed). ``window``: seconds within
+    which changes count together, as one.
 
     ``least``: domains that GDS has at least when a control plane begins that has no state on disk. With fewer it serves
     nobody until it has them, or until ``pointsman hold release``: somebody's GDS may be half restored. ``allow_empty``:

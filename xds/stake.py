@@ -14,15 +14,18 @@ from xds.slices import Work, cut
 @dataclass(slots=True)
 class Stake:
     """``domains`` and ``emptied``: the names of domains that would be routed otherwise or not at all, and of pods
-    that would have no endpoint any more. ``replaced``: how many pods would have none that they had before."""
+    that would have no endpoint any more. ``removed``: of these domains those that wouldn't be routed. ``replaced``:
+    how many pods would have none that they had before."""
 
     domains: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
     emptied: set[str] = field(default_factory=set)
     replaced: int = 0
 
     @property
     def counts(self) -> Counts:
-        return Counts(moved=len(self.domains), pods_emptied=len(self.emptied), pods_replaced=self.replaced)
+        moved, removed = len(self.domains) - len(self.removed), len(self.removed)
+        return Counts(moved=moved, removed=removed, pods_emptied=len(self.emptied), pods_replaced=self.replaced)
 
 
 def stake(changes: Iterable[Change], edge: Directory) -> Work[Stake | None]:
@@ -33,11 +36,13 @@ def stake(changes: Iterable[Change], edge: Directory) -> Work[Stake | None]:
         for change in some:
             match change:
                 case PutDomain(domain, pod):
+                    found.removed.discard(domain)
                     if domains.get(domain) not in (None, pod):
                         found.domains.add(domain)
                 case DeleteDomain(domain):
                     if domain in domains:
                         found.domains.add(domain)
+                        found.removed.add(domain)
                 case DeletePod(name):
                     if edge.residents.get(name):
                         return None

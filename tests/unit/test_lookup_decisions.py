@@ -207,6 +207,23 @@ def test_all_of_a_few_are_withdrawn_together_too_so_that_the_guard_sees_that_non
     assert sorted(departures.due()) == ["a", "b", "c"]
 
 
+def test_a_few_of_a_small_edge_raise_doubt_and_one_that_is_missing_for_long_does_not() -> None:
+    departures = Departures(grace=60, share=0.1, minimum=100, few=3)
+    known = [f"h{number}" for number in range(12)]
+    departures.known = len(known)
+    for now in range(0, 3_000, 30):
+        for host in known:
+            departures.missing(host, now) if host == "h0" else departures.there(host)
+    assert not departures.doubtful
+    departures.missing("h1", 3_000)
+    assert departures.due() == ["h0"]
+    for host in ("h2", "h3"):
+        departures.missing(host, 3_000)
+    assert departures.doubtful
+    departures.missing("h1", 3_061)
+    assert departures.due() == []
+
+
 def test_few_that_are_missing_among_many_raise_no_doubt() -> None:
     departures = Departures(grace=0, share=0.1, minimum=20)
     departures.known = 1_000

@@ -52,7 +52,7 @@ def gate(kept: Snapshot | None = None, hold: Hold | None = None) -> Gate:
     pipeline = Pipeline(
         resources, Cache(), Edge(), Pace(0.0, 0.0), later=lambda _, call: call(), clock=lambda: float(next(turn))
     )
-    made = Gate(pipeline, GuardLimits(allow_empty=True), now=lambda: 0.0, clock=lambda: 0.0)
+    made = Gate(pipeline, GuardLimits(allow_empty=True, removed=3), now=lambda: 0.0, clock=lambda: 0.0)
     if kept is not None:
         made.resume(drained(Directory.loaded(kept)), hold)
     return made
@@ -100,6 +100,44 @@ async def test_after_a_restart_its_epoch_and_revisions_go_on(tmp_path: Path) -> 
         assert await learner.where("acme.test") == "pod1"
         assert sorted(of.edge.pods) == ["pod1", "pod2"]
         assert len(learner.rounds) == 1
+
+
+TWENTY = {f"h{number}.test": "pod1" for number in range(20)}
+
+
+def small_edge() -> Gate:
+    pods = (Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),)),)
+    return gate(Snapshot(f"{EPOCH}abc", 41, pods, [*TWENTY.items()]))
+
+
+async def test_a_gds_that_misses_most_of_a_small_edge_takes_none_of_it(tmp_path: Path) -> None:
+    gds, of = Gds(dict([*TWENTY.items()][:8])), small_edge()
+    async with learning(tmp_path, gds, of, refresh=1.0, grace=0.1), asyncio.timeout(60):
+        while of.hold is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert (of.hold.reason, dict(of.edge.domains)) == ("removed", TWENTY)
+        gds.pods = dict(TWENTY)
+        while of.hold is not None or dict(of.followed.domains) != TWENTY:
+            await asyncio.sleep(0)
+            assert dict(of.edge.domains) == TWENTY
+
+
+async def test_two_of_a_small_edge_that_are_gone_are_withdrawn(tmp_path: Path) -> None:
+    left = dict([*TWENTY.items()][:18])
+    of = small_edge()
+    async with learning(tmp_path, Gds(left), of, refresh=1.0, grace=0.1):
+        await followed(of, left)
+        assert (of.hold, dict(of.edge.domains)) == (None, left)
+
+
+async def test_orders_one_by_one_take_no_more_of_a_small_edge_than_two_a_minute(tmp_path: Path) -> None:
+    of = small_edge()
+    async with learning(tmp_path, Gds({}), of, refresh=3600.0) as learner:
+        for number in range(5):
+            await learner.refresh(f"h{number}.test")
+        assert of.hold is not None
+        assert (of.hold.reason, len(of.edge.domains)) == ("many", 18)
+        assert "lookup.minimum" in of.hold.text
 
 
 @pytest.mark.parametrize("before", [f"{EPOCH}abc", f"{EPOCH}older", "of-a-watch"])

@@ -15,14 +15,15 @@ WINDOW = 500
 
 class Departures:
     """``grace`` in seconds. ``share``: more of the latest answers than this, and at least ``minimum`` of them, say that
-    domains are gone, or of all that are ``known``: then GDS is doubted."""
+    domains are gone, or that of all that are ``known``, and of at least ``few``: then GDS is doubted."""
 
-    def __init__(self, grace: float, share: float, minimum: int) -> None:
+    def __init__(self, grace: float, share: float, minimum: int, few: int | None = None) -> None:
         self.known = 0
         """How many there are; whoever knows it keeps it here."""
         self._grace = grace
         self._share = share
         self._minimum = min(minimum, WINDOW)
+        self._few = min(minimum, few or minimum)
         self._since: dict[str, float] = {}
         self._ripe: dict[str, None] = {}
         self._latest: deque[bool] = deque(maxlen=WINDOW)
@@ -39,7 +40,7 @@ class Departures:
         """GDS says of too many known domains that it hasn't got them."""
         of_latest = self._gone >= self._minimum and self._gone > self._share * len(self._latest)
         missing = len(self._since)
-        return of_latest or (missing >= self._minimum and missing > self._share * self.known) or self._everybody
+        return of_latest or (missing >= self._few and missing > self._share * self.known) or self._everybody
 
     def there(self, host: str) -> None:
         """GDS has the known domain ``host``."""

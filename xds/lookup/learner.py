@@ -63,6 +63,8 @@ class Options:
     domains: int = 1_000_000
     share: float = 0.10
     minimum: int = 100
+    few: int = 3
+    """The setting ``lookup.minimum``."""
 
 
 class Learner:
@@ -86,7 +88,7 @@ class Learner:
         self.pods_error = ""
         """Why the pods file can't be used as it is now."""
         self.rounds = Rounds(options.refresh, options.refresh_rate)
-        self.departures = Departures(options.grace, options.share, options.minimum)
+        self.departures = Departures(options.grace, options.share, options.minimum, options.few)
         self.resolver = Resolver(asker, options.limits, self._said, self._failed, clock=clock)
         self._gate = gate
         self._follower = follower
@@ -98,8 +100,8 @@ class Learner:
         """What was said and isn't followed yet, by domain."""
         self._whole: deque[Sequence[Change]] = deque()
         """Changes that must be judged together."""
-        self._gone: deque[Collection[str]] = deque()
-        """Domains that are withdrawn together, too many to be looked at in one turn."""
+        self._gone: deque[dict[str, None]] = deque()
+        """Domains that are withdrawn together."""
         self._recovered = False
         """GDS has a domain again whose withdrawal is held."""
         self._wake = asyncio.Event()
@@ -217,6 +219,8 @@ class Learner:
             return
         if knows:
             self.departures.there(host)
+            for gone in self._gone:
+                gone.pop(host, None)
             if self._is_withheld(host):
                 self._recovered = True
                 self._wake.set()
@@ -240,12 +244,13 @@ class Learner:
         if self._gate.hold is not None:
             return  # few at a time would pass beside what is held
         gone = self.departures.due()
-        if len(gone) > _TOGETHER:
+        if len(gone) > 1:  # so that the guard judges them together
             log.warning("lookup.withdrawn_together", domains=len(gone))
-            self._gone.append(gone)
+            self._gone.append(dict.fromkeys(gone))
             self._wake.set()
-        for host in gone if len(gone) <= _TOGETHER else ():
-            self._comes(host, DeleteDomain(host))
+        else:
+            for host in gone:
+                self._comes(host, DeleteDomain(host))
 
     def _comes(self, host: str, change: Change) -> None:
         self._coming[host] = change

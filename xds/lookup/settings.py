@@ -35,6 +35,9 @@ class Lookup(BaseModel):
     for it; ``grace``: a domain that GDS no longer has is withdrawn after this time. ``domains``: that are known at
     most; what is more is asked for anew again and again. ``sample``: the share of all requests that Envoy tells of, by
     which it is known who is busy, and asked again first.
+
+    ``minimum``: so many domains that GDS no longer has, and more than ``guard.share`` of all, are held, though they are
+    fewer than ``guard.minimum``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +58,7 @@ class Lookup(BaseModel):
     refresh_rate: Rate = 200.0
     grace: Annotated[float, Field(ge=0, le=_DAY)] = 60.0
     domains: Count = 1_000_000
+    minimum: Count = 3
     sample: Annotated[float, Field(ge=0, le=1)] = 0.001
     client: ClientSettings = ClientSettings()
 
