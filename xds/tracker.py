@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable
 from itertools import count, islice
 from typing import Protocol
@@ -93,6 +94,8 @@ class Tracker:
         self._stuck: list[_Waiting] = []
         """Those that wait for something else, a hold's end or an Envoy that just came: looked at now and then."""
         self._numbers = count()
+        self._snapshots: deque[Receipt] = deque(maxlen=SHOWN)
+        """Those of which it isn't noted yet what isn't used of them."""
         self._was_held = False
         self._published: tuple[str, int, int] | None = None
 
@@ -110,6 +113,8 @@ class Tracker:
         yield from gate.replacing(snapshot)
         receipt.changes = self._changes() - before if first is None else first
         self._note_held(receipt)
+        self._snapshots.append(receipt)
+        self._note_snapshots()
 
     def applying(self, gate: Follower, transaction: Transaction) -> Work[None]:
         first = tuple(_moves(islice(transaction.changes, SHOWN), self._directory))
@@ -139,6 +144,18 @@ class Tracker:
                     receipt.bad[kind, name] = aside.reason
             yield
 
+    def _note_snapshots(self) -> None:
+        """Which records the directory has set aside of a snapshot, which has them all: of one that is held it isn't
+        known before it is released."""
+        waiting, self._snapshots = self._snapshots, deque(maxlen=SHOWN)
+        for receipt in waiting:
+            if receipt.held:
+                self._snapshots.append(receipt)
+            elif self._directory.set_aside_total:
+                aside = self._directory.set_aside.items()
+                unused = ((key, one.reason) for key, one in aside if one.revision <= receipt.revision)
+                receipt.bad |= dict(islice(unused, SHOWN))
+
     def _unused(self, key: Key, revision: int) -> bool:
         aside = self._directory.unused(*key)
         return aside is not None and aside.revision <= revision
@@ -159,6 +176,8 @@ class Tracker:
         else:
             self._published = told
             self.receipts.published(*told, self._clock())
+        if self._snapshots:
+            self._note_snapshots()
 
     @property
     def streams(self) -> Collection[Stream]:
@@ -213,6 +232,7 @@ class Tracker:
         held = self._held()
         if self._was_held and not held:
             self.receipts.released()
+            self._note_snapshots()
         self._was_held = held
 
     async def run(self) -> None:

@@ -11,6 +11,7 @@ from xds import tracker as tracking
 from xds.errors import HistoryGone, WaitError
 from xds.gds.model import BadRecord, Change, Pod, PutDomain, PutPod
 from xds.protocol.messages import DeltaRequest
+from xds.receipt import SHOWN
 from xds.slices import drained
 from xds.state.format import State
 
@@ -33,6 +34,41 @@ def test_the_first_snapshot_has_a_receipt_with_all_its_records(world: World, env
     assert (standing.state, standing.receipt and standing.receipt.kind) == ("complete", "snapshot")
     assert standing.receipt is not None
     assert standing.receipt.changes == 102
+
+
+def test_a_snapshot_with_a_record_that_cannot_be_used_is_set_aside_until_the_record_is_put_right(
+    world: World, envoy: Envoy
+) -> None:
+    world.snapshot(2, {**{f"d{number}.test": "pod1" for number in range(100)}, "homeless.test": "nowhere"})
+    envoy.take()
+    standing = world.tracker.receipts.standing(2)
+    assert standing.state == "set_aside"
+    assert standing.receipt is not None
+    assert [*standing.receipt.bad] == [("domain", "homeless.test")]
+    assert "'nowhere' is not in the directory" in standing.receipt.bad["domain", "homeless.test"]
+    world.change(3, PutDomain("homeless.test", "pod2"))
+    envoy.take()
+    assert (world.state(2), world.state(3)) == ("complete", "complete")
+
+
+def test_of_a_snapshot_that_was_held_it_is_known_once_it_is_released(world: World, envoy: Envoy) -> None:
+    world.snapshot(2, {**{f"d{number}.test": "pod2" for number in range(100)}, "homeless.test": "nowhere"})
+    assert world.state(2) == "held"
+    drained(world.gate.releasing("ann"))
+    world.tracker.look()
+    envoy.take()
+    standing = world.tracker.receipts.standing(2)
+    assert standing.state == "set_aside"
+    assert standing.receipt is not None
+    assert [*standing.receipt.bad] == [("domain", "homeless.test")]
+
+
+def test_of_a_snapshot_with_many_unusable_records_the_first_are_told(world: World, envoy: Envoy) -> None:
+    homeless = {f"homeless{number}.test": "nowhere" for number in range(100)}
+    world.snapshot(2, {**{f"d{number}.test": "pod1" for number in range(100)}, **homeless})
+    envoy.take()
+    standing = world.tracker.receipts.standing(2)
+    assert (standing.state, standing.receipt and len(standing.receipt.bad)) == ("set_aside", SHOWN)
 
 
 def test_a_change_is_complete_with_the_ack_and_not_before(world: World, envoy: Envoy) -> None:
