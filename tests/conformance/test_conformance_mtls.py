@@ -23,6 +23,12 @@ from envoy_data_plane.envoy.service.accesslog.v3 import (
     StreamAccessLogsMessage,
     StreamAccessLogsMessageHttpAccessLogEntries,
 )
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextRequest,
+    CheckRequest,
+)
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from structlog.testing import capture_logs
 
@@ -31,6 +37,7 @@ from xds.cache import Cache
 from xds.resources.types import CLUSTER, resource
 from xds.server.access import Access, Rule, rule
 from xds.server.access_log import SERVICE as LOGS
+from xds.server.authorization import SERVICE as AUTHORIZATION
 from xds.server.credentials import mtls
 from xds.server.handshakes import Handshakes
 from xds.server.refusals import Refusals
@@ -88,12 +95,14 @@ class Server:
         self.credentials = mtls(pki.folder / "server.crt", pki.folder / "server.key", pki.ca, self.handshakes.begun)
         self.cache = Cache()
         self.unknown_hosts = UnknownHosts(10)
+        self.asked: list[str] = []
         self.xds = XdsServer(
             self.cache,
             access=access,
             refusals=self.refusals,
             handshakes=self.handshakes,
             unknown_hosts=self.unknown_hosts,
+            where=self._where,
         )
         self.port = 0
         self._clusters = 0
@@ -109,6 +118,10 @@ class Server:
         self.xds.open_gate()
         async with self.xds.listening(HOST, 0, self.credentials) as self.port:
             yield self
+
+    async def _where(self, host: str) -> str | None:
+        self.asked.append(host)
+        return "pod1"
 
     def change(self) -> str:
         """The name of a new cluster."""
@@ -324,6 +337,28 @@ async def test_what_a_revoked_certificate_logs_on_an_open_stream_is_not_read(ser
                     await call.write(message)
                     await asyncio.sleep(0.5)
         assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_only_whom_a_rule_is_for_may_have_gds_asked_for_a_host(serve: Serve, pki: Pki) -> None:
+    request = AttributeContextRequest(http=AttributeContextHttpRequest(host="acme.test"))
+    question = bytes(CheckRequest(attributes=AttributeContext(request=request)))
+    pki.client("edge-1.example.com")
+    pki.client("other.example.com")
+    revoked = pki.client("edge-2.example.com")
+    pki.authority.revoke(pki.crl, revoked.serial_number)
+    async with serve(rule("edge-*.example.com", node="edge-{1}")) as server:
+        for name, status in (
+            ("other.example.com", grpc.StatusCode.PERMISSION_DENIED),
+            ("edge-2.example.com", grpc.StatusCode.UNAUTHENTICATED),
+        ):
+            async with channel(server, pki, name) as opened:
+                with pytest.raises(grpc.aio.AioRpcError) as denied:
+                    await opened.unary_unary(f"/{AUTHORIZATION}/Check")(question, timeout=PATIENCE)
+            assert denied.value.code() is status
+        assert server.asked == []
+        async with channel(server, pki, "edge-1.example.com") as opened:
+            await opened.unary_unary(f"/{AUTHORIZATION}/Check")(question, timeout=PATIENCE)
+        assert server.asked == ["acme.test"]
 
 
 async def test_a_claim_that_is_not_allowed_is_refused_with_words(serve: Serve, pki: Pki, logs: Log) -> None:
