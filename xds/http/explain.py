@@ -202,8 +202,7 @@ def _envoys(
     lacking: list[Stream] = []
     having: list[Stream] = []
     for stream in streams:
-        good = all(stream.acked(*one) == (wanted[one] or "") for one in resources if stream.has(one[0]))
-        (having if good and stream.has(ROUTE) else lacking).append(stream)
+        (having if stream.has(ROUTE) and stream.has_acked(wanted) else lacking).append(stream)
     shown = [_envoy(view, stream, False, wanted, states) for stream in lacking[:ENVOYS]]
     shown += [_envoy(view, stream, True, wanted, states) for stream in having[: ENVOYS - len(shown)]]
     return Envoys(connected=len(streams), have_it=len(having), shown=shown)

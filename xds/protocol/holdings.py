@@ -180,7 +180,8 @@ class Holdings:
         return ResourceStatus(name, held, in_flight, version, error)
 
     def _flies(self, name: str) -> bool:
-        return any(name in sent.versions for sent in self._in_flight.values())
+        in_flight = self._in_flight
+        return bool(in_flight) and any(name in sent.versions for sent in in_flight.values())
 
     def acked(self, name: str) -> str:
         """The version that the client ACKed last, as far as that is known; empty when it ACKed none."""

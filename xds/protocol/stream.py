@@ -173,10 +173,14 @@ class Stream:
         held = self._types.get(kind)
         return (None, "") if held is None else (held.holdings.status(name), held.holdings.acked(name))
 
-    def acked(self, kind: ResourceType, name: str) -> str:
-        """The version of a resource that the client ACKed last; empty for none."""
-        held = self._types.get(kind)
-        return "" if held is None else held.holdings.acked(name)
+    def has_acked(self, wanted: Mapping[tuple[ResourceType, str], str | None]) -> bool:
+        """Of the types that it asked for the client ACKed these versions last, None being none."""
+        types = self._types
+        for (kind, name), version in wanted.items():
+            held = types.get(kind)
+            if held is not None and held.holdings.acked(name) != (version or ""):
+                return False
+        return True
 
     def lacking(self, kind: ResourceType) -> list[str]:
         """The names of a type of which something is due, not answered, or rejected; sorted."""
