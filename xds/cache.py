@@ -57,6 +57,15 @@ class Cache:
                 watcher(changed)
         return changed
 
+    def replace(self, update: Update) -> None:
+        """Other bytes at the version that is held: for who asks from now on. Nobody is told; what is at another version
+        stays."""
+        for kind, resources in update.items():
+            held = self._resources[kind]
+            for name, new in resources.items():
+                if new is not None and name in held and held[name].version == new.version:
+                    held[name] = new
+
     def _checked(self, kind: ResourceType, resources: Mapping[str, Resource | None]) -> dict[bytes, str]:
         """Who owns what in a type where that must be unique, once ``resources`` are taken."""
         for name, new in resources.items():

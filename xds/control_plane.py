@@ -283,6 +283,7 @@ def _tls(settings: Settings) -> Options:
         names_together=tls.on_demand.names_together,
         idle=tls.on_demand.idle,
         prefetch=tls.on_demand.prefetch,
+        busiest=tls.on_demand.prefetch_busiest,
         handshake_timeout=tls.on_demand.handshake_timeout,
         ticket_secret=tls.tickets.secret,
         ticket_rotation=tls.tickets.rotation,

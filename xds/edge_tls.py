@@ -30,6 +30,10 @@ from xds.server.on_demand import OnDemand
 
 log = structlog.get_logger()
 
+_RANK = 2.0
+"""Seconds between two looks at which names are asked for most."""
+_FADE = 8
+"""First leases after which what was asked for counts half: those of busy names last up to 32."""
 _LOOK = 60.0
 """Seconds between two looks at the tickets' secret."""
 
@@ -46,6 +50,7 @@ class Options:
     names_together: int = 20_000
     idle: float = 3_600.0
     prefetch: tuple[str, ...] = ()
+    busiest: int = 0
     handshake_timeout: float = 5.0
     ticket_secret: Path | None = None
     ticket_rotation: int = 28_800
@@ -76,6 +81,7 @@ class EdgeTls:
         self._changed = changed
         self._clock = clock
         self._names: tuple[str, ...] = ()
+        self._busiest: tuple[str, ...] = ()
         self._ticket_file = Files(*([options.ticket_secret] if options.ticket_secret else []))
         self._ticket_secret = random.token_bytes(SECRET_BYTES)
 
@@ -96,7 +102,8 @@ class EdgeTls:
         made = replace(made, session=timedelta(seconds=options.ticket_rotation))
         if options.on_demand:
             timeout = timedelta(seconds=options.handshake_timeout)
-            made = replace(made, on_demand=True, prefetch=options.prefetch, handshake_timeout=timeout)
+            made = replace(made, on_demand=True, prefetch=options.prefetch, busiest=self._busiest)
+            made = replace(made, handshake_timeout=timeout)
         return made
 
     def start(self) -> None:
@@ -117,6 +124,23 @@ class EdgeTls:
             tasks.create_task(self._rotate_tickets(), name="tickets")
             if self.on_demand is not None:
                 tasks.create_task(self.on_demand.sweep(), name="certificates on demand")
+                tasks.create_task(self._rank(self.on_demand), name="busiest names")
+
+    async def _rank(self, on_demand: OnDemand) -> None:
+        """An Envoy that starts asks for the busiest names, as far as its cap leaves room."""
+        options = self._options
+        count = max(0, min(options.busiest, options.names // 2 - len(options.prefetch)))
+        faded = time.monotonic()
+        while count:
+            await asyncio.sleep(_RANK)
+            if time.monotonic() >= faded + _FADE * options.idle:
+                on_demand.fade()
+                faded = time.monotonic()
+            # In order of the names: two that change places change nothing.
+            busiest = tuple(sorted(on_demand.asked_most(count, options.prefetch)))
+            if busiest != self._busiest:
+                self._busiest = busiest
+                self._changed(self.tls)
 
     async def _certificates_changed(self, names: Collection[str]) -> None:
         if self._options.certificate in names:

@@ -204,8 +204,10 @@ class Pipeline:
         """The listeners are to be so from now on."""
         self._edge = edge
         if self.directory.complete:
-            self._measures.triggered("listener")
-            self._cache.publish(self._resources.listeners(edge))
+            made = self._resources.listeners(edge)
+            self._cache.replace(made)
+            if self._cache.publish(made):
+                self._measures.triggered("listener")
 
     def certificates(self, pairs: Iterable[CertificatePair]) -> None:
         """Publishes these; a certificate that isn't among them any more stays as it was."""

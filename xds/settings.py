@@ -191,6 +191,7 @@ class OnDemand(_Part):
     ``names_together``: that all Envoys hold, about 40 kB of the control plane's memory each. ``idle``: seconds after
     which a name is withdrawn that isn't asked for again; a busy one stays up to 32 times as long. ``prefetch``: names
     that every Envoy asks for at its start; as they stand in the listener, a change of them drains connections.
+    ``prefetch_busiest``: so many more, those asked for most of late, are asked for by an Envoy that starts; 0 for none.
     ``handshake_timeout``: how long a client waits for its certificate, at most.
     """
 
@@ -199,6 +200,7 @@ class OnDemand(_Part):
     names_together: Annotated[int, Field(ge=1)] = 20_000
     idle: Annotated[float, Field(ge=1, le=604_800)] = 3_600.0
     prefetch: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    prefetch_busiest: Annotated[int, Field(ge=0, le=500)] = 20
     handshake_timeout: Annotated[float, Field(ge=0.1, le=60)] = 5.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import time
@@ -29,7 +30,8 @@ CA = Issuer()
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    on_demand = {"enabled": True, "names": CAP, "idle": IDLE, "handshake_timeout": 3.0, "prefetch": ["c59.test"]}
+    on_demand: dict[str, object] = {"enabled": True, "names": CAP, "idle": IDLE, "handshake_timeout": 3.0}
+    on_demand |= {"prefetch": ["c59.test"], "prefetch_busiest": 0}
     settings: dict[str, dict[str, object]] = {
         "log": {"level": "debug"},
         "edge": {"tables": 16},
@@ -249,6 +251,39 @@ def test_names_to_prefetch_are_there_before_a_client_comes(edge: Edge) -> None:
     until(lambda: held(edge) == 1, "it is held")
     assert edge.stats("downstream_cx_total").get("http.https.downstream_cx_total", 0) == 0
     assert shows(edge, "c59.test", made.certificate.serial_number)
+
+
+def test_a_new_envoy_holds_the_busiest_name_before_a_client_comes_and_the_others_keep_their_connections(
+    tmp_path: Path,
+) -> None:
+    settings: dict[str, dict[str, object]] = {
+        "edge": {"tables": 16},
+        "edge.tls": {"unknown_sni": "refuse"},
+        "edge.tls.on_demand": {"enabled": True, "idle": 1.0, "prefetch_busiest": 1},
+    }
+    with running(tmp_path, settings) as edge:
+        made = {host: CA.issue(host) for host in ("a.test", "busy.test")}
+        for host, issued in made.items():
+            edge.load({"op": "put", "domain": host, "pod": "pod1"})
+            write_flat(folder(edge), host, issued)
+            until(lambda host=host: shows(edge, host, made[host].certificate.serial_number), host)  # type: ignore[misc]
+        with httpx.Client(verify=False, trust_env=False) as kept:
+            url, headers = f"https://127.0.0.1:{port(edge)}/", {"host": "a.test"}
+            assert kept.get(url, headers=headers, extensions={"sni_hostname": "a.test"}).status_code == 200
+            for _ in range(3):
+                until(lambda: held(edge) == 0, "it is withdrawn")
+                assert shows(edge, "busy.test", made["busy.test"].certificate.serial_number)
+            time.sleep(3)
+            modified = edge.stats("listener_manager.listener_modified")
+            assert kept.get(url, headers=headers, extensions={"sni_hostname": "a.test"}).status_code == 200
+        assert list(modified.values()) == [0], "what is busiest changed the listener of an Envoy that runs"
+        edge.system.kill("envoy")
+        time.sleep(3)
+        edge.system.start_envoy()
+        edge.system.wait_envoy()
+        until(lambda: held(edge) == 1, "it is held", patience=4)
+        assert edge.stats("downstream_cx_total").get("http.https.downstream_cx_total", 0) == 0
+        assert '"prefetch_secret_names": ["busy.test"]' in json.dumps(edge.config_dump("dynamic_listeners"))
 
 
 def test_where_it_is_set_unknown_names_are_shown_the_services_certificate_and_fill_no_memory(tmp_path: Path) -> None:

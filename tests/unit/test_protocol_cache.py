@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from protocol_peer import made, publish
 
@@ -64,3 +66,13 @@ def test_two_scopes_of_one_key_are_refused_and_a_swap_is_not(cache: Cache) -> No
         cache.publish({SCOPE: {"new": new}})
     cache.publish({SCOPE: {"old": None, "new": new}})
     assert list(cache.view(SCOPE)) == ["new"]
+
+
+def test_other_bytes_at_the_version_that_is_held_are_for_who_asks_from_now_on(
+    cache: Cache, told: list[Changed]
+) -> None:
+    held = cache.view(CLUSTER)["a"]
+    cache.replace({CLUSTER: {"a": replace(held, any=held.any + b"other"), "b": encoded(CLUSTER, "b", b"new")}})
+    assert (dict(cache.view(CLUSTER)), told) == ({"a": replace(held, any=held.any + b"other")}, [])
+    cache.replace({CLUSTER: {"a": encoded(CLUSTER, "a", b"of another version")}})
+    assert cache.view(CLUSTER)["a"].version == held.version

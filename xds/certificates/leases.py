@@ -81,6 +81,11 @@ class Leases:
         """It doesn't hold it any more."""
         self._forget(holder, name)
 
+    def times(self, holder: str, name: str) -> int:
+        """How many first leases its lease is long; 0 when it holds none."""
+        lease = self._held.get(holder, {}).get(name)
+        return lease.times if lease else 0
+
     def due(self, now: float) -> Iterator[tuple[str, str]]:
         """The holders and names whose lease is over; each is held no longer."""
         while self._ends and self._ends[0][0] <= now:

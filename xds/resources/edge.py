@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 from xds.delta import Content, Delta, Key
@@ -64,8 +65,16 @@ class EdgeResources:
         return {**self.listeners(edge), SCOPE: _scopes(every_scope(self.tables))}
 
     def listeners(self, edge: Edge) -> Update:
+        """The busiest names are for who has no listener yet: they stand in it, and not in its version."""
+        made = self._listeners(edge)
+        if edge.tls.busiest:
+            plain = self._listeners(replace(edge, tls=replace(edge.tls, busiest=())))
+            made = {name: replace(one, version=plain[name].version) for name, one in made.items()}
+        return {LISTENER: made}
+
+    def _listeners(self, edge: Edge) -> dict[str, Resource]:
         made = listeners(edge, len(self.tables))
-        return {LISTENER: {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made}}
+        return {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made}
 
     def own_clusters(self) -> dict[str, Resource]:
         """Those that aren't pods; GDS knows nothing of them."""

@@ -77,6 +77,7 @@ class Tls:
     """``certificate`` names the service's secret, ``server_names`` are the host names that it is for: exact, or with a
     leading ``*.``. ``unknown``: what a client meets whose SNI is no name that has a certificate. ``on_demand``: other
     names than those may have certificates, too. ``prefetch``: of those, the names that Envoy asks for at its start.
+    ``busiest``: more such names, for Envoys that start from now on. Others aren't told: it would drain connections.
     ``tickets``: the keys of session tickets come as a secret; a session lives for ``session`` at most."""
 
     certificate: str = "edge"
@@ -84,6 +85,7 @@ class Tls:
     unknown: Literal["default", "refuse"] = "default"
     on_demand: bool = False
     prefetch: tuple[str, ...] = ()
+    busiest: tuple[str, ...] = ()
     tickets: bool = False
     session: timedelta = timedelta(hours=8)
     handshake_timeout: timedelta = timedelta(seconds=15)
@@ -155,7 +157,7 @@ def _customers(tls: Tls) -> DownstreamTlsContext:
     selector = Config(
         config_source=_own_stream(tls.handshake_timeout),
         certificate_mapper=TypedExtensionConfig(name="sni", typed_config=packed(_SNI, mapper)),
-        prefetch_secret_names=list(tls.prefetch),
+        prefetch_secret_names=[*tls.prefetch, *tls.busiest],
     )
     common.custom_tls_certificate_selector = TypedExtensionConfig(
         name="envoy.tls.certificate_selectors.on_demand_secret", typed_config=packed(_ON_DEMAND, selector)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from itertools import islice
 from typing import Protocol
 
 import structlog
 
 from xds.cache import Changed
+from xds.certificates.busiest import Busiest
 from xds.certificates.customers import Shown
 from xds.certificates.leases import Leases
 from xds.resources.types import SECRET, Resource
@@ -21,6 +23,8 @@ log = structlog.get_logger()
 
 SWEEP = 2.0
 """Seconds between two looks for leases that are over and names that left the directory."""
+COUNTED = 2_000
+"""Names of which it is counted how often they are asked for."""
 STRANGERS = 64
 """Names outside the directory for which one Envoy holds the default certificate at a time."""
 _SLICE = 2_000
@@ -95,6 +99,7 @@ class OnDemand:
         self._clock = clock
         self._holders: dict[str, dict[Handed, None]] = {}
         self._used: dict[str, int] = {}
+        self._lately = Busiest(COUNTED)
 
     def hides(self, name: str) -> bool:
         """Whether ``name`` is of those secrets that listeners name, and no client may."""
@@ -107,6 +112,15 @@ class OnDemand:
 
     def busiest(self, count: int) -> list[str]:
         return self._leases.busiest(count)
+
+    def asked_most(self, count: int, beside: Collection[str] = ()) -> list[str]:
+        """Names that Envoys asked for most of late, whether one holds them now or not, but for those ``beside``."""
+        found = (name for name in self._lately.top(COUNTED) if name not in beside and self._source.allowed(name))
+        return list(islice(found, count))
+
+    def fade(self) -> None:
+        """What was asked for before counts half of what is asked for from now on."""
+        self._lately.fade()
 
     def uses(self, certificate: str) -> bool:
         """Some Envoy holds it."""
@@ -129,6 +143,8 @@ class OnDemand:
         group = "" if stranger else shown.certificate
         for holder, victim in self._leases.asked(handed.holder, name, group, self._clock(), most=most):
             self._withdraw(holder, victim)
+        if not stranger:
+            self._lately.asked(name, self._leases.times(handed.holder, name))
 
     def take_back(self, handed: Handed, name: str) -> None:
         if name in handed.names:
