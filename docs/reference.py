@@ -97,7 +97,8 @@ Over HTTPS the certificate that the settings name is trusted; with `--url`, what
 - Where stdout isn't a terminal there are no colours and no boxes, and nothing is cut. `NO_COLOR` is heeded. A terminal
   without UTF-8 gets plainer characters.
 - Long work shows its progress on stderr, where that is a terminal.
-- `pointsman completion bash` (zsh, fish) prints the completion for a shell.
+- `pointsman completion bash` (zsh, fish) prints the completion for a shell: commands, options, and hosts, for which the
+  control plane is asked that the line names, or the environment.
 
 Written by `make reference` from `xds/cli/`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -53,6 +54,24 @@ def test_the_control_plane_is_found_by_the_environment_or_an_address(edge: Edge)
     assert said("status", env={"POINTSMAN_CONFIG": path})["ready"]
     assert said("status", "--url", edge.system.api_url)["ready"]
     assert said("status", env={"POINTSMAN_URL": edge.system.api_url})["ready"]
+
+
+@pytest.mark.parametrize("command", ["explain", "refresh", "domains"])
+def test_a_shell_completes_hosts_from_the_control_plane(edge: Edge, command: str) -> None:
+    words = f"pointsman {command} -c {edge.system.folder / 'pointsman.toml'} t0"
+    env = {"_POINTSMAN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
+    completed = pointsman(env=env).stdout.split()
+    assert "t0.example.com" in completed
+    assert all(host.startswith("t0") for host in completed)
+
+
+def test_without_a_control_plane_no_host_is_completed_and_nothing_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for words in (f"pointsman explain --url {url} t1", "pointsman explain --url http://127.0.0.1:1 t1"):
+            env = {"_POINTSMAN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
+            done = pointsman(env=env, cwd=tmp_path, timeout=30)
+            assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
 def test_a_host_is_explained_link_by_link(edge: Edge) -> None:

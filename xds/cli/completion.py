@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
+from xds.errors import PointsmanError
+
 _PROGRAM, _VARIABLE = "pointsman", "_POINTSMAN_COMPLETE"
+_PATIENCE = 1.0
+"""Seconds that the control plane has: somebody sits at the keyboard."""
+_MOST = 100
 
 
 def prepare() -> None:
@@ -20,6 +25,20 @@ def prepare() -> None:
         scripts.completion_init()  # type: ignore[attr-defined]
 
 
+def hosts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Domains that begin so, some of them, as the control plane knows them that the rest of the line is about; none
+    when it doesn't answer at once."""
+    from xds.cli.plane import Plane
+
+    given = {name: ctx.params.get(name) for name in ("config", "url", "token_file")}
+    plane = Plane(given["config"], given["url"] or "", given["token_file"], patience=_PATIENCE)
+    try:
+        page = plane.get("/api/v1/domains", {"prefix": incomplete, "limit": _MOST})
+    except PointsmanError:
+        return []
+    return sorted(one["domain"] for one in page["items"])
+
+
 class Shell(StrEnum):
     bash = "bash"
     zsh = "zsh"
@@ -27,7 +46,7 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(help="Which shell it is for.")]) -> None:
-    """Prints the script with which a shell completes commands and options.
+    """Prints the script with which a shell completes commands, options and, asking the control plane, hosts.
 
     Examples:
         pointsman completion bash > ~/.local/share/bash-completion/completions/pointsman

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from xds.cli import exits
+from xds.cli.completion import hosts
 from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import WARN, print_json, print_line, progress, say, styled, table
 from xds.cli.plane import PAGE, Plane
 
 
 def domains(
-    prefix: Annotated[str | None, typer.Argument(help="Only those that begin so.")] = None,
+    prefix: Annotated[str | None, typer.Argument(help="Only those that begin so.", autocompletion=hosts)] = None,
     pod: Annotated[str, typer.Option("--pod", help="Only those of this pod.", show_default=False)] = "",
     most: Annotated[int | None, typer.Option("--most", "-n", min=1, help="At most so many; all unless set.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Only how many.")] = False,

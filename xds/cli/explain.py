@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xds.cli import exits
+from xds.cli.completion import hosts
 from xds.cli.fleet import fleet
 from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, say, styled, table, took
@@ -16,7 +17,7 @@ from xds.errors import PointsmanError
 
 
 def explain(
-    host: Annotated[str, typer.Argument(help="A host as a client would name it.")],
+    host: Annotated[str, typer.Argument(help="A host as a client would name it.", autocompletion=hosts)],
     probe: Annotated[bool, typer.Option("--probe", help="Also asks the edge for it (setting http.probe).")] = False,
     config: Config = None,
     url: Url = "",

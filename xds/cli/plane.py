@@ -31,9 +31,12 @@ SILENCE = 30.0
 
 class Plane:
     """``url`` and ``token_file`` go before what the settings say. Every call raises PointsmanError, an OrderError with
-    the answer's ``status`` when it was answered."""
+    the answer's ``status`` when it was answered. ``patience``: seconds for each step of one."""
 
-    def __init__(self, config: Path | None = None, url: str = "", token_file: Path | None = None) -> None:
+    def __init__(
+        self, config: Path | None = None, url: str = "", token_file: Path | None = None, *, patience: float = TIMEOUT
+    ) -> None:
+        self._patience = patience
         self._config = config
         self._url = url.rstrip("/")
         self._token_file = token_file
@@ -180,7 +183,11 @@ class Plane:
 
         if self._client is None:
             self._client = httpx.Client(
-                base_url=self.url, headers=self._credentials(), timeout=TIMEOUT, trust_env=False, verify=self._trust()
+                base_url=self.url,
+                headers=self._credentials(),
+                timeout=self._patience,
+                trust_env=False,
+                verify=self._trust(),
             )
         return self._client
 

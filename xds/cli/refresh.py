@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from xds.cli.completion import hosts
 from xds.cli.options import Config, Json, Token, Url
 from xds.cli.output import print_found
 from xds.cli.plane import Plane
 
 
 def refresh(
-    host: Annotated[str, typer.Argument(help="The host that GDS is asked for.")],
+    host: Annotated[str, typer.Argument(help="The host that GDS is asked for.", autocompletion=hosts)],
     config: Config = None,
     url: Url = "",
     token_file: Token = None,
