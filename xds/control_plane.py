@@ -111,8 +111,7 @@ async def run(settings: Settings) -> None:
         on_demand=tls.on_demand,
         drain=settings.xds.drain,
         measures=measures,
-        # What is published may be older than what an Envoy brings: it is from disk, or a trial of a search.
-        defers=lambda: standing.gate.defers or pipeline.isolator.busy,
+        defers=lambda: standing.gate.defers,
     )
     pipeline = Pipeline(
         resources,

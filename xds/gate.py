@@ -10,11 +10,11 @@ what is held. The rules:
   While something is held, the time of the guard's window stands still: what goes out beside it has an end, too.
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
   within the limit again, or has grown by more than the limit, which is a new hold. A rollback can't be refused.
-- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. It may
-  be older than what an Envoy brings, so those that come back keep what they have, until GDS's word, or an operator's
-  order to go back, has come to the edge: `defers`. While GDS's first answer is held, it hasn't. With nothing on disk,
-  a first answer without a domain, or with fewer than are expected, is held, and nothing is served: Envoys that come
-  over from another control plane may hold a full directory. It ends by itself when GDS has them.
+- What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. Until
+  then it may be older than what an Envoy brings, so those that come back keep what they have: `defers`. An operator's
+  order to go back ends that, too. With nothing on disk, a first answer without a domain, or with fewer than are
+  expected, is held, and nothing is served: Envoys that come over from another control plane may hold a full directory.
+  It ends by itself when GDS has them.
 
 No clock and no I/O: ``now`` (the wall clock), ``clock`` (monotonic) and ``remember`` are handed in.
 """
@@ -130,7 +130,8 @@ class Gate:
         """GDS doesn't answer: the edge gets what was on disk, if it has nothing yet."""
         kept = self._kept
         if kept is not None and not self._pipeline.directory.complete:
-            self._serves_kept()
+            # After a rollback the disk's word is the operator's.
+            self.defers = self.hold is None or self.hold.reason != "rollback"
             yield from self._pipeline.taking(lambda directory: directory.comparing(kept))
             self._begin(Delta({}, {}))
 
@@ -153,7 +154,6 @@ class Gate:
                 yield from self._going_out(self._apart, "GDS has domains")
         elif self._apart:
             yield from self._following(self._apart, transaction)
-            yield from self._spoken()
         elif (passing := (yield from self._passes(transaction, edge))) is not None:
             yield from self._pipeline.applying(transaction)
             yield from self._went_out(passing.domains, passing.removed, passing.emptied)
@@ -225,8 +225,6 @@ class Gate:
             self._end("GDS is within the guard's limit again")
         if edge is directory:
             return None if held else (fresh, delta)
-        if held:
-            self._serves_kept()
         from_kept[0] = Delta({}, {}) if held else delta
         return (yield from directory.comparing(edge if held else fresh))
 
@@ -358,15 +356,9 @@ class Gate:
             self.hold = None
             self._remember(None)
 
-    def _serves_kept(self) -> None:
-        # After a rollback the disk's word is the operator's.
-        self.defers = self.hold is None or self.hold.reason != "rollback"
-
     def _spoken(self) -> Work[None]:
-        """GDS's word is the edge's when nothing of it is held, and an operator's is after a rollback: then all of it
-        is published."""
-        rolled_back = self.hold is not None and self.hold.reason == "rollback"
-        if self.defers and (rolled_back or (self._heard and self.hold is None)):
+        """GDS, or an operator, has said what the edge is to have: all of that is published."""
+        if self.defers:
             yield from self._pipeline.finishing()
             self.defers = False
 

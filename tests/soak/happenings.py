@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,12 @@ class Happenings:
         system.wait_gds()
         for domain in domains:
             self._edge.arrives(domain, PATIENCE)
+        # A store with its old epoch is known by its lower revision alone: by both, before moves have made up for it.
+        for replica in range(REPLICAS):
+            until(partial(self._has, replica, before), f"replica {replica} has what GDS has", PATIENCE)
+
+    def _has(self, replica: int, where: Mapping[str, str]) -> bool:
+        return all(self._asked(replica, "GET", f"domains/{domain}")["pod"] == pod for domain, pod in where.items())
 
     def _gds_replaced(self) -> None:
         """Another store that says the same."""

@@ -349,6 +349,30 @@ def test_what_was_on_disk_is_served_when_gds_does_not_answer() -> None:
     assert (world.edge["c0.test"], world.gate.position) == ("pod2", ("E", 5))
 
 
+@pytest.mark.parametrize("answer", [{**customers(100), "c0.test": "pod2"}, {}], ids=["taken", "held"])
+def test_what_was_on_disk_may_be_older_than_what_an_envoy_has_until_gds_answers(answer: dict[str, str]) -> None:
+    world = World()
+    world.gate.resume(directory(customers(100)), None)
+    assert not world.gate.defers
+    drained(world.gate.serving_kept())
+    assert world.gate.defers
+    world.snapshot(5, answer)
+    assert not world.gate.defers
+    assert world.edge == (answer or customers(100))
+
+
+def test_what_an_operator_went_back_to_is_the_word_that_counts() -> None:
+    world = World()
+    world.gate.resume(directory(customers(100)), None)
+    drained(world.gate.serving_kept())
+    drained(world.gate.rolling_back(State("E", 1, 0.0, {p.name: p for p in PODS}, customers(50)), "me"))
+    assert (world.gate.defers, world.edge) == (False, customers(50))
+    again = World()
+    again.gate.resume(directory(customers(50)), world.gate.hold)
+    drained(again.gate.serving_kept())
+    assert not again.gate.defers
+
+
 def test_what_was_on_disk_is_never_served_when_gds_answers_first() -> None:
     world = World()
     world.gate.resume(directory(customers(100)), None)

@@ -104,7 +104,7 @@ class Envoy:
         self.silent = silent
         self.held: dict[str, bytes] = {}
         self.taken = 0
-        self.stream = Stream(world.cache.view, defers=lambda: world.pipeline.isolator.busy)
+        self.stream = Stream(world.cache.view)
         world.cache.watch(self.stream.changed)
         node = Node(name)
         tables = tuple(f"table-{number}" for number in range(TABLES))
@@ -195,9 +195,6 @@ class World:
         def everybody() -> None:
             while any([envoy.read() for envoy in self.envoys]):
                 pass
-            for envoy in self.envoys:
-                if envoy.stream.spared and not self.pipeline.isolator.busy:
-                    envoy.stream.catch_up()
 
         self.time.pass_by(seconds, everybody)
 
@@ -472,33 +469,6 @@ def test_of_what_many_envoys_bring_back_only_the_first_tells_news() -> None:
     assert set(isolator.ledger.news(ROUTE, brought)) == {
         name for name, version in held(world, ROUTE).items() if brought.get(name) != version
     }
-
-
-def test_an_envoy_that_comes_over_during_a_search_keeps_the_move_that_is_being_tried() -> None:
-    """Its control plane before published it; here the only Envoy rejects everything, and then answers no more."""
-    elsewhere, world = World(*domains(40)), World(*domains(40))
-    good, witness = elsewhere.envoy("good"), world.envoy("broken")
-    witness.poisons = (b"",)
-    for each in (elsewhere, world):
-        each.change(*(PutDomain(domain, "pod2") for domain in domains(8)))
-    elsewhere.settle()
-    kinds = (CLUSTER, SCOPE, ROUTE)
-    brought = {kind: {one.name: one.version for one in good.stream.resources(kind)} for kind in kinds}
-
-    def until_it_is_searched_for() -> None:
-        witness.silent = world.pipeline.isolator.busy
-        witness.read()
-
-    world.time.pass_by(0.5, until_it_is_searched_for)
-    assert world.pipeline.isolator.busy
-    comes_over = world.envoy("good", initial=brought)
-    assert not [name for name in comes_over.held if name.startswith("table-")], "what it has is taken back"
-    world.settle()
-    assert not world.pipeline.isolator.busy
-    assert not [name for name in comes_over.held if name.startswith("table-")], "it has all of it already"
-    world.change(PutDomain("later.example.com", "pod1"))
-    world.settle()
-    assert comes_over.routes("later.example.com")
 
 
 def test_a_witness_that_leaves_ends_its_search_at_once() -> None:

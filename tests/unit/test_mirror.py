@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 
@@ -82,14 +83,18 @@ def put(revision: int, domain: str) -> Transaction:
     return Transaction("E", revision, (PutDomain(domain, "pod1"),))
 
 
-async def play(*script: Snapshot | GdsError | list[Transaction | Heartbeat | GdsError]) -> tuple[Gds, Held, Mirror]:
+async def play(
+    *script: Snapshot | GdsError | list[Transaction | Heartbeat | GdsError], took: float = 0.0
+) -> tuple[Gds, Held, Mirror]:
+    """``took``: seconds that pass between two looks at the clock."""
+    looks = count()
     gds, held = Gds(list(script)), Held()
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    mirror = Mirror(gds, held, sleep=sleep, chance=lambda: 1.0)
+    mirror = Mirror(gds, held, sleep=sleep, chance=lambda: 1.0, clock=lambda: next(looks) * took)
     with pytest.raises(End):
         await mirror.run()
     assert all(0 < seconds <= LONGEST_WAIT for seconds in waited)
@@ -133,10 +138,11 @@ async def test_a_gds_that_always_forgets_is_not_asked_in_a_hot_loop() -> None:
 
 
 async def test_waiting_doubles_up_to_a_bound_while_gds_is_away() -> None:
+    """What it says when it is back is at the edge within a second, also after a start without it."""
     _, held, mirror = await play(*[GdsError("refused")] * 12)
     waited = mirror.waited  # type: ignore[attr-defined]
     assert waited[:4] == [0.1, 0.2, 0.4, 0.8]
-    assert waited[-1] == LONGEST_WAIT
+    assert waited[-1] == LONGEST_PAUSE < 1.0
     assert held.position is None
     assert mirror.status.state == "starting"
     assert mirror.status.last_error == "refused"
@@ -189,5 +195,10 @@ async def test_a_gds_that_is_away_for_ten_minutes_is_found_within_a_second_of_it
 
 
 async def test_a_snapshot_that_fails_is_asked_for_ever_more_rarely_though_something_is_held() -> None:
-    _, _, mirror = await play(snapshot(3), *[HistoryGone("410"), GdsError("no snapshot")] * 12)
+    _, _, mirror = await play(snapshot(3), *[HistoryGone("410"), GdsError("no snapshot")] * 12, took=2.0)
     assert max(mirror.waited) == LONGEST_WAIT  # type: ignore[attr-defined]
+
+
+async def test_one_that_breaks_is_asked_for_again_after_a_time_that_is_in_proportion() -> None:
+    _, _, mirror = await play(*[GdsError("cut off")] * 12, took=0.3)
+    assert max(mirror.waited) == pytest.approx(3.0)  # type: ignore[attr-defined]

@@ -6,7 +6,6 @@ import pytest
 from protocol_peer import Peer, made, publish
 
 from xds.cache import Cache
-from xds.protocol.holdings import digest
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET, ResourceType
 
 
@@ -109,34 +108,8 @@ def test_what_is_asked_for_once_more_is_answered(cache: Cache) -> None:
     assert peer.delta(ROUTE, "t1") == ["RouteConfiguration: +t1"]
 
 
-def test_of_a_type_that_is_sent_whole_a_sotw_client_keeps_all_unless_its_version_is_ours(cache: Cache) -> None:
-    """A response without the newest pod would have Envoy drop it."""
-    whole = digest(versions(CLUSTER, pod1="disk", pod2="disk"))
-    same = Peer(cache, defers=True)
-    assert same.sotw(CLUSTER, version=whole) == ["Cluster: +pod1 +pod2"]
-    other = Peer(cache, defers=True)
-    assert other.sotw(CLUSTER, version="another") == []
-    publish(cache, CLUSTER, pod2="tried")
-    assert other.said() == []
-    other.stream.catch_up()
-    assert other.said() == ["Cluster: +pod1 +pod2"]
-
-
-def test_of_names_a_sotw_client_keeps_those_that_it_came_with_and_gets_those_that_it_asks_for_later(
-    cache: Cache,
-) -> None:
+def test_a_sotw_client_does_not_say_what_it_has_and_gets_everything(cache: Cache) -> None:
     peer = Peer(cache, defers=True)
-    assert peer.sotw(ROUTE, "t1", version="another") == []
-    assert peer.sotw(ROUTE, "t1", "t2", version="another") == ["RouteConfiguration: +t2"]
-    peer.sotw(ROUTE, "t1", "t2")
-    publish(cache, ROUTE, t1="newest", t2="newest")
-    assert peer.said() == ["RouteConfiguration: +t2"]
-    peer.sotw(ROUTE, "t1", "t2")
-    peer.stream.catch_up()
-    assert peer.said() == ["RouteConfiguration: +t1"]
-
-
-def test_a_new_sotw_client_gets_everything(cache: Cache) -> None:
-    peer = Peer(cache, defers=True)
-    assert peer.sotw(CLUSTER) == ["Cluster: +pod1 +pod2"]
-    assert peer.sotw(ENDPOINT, "pod1") == ["ClusterLoadAssignment: +pod1"]
+    assert peer.sotw(CLUSTER, version="another") == ["Cluster: +pod1 +pod2"]
+    assert peer.sotw(ENDPOINT, "pod1", version="another") == ["ClusterLoadAssignment: +pod1"]
+    assert peer.stream.spared == 0

@@ -27,8 +27,10 @@ log = structlog.get_logger()
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
 LONGEST_PAUSE = 0.8
-"""Before a watch is tried again, which costs GDS little: what changed while it was away is due within a second of its
-return. A snapshot may cost it much."""
+"""Before a watch is tried again, or what GDS refused at once, which costs it little: what changed while it was away is
+due within a second of its return."""
+SHARE = 10.0
+"""A snapshot may cost GDS much: after one that broke, at most so many times as long as that took is waited."""
 
 
 class Source(Protocol):
@@ -86,11 +88,13 @@ class Mirror:
         self._clock = clock
         self._failures = 0
         self._resuming = False
+        self._asked_at = 0.0
 
     async def run(self) -> None:
         """Follows until it is cancelled; no fault of GDS ends it."""
         position = None
         while True:
+            self._asked_at = self._clock()
             try:
                 if position is None:
                     await self._resync()
@@ -153,6 +157,7 @@ class Mirror:
         log.warning("gds.lost", reason=str(error), failures=self._failures)
 
     def _wait(self) -> float:
-        most = LONGEST_PAUSE if self._resuming else LONGEST_WAIT
+        took = 0.0 if self._resuming else self._clock() - self._asked_at
+        most = min(LONGEST_WAIT, max(LONGEST_PAUSE, SHARE * took))
         longest = min(most, FIRST_WAIT * 2.0 ** min(self._failures - 1, 20))
         return float(longest * self._chance())

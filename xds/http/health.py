@@ -19,7 +19,7 @@ class Health(BaseModel):
 class Ready(BaseModel):
     """``ready``: the directory is complete, so Envoys are answered; ``unready``: why not. ``stale``: GDS is silent for
     longer than ``gds.stale_after``. ``envoys_spared``: those that came back with other than the disk says, and keep it
-    until GDS's word is at the edge. Times are seconds."""
+    until GDS answers. Times are seconds."""
 
     ready: bool
     unready: str

@@ -44,7 +44,7 @@ class HoldShown(BaseModel):
 class NodesShown(BaseModel):
     """Of those ``connected``: ``converged`` have everything of the directory, ``behind`` lack something, ``nacking``
     reject something (and are behind if it is of the directory), ``spared`` came back with other than the disk says and
-    keep it until GDS's word is at the edge (and are behind)."""
+    keep it until GDS answers (and are behind)."""
 
     connected: int
     converged: int

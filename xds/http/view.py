@@ -89,7 +89,7 @@ class View:
 
     @property
     def spared(self) -> int:
-        """Envoys that came back with other than the disk says, and keep it until GDS's word is at the edge."""
+        """Envoys that came back with other than the disk says, and keep it until GDS answers."""
         return sum(stream.spared > 0 for stream in self.streams()) if self.kept().defers else 0
 
     @property

@@ -17,10 +17,8 @@ from xds.resources.types import Resource, ResourceType
 
 
 class SotwType(Subscription):
-    def __init__(
-        self, kind: ResourceType, resources: Mapping[str, Resource], bounds: Bounds, *, spares: bool = False
-    ) -> None:
-        super().__init__(kind, resources, bounds, spares=spares)
+    def __init__(self, kind: ResourceType, resources: Mapping[str, Resource], bounds: Bounds) -> None:
+        super().__init__(kind, resources, bounds)
         self._named = False
         self._shown: dict[str, Resource] = {}
         """What the last whole response held, of a type whose removals are held back: until then it goes on to hold
@@ -30,10 +28,8 @@ class SotwType(Subscription):
         """What the request ACKed or NACKed, if anything. Raises LimitError."""
         # A request with an older nonce is neither, but its names are the newest ones.
         settled = self.holdings.settle(request.nonce, request.error, self.wanted)
-        comes_back = not self._began and bool(request.version)
-        self._take_names(request.names, returns=comes_back and self.kind.held)
-        if comes_back and self._spares and request.version != self._answer_now():
-            self._spare()
+        returns = self.kind.held and not self._began and bool(request.version)
+        self._take_names(request.names, returns=returns)
         self._began = True
         self._note()
         return settled
@@ -49,29 +45,6 @@ class SotwType(Subscription):
             return None
         self._sent(nonce, batch.versions, content := digest(batch.versions))
         return SotwResponse(self.kind.url, nonce, content, tuple(batch.resources))
-
-    def catch_up(self) -> None:
-        self._must_push = self._must_push or ALL in self._spared
-        super().catch_up()
-
-    def _spare(self) -> None:
-        """A client of this variant doesn't say what it holds of which name: so it may be all of them."""
-        if self.kind.wildcard:
-            self._spared = {ALL: None}
-        else:
-            self._spared = dict.fromkeys(self._names)
-        self._must_answer = self._must_push = False
-        self._answers.clear()
-        self._pushes.clear()
-
-    def _answer_now(self) -> str:
-        """The version of a response that holds all that is asked for."""
-        named = self._resources if self._wildcard else self._names
-        return digest({name: current.version for name in named if (current := self._current(name)) is not None})
-
-    def _push(self, name: str) -> None:
-        if ALL not in self._spared:
-            super()._push(name)
 
     def _whole(self, nonce: str, *, pushes: bool, removals: bool) -> SotwResponse | None:
         if pushes and not self.holdings.in_flight:

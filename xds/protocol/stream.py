@@ -4,8 +4,9 @@ Pure: `receive` and `changed` take what happened, `responses` gives what is to b
 what may lead to a cluster, until the client ACKed the clusters; and the removal of what may be led to, until it ACKed
 what led to it. The rim bounds either wait with a timer, and then calls `release`.
 
-While ``defers()``, what comes from the directory may be older here than at a client that comes back: that keeps what
-it has (`xds.protocol.subscription`), until `catch_up`. What it lacks it is sent, and so is a new client.
+While ``defers()``, what comes from the directory may be older here than at a client that comes back: one that asks for
+differences, and so says what it has, keeps that (`xds.protocol.subscription`), until `catch_up`. What it lacks it is
+sent, and so is a new client. One that asks for the state of the world is sent all of it as ever.
 """
 
 from __future__ import annotations
@@ -77,9 +78,11 @@ class Stream:
                 self.unknown[request.type_url[:_SHOWN]] = None
             return None
         if kind not in self._types:
-            made = DeltaType if isinstance(request, DeltaRequest) else SotwType
-            spares = kind in DIRECTORY and self._defers()
-            self._types[kind] = made(kind, self._view(kind), self._bounds, spares=spares)
+            if isinstance(request, DeltaRequest):
+                spares = kind in DIRECTORY and self._defers()
+                self._types[kind] = DeltaType(kind, self._view(kind), self._bounds, spares=spares)
+            else:
+                self._types[kind] = SotwType(kind, self._view(kind), self._bounds)
         match self._types[kind], request:
             case DeltaType() as delta, DeltaRequest():
                 return delta.receive(request)

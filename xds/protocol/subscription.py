@@ -77,7 +77,6 @@ class Subscription:
         self._leaving: dict[str, None] = {}
         self._spares = spares
         self._spared: dict[str, None] = {}
-        """`ALL` stands for a type that is always sent whole."""
         self._unfinished = False
         """The last response had no room for all that was due: the rest follows without waiting for the ACK."""
 
