@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from watchfiles import watch
-from watchfiles.main import FileChange
 
+from xds.certificates import watcher
 from xds.certificates.index import Aside, Entry, Index
 from xds.certificates.layouts import Place, places, touched
 from xds.certificates.reading import Clock, Read, read_leaves, read_whole, read_wholes, stamps
+from xds.certificates.watcher import watched
 from xds.errors import CertificateError
 from xds.resources.secrets import CertificatePair
 
@@ -46,6 +49,8 @@ _DATES = 0.5
 """Seconds between two looks for certificates whose time has come."""
 _LOGGED = 20
 """Of what one look sets aside."""
+_ANEW = 0.5
+"""Seconds until the process that watches is started again when it has ended."""
 _RESCAN = 10.0
 """Seconds between two looks at everything where the folder can't be watched."""
 
@@ -315,18 +320,23 @@ def _has_folders(folder: Path) -> bool:
         return any(entry.is_dir() for entry in entries)
 
 
-def _watched(folder: Path, deep: bool, stop: threading.Event) -> Iterator[set[FileChange]]:
-    return watch(
-        folder,
-        watch_filter=None,
-        debounce=200,
-        step=20,
-        stop_event=stop,
-        rust_timeout=250,
-        yield_on_timeout=True,
-        raise_interrupt=False,
-        recursive=deep,
-    )
+def _flat(folder: Path) -> Generator[list[str]]:
+    for changes in watched(str(folder), deep=False):
+        yield [path for _, path in changes]
+
+
+def _deep(folder: Path) -> Generator[list[str]]:
+    """Ends when the process does that watches. Raises OSError when it can't."""
+    command = [sys.executable, "-P", watcher.__file__, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            for line in process.stdout or ():
+                said = json.loads(line)
+                if isinstance(said, str):
+                    raise OSError(said)
+                yield said
+        finally:
+            process.kill()
 
 
 @contextlib.asynccontextmanager
@@ -342,15 +352,20 @@ async def _watching(folder: Path) -> AsyncIterator[AsyncIterator[Collection[str]
 
     def follow() -> None:
         try:
-            # To watch folders within, every file is looked at, and nothing else runs meanwhile: not where all are flat.
             deep, missed = _has_folders(folder), False
             while not stop.is_set():
-                for changes in _watched(folder, deep, stop):
-                    tell(None if missed else [path for _, path in changes])
-                    missed = not deep and any(os.path.isdir(path) for _, path in changes)
-                    if missed:
-                        deep = True
-                        break
+                with contextlib.closing(_deep(folder) if deep else _flat(folder)) as changes:
+                    for paths in changes:
+                        if stop.is_set():
+                            return
+                        tell(None if missed else paths)
+                        missed = not deep and any(map(os.path.isdir, paths))
+                        if missed:
+                            deep = True
+                            break
+                    else:
+                        missed = True  # whoever watched has ended: what changes until the next one does isn't seen
+                        stop.wait(_ANEW)
         except OSError as error:
             log.error("certificates.unwatched", folder=str(folder), reason=str(error), looked_at_every=_RESCAN)
             tell(())
