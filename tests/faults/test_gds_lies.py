@@ -15,8 +15,8 @@ from lying_gds import GONE, SNAPSHOT, WATCH, Answer, LyingGds
 
 from demo.system import LOOPBACK, free_ports
 
-MOST = 250_000_000
-"""Bytes that a lie may cost: the longest line of a snapshot, and what reading it takes."""
+MOST = 90_000_000
+"""Bytes that a lie may cost: less than a line of a hundred megabytes, if that is kept."""
 
 
 @contextmanager
