@@ -265,8 +265,8 @@ class Happenings:
         return bool(self._edge.ready(replica)["hold"] == "held")
 
     def _kept(self, replica: int, revision: int) -> bool:
-        states = self._asked(replica, "GET", "states?most=5")
-        return any(one["revision"] == revision for one in states)
+        states = self._asked(replica, "GET", "states?limit=5")
+        return any(one["revision"] == revision for one in states["items"])
 
     # Envoys.
 
