@@ -22,6 +22,8 @@ from operator_desk import (
     store_replaced,
     store_restored,
 )
+from steady_load import Load
+from whereabouts import Whereabouts
 
 DOMAINS = 1000
 
@@ -32,8 +34,21 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         yield edge
 
 
+@pytest.fixture(autouse=True)
+def load(edge: Edge) -> Iterator[Load]:
+    """On 100 domains that nothing here moves, whatever GDS says of them."""
+    stay = dict([*names_of("pod2"), *names_of("pod3")][:: DOMAINS // 150][:100])
+    with Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(stay)) as load:
+        yield load
+    load.prove()
+
+
+def names_of(pod: str) -> list[tuple[str, str]]:
+    return [(domain, home) for domain, home in customers(DOMAINS) if home == pod]
+
+
 def names(pod: str) -> list[str]:
-    return [domain for domain, home in customers(DOMAINS) if home == pod]
+    return [domain for domain, _ in names_of(pod)]
 
 
 def test_a_bulk_over_the_share_is_held_refused_and_released_over_restarts(edge: Edge) -> None:
