@@ -9,13 +9,25 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 from edge_harness import LOOPBACK, Edge, until
+from steady_load import Load
+from whereabouts import Whereabouts
 
 from demo.system import ROOT
+
+
+@contextmanager
+def under_load(edge: Edge, domains: Iterable[tuple[str, str]]) -> Iterator[None]:
+    """A steady load on these domains, which stay on these pods; at the end no request has failed or was misrouted."""
+    with Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(domains))) as load:
+        yield
+    load.prove()
 
 
 def command(edge: Edge, *words: str) -> tuple[int, Any]:

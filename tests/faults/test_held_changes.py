@@ -21,9 +21,8 @@ from operator_desk import (
     store_kept,
     store_replaced,
     store_restored,
+    under_load,
 )
-from steady_load import Load
-from whereabouts import Whereabouts
 
 DOMAINS = 1000
 
@@ -35,12 +34,10 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 
 
 @pytest.fixture(autouse=True)
-def load(edge: Edge) -> Iterator[Load]:
+def load(edge: Edge) -> Iterator[None]:
     """On 100 domains that nothing here moves, whatever GDS says of them."""
-    stay = dict([*names_of("pod2"), *names_of("pod3")][:: DOMAINS // 150][:100])
-    with Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(stay)) as load:
-        yield load
-    load.prove()
+    with under_load(edge, [*names_of("pod2"), *names_of("pod3")][:: DOMAINS // 150][:100]):
+        yield
 
 
 def names_of(pod: str) -> list[tuple[str, str]]:

@@ -13,13 +13,19 @@ from pathlib import Path
 
 import pytest
 from edge_harness import Edge, customers, running, until
-from operator_desk import metrics, on_disk, ready, restart_control_plane
+from operator_desk import metrics, on_disk, ready, restart_control_plane, under_load
 
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with running(tmp_path_factory.mktemp("disk")) as edge:
         yield edge
+
+
+@pytest.fixture
+def load(edge: Edge) -> Iterator[None]:
+    with under_load(edge, customers(100)):
+        yield
 
 
 def said(edge: Edge, event: str) -> list[str]:
@@ -60,6 +66,7 @@ def test_with_gds_away_a_control_plane_and_an_envoy_start_and_have_everything(ed
     until(lambda: ready(edge)["gds_silent_seconds"] < 5, "GDS is heard again")
 
 
+@pytest.mark.usefixtures("load")
 def test_a_damaged_state_is_refused_aloud_and_the_one_before_is_served(edge: Edge) -> None:
     """What is damaged is the newest; everything that changed since the one before is in the journals."""
     on_disk(edge, edge.put("kept.example.com", "pod2"))
@@ -78,6 +85,7 @@ def test_a_damaged_state_is_refused_aloud_and_the_one_before_is_served(edge: Edg
     edge.becomes("kept.example.com", "pod1")
 
 
+@pytest.mark.usefixtures("load")
 def test_a_state_folder_that_can_not_be_written_stops_nothing_and_is_loud(edge: Edge) -> None:
     edge.system.kill("pointsman")
     folder = edge.system.folder / "state"
@@ -108,6 +116,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.usefixtures("load")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_stops_nothing_and_leaves_nothing_torn(edge: Edge, tmp_path: Path) -> None:
     edge.system.kill("pointsman")
