@@ -19,7 +19,7 @@ import psutil
 
 from bench.timeline import Event, Lag, ProbeFile, lags
 from demo.processes import DemoError, Process
-from demo.system import LOOPBACK, Ports, System, free_ports
+from demo.system import LOOPBACK, ROOT, Ports, System, free_ports
 
 PODS = 50
 HEAP = 17179869184
@@ -37,6 +37,22 @@ def names(count: int, seed: int = 1) -> Iterator[str]:
 
 def pod_name(number: int) -> str:
     return f"pod{number % PODS + 1}"
+
+
+def free_pods(count: int) -> dict[str, int]:
+    """So many pods, by name, each with a port that nobody has."""
+    return dict(zip(map(pod_name, range(count)), free_ports(count), strict=True))
+
+
+@contextlib.contextmanager
+def serving(pods: Mapping[str, int], log: Path) -> Iterator[None]:
+    """All of them answer, from one process."""
+    words = [f"{name}:{port}" for name, port in pods.items()]
+    process = Process("pods", [sys.executable, "-m", "bench.pods", *words], log, ROOT)
+    try:
+        yield
+    finally:
+        process.stop()
 
 
 @dataclass

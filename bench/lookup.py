@@ -32,12 +32,11 @@ from pathlib import Path
 
 import httpx
 
-from bench.edge import pod_name
+from bench.edge import free_pods, pod_name, serving
 from bench.load import Load, Measured, Shape, program
 from bench.lookup_sides import OURS, SIDES, Answer, Asker, Side
 from bench.report import RESULTS, Report, quantile
-from demo.processes import DemoError, Process
-from demo.system import ROOT, free_ports
+from demo.processes import DemoError
 
 PARTS = ("cold", "warm", "slow", "away", "move", "scan")
 PODS = 5
@@ -302,11 +301,9 @@ def main() -> int:
         for name in ("haproxy", "h2load", "cc"):
             program(name)
         with contextlib.ExitStack() as stack:
-            pods = dict(zip(map(pod_name, range(PODS)), free_ports(PODS), strict=True))
             above = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            words = [f"{name}:{port}" for name, port in pods.items()]
-            serving = Process("pods", [sys.executable, "-m", "bench.pods", *words], above / "pods.log", ROOT)
-            stack.callback(serving.stop)
+            pods = free_pods(PODS)
+            stack.enter_context(serving(pods, above / "pods.log"))
             homes = {host: pod_name(number % PODS) for number, host in enumerate(hosts)}
             benches = []
             for name in options.sides:

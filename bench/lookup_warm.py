@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from bench.edge import cpu_seconds, names, pod_name
+from bench.edge import cpu_seconds, free_pods, names, pod_name, serving
 from bench.load import Load, Measured, Shape
 from bench.lookup_sides import Asker
 from bench.report import RESULTS, Report
-from demo.processes import DemoError, Process
-from demo.system import LOOPBACK, ROOT, Ports, System, free_ports
+from demo.processes import DemoError
+from demo.system import LOOPBACK, Ports, System
 
 PODS = 5
 MODES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
@@ -70,14 +70,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULTS / "lookup_warm.json")
     options = parser.parse_args()
     hosts = [f"{name:.6}{number:06}.example.com" for number, name in enumerate(names(options.hosts))]
-    pods = {pod_name(number): port for number, port in enumerate(free_ports(PODS))}
+    pods = free_pods(PODS)
     shape = Shape("h2", 20, 10, options.seconds, 1)
     found: dict[str, list[Measured]] = {mode: [] for mode in MODES}
     with contextlib.ExitStack() as stack:
         above = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        words = [f"{name}:{port}" for name, port in pods.items()]
-        serving = Process("pods", [sys.executable, "-m", "bench.pods", *words], above / "pods.log", ROOT)
-        stack.callback(serving.stop)
+        stack.enter_context(serving(pods, above / "pods.log"))
         edges = {}
         for number, mode in enumerate(MODES):
             (above / str(number)).mkdir()

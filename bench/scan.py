@@ -32,12 +32,11 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.edge import cpu_seconds, pod_name, rss_mb
+from bench.edge import cpu_seconds, free_pods, pod_name, rss_mb, serving
 from bench.load import Load, Measured, Shape
 from bench.lookup_sides import OURS, Asker, Side
 from bench.report import RESULTS, Report, quantile
-from demo.processes import DemoError, Process
-from demo.system import ROOT, free_ports
+from demo.processes import DemoError
 
 PARTS = ("nobody", "again", "away")
 PODS = 5
@@ -228,11 +227,9 @@ def main() -> int:
     report = Report(f"A scan of {sizes.rate:,} random hosts a second for {sizes.seconds:.0f} s, known hosts beside it")
     try:
         with contextlib.ExitStack() as stack:
-            pods = dict(zip(map(pod_name, range(PODS)), free_ports(PODS), strict=True))
             above = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            words = [f"{name}:{port}" for name, port in pods.items()]
-            serving = Process("pods", [sys.executable, "-m", "bench.pods", *words], above / "pods.log", ROOT)
-            stack.callback(serving.stop)
+            pods = free_pods(PODS)
+            stack.enter_context(serving(pods, above / "pods.log"))
             homes = {host: pod_name(number % PODS) for number, host in enumerate(hosts)}
             side = Side(OURS, _made(above / OURS), pods, homes, {"refuse_rate": options.refuse_rate})
             stack.callback(side.stop)

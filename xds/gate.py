@@ -165,7 +165,6 @@ class Gate:
         yield from self._going_out(self._known(), f"released by {by}")
         for recent in (self._lately, self._removed, self._emptied):
             recent.clear()
-        yield from self._spoken()
 
     def refuse(self, by: str) -> None:
         """What is held isn't taken, and that is no alarm any more. Raises HoldError when nothing is held, or all of GDS

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import failed, pointsman, said
+from stub_control_plane import StubControlPlane
 
 from xds.cli.plane import Plane
 
@@ -26,38 +25,20 @@ HELD: dict[str, Any] = {
 }
 
 
-class ControlPlane:
+class ControlPlane(StubControlPlane):
     """Its hold, and what it was ordered; ``refuses`` is what it says to every order, with ``status``."""
 
     def __init__(self, hold: dict[str, Any], refuses: str = "", status: int = 409) -> None:
-        plane = self
         self.orders: list[str] = []
+        self._hold, self._refuses, self._status = hold, refuses, status
+        super().__init__(self._answered)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(200, hold)
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                assert self.headers["authorization"] == "Bearer the-token-of-all-of-them"
-                plane.orders.append(self.path)
-                self._answer(status if refuses else 200, {"detail": refuses} if refuses else NONE)
-
-            def _answer(self, status: int, body: dict[str, Any]) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _answered(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        if method == "GET":
+            return 200, self._hold
+        assert headers["authorization"] == "Bearer the-token-of-all-of-them"
+        self.orders.append(path)
+        return (self._status, {"detail": self._refuses}) if self._refuses else (200, NONE)
 
 
 @pytest.fixture

@@ -165,16 +165,14 @@ def test_a_change_is_in_the_history_and_can_be_traced(edge: Edge) -> None:
     assert "no receipt of revision 999999" in failed("trace", "999999", *config(edge))
 
 
+def begun(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
 @contextmanager
 def watching(edge: Edge, *words: str) -> Iterator[subprocess.Popen[str]]:
     command = tied([sys.executable, "-m", "xds.cli", "watch", *words, *config(edge)])
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    ) as made:
+    with begun(command) as made:
         try:
             yield made
         finally:
@@ -219,13 +217,7 @@ def test_a_watch_ends_after_its_time(edge: Edge) -> None:
 
 def test_who_reads_no_further_gets_no_traceback(edge: Edge) -> None:
     command = [sys.executable, "-m", "xds.cli", "domains", *config(edge)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    ) as made:
+    with begun(command) as made:
         assert made.stdout is not None
         assert made.stderr is not None
         made.stdout.close()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from command import pointsman, said
+from stub_control_plane import StubControlPlane
 
 
 def receipt(have: int, wanted: int = 0, pending: int = 0, missing: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -28,32 +26,19 @@ def receipt(have: int, wanted: int = 0, pending: int = 0, missing: tuple[str, ..
     }
 
 
-class ControlPlane:
-    """Its receipts are made by ``answer``, of how many Envoys are wanted and how often it was asked before."""
+class ControlPlane(StubControlPlane):
+    """Its receipts are made by ``receipt``, of how many Envoys are wanted and how often it was asked before."""
 
-    def __init__(self, answer: Callable[[int, int], dict[str, Any]]) -> None:
-        plane = self
+    def __init__(self, receipt: Callable[[int, int], dict[str, Any]]) -> None:
         self.wanted: list[int] = []
+        self._receipt = receipt
+        super().__init__(self._answered)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                wanted = int(parse_qs(urlsplit(self.path).query)["envoys"][0])
-                body = answer(wanted, len(plane.wanted))
-                plane.wanted.append(wanted)
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _answered(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        wanted = int(parse_qs(urlsplit(path).query)["envoys"][0])
+        body = self._receipt(wanted, len(self.wanted))
+        self.wanted.append(wanted)
+        return 200, body
 
 
 Making = Callable[[Callable[[int, int], dict[str, Any]]], ControlPlane]
