@@ -33,8 +33,9 @@ class Http(BaseModel):
     remembered. ``receipt_grace``: seconds for which an Envoy whose connection ended is waited for in the receipts of
     what it lacks, unless it is back: it may serve by what was before.
 
-    ``replicas``: the URLs of all control planes beside each other, this one too, as ``pointsman hold`` and
-    ``pointsman rollback`` reach them: they order it at each. They need the same token: set ``token_file``.
+    ``replicas``: the URLs of all control planes beside each other, this one too, as the commands reach
+    them: ``pointsman hold`` and ``rollback`` order it at each, ``status``, ``nodes``, ``explain``, ``watch``,
+    ``history``, ``trace`` and ``wait`` tell of all. They need the same token: set ``token_file``.
 
     ``envoy_admins``: by node id, the URL of that Envoy's admin interface: ``explain`` then says what it routes by now.
     ``probe``: host:port of the edge's https port, for ``explain`` with a request through it, which needs the token.

@@ -47,6 +47,7 @@ class Publish:
     envoys: int
     pending: int
     missing: int = 0
+    epoch: str = ""
     left: int = 0
     first_ack: float | None = None
     last_ack: float | None = None

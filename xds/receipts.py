@@ -144,7 +144,7 @@ class Receipts:
         self.over(at)
         missing = sum(absent.position < mark for absent in self._takers.absent)
         envoys, pending = len(self._takers) + missing, self._takers.published(mark) + missing
-        publish = Publish(mark, at, revision, envoys, pending, missing, bad_before=[*self._bad()])
+        publish = Publish(mark, at, revision, envoys, pending, missing, epoch, bad_before=[*self._bad()])
         self._latest = publish
         carried = self._carry(publish, epoch, revision)
         times = [receipt.received for receipt in carried if receipt.kind == "change" and not receipt.was_held]

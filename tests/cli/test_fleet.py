@@ -128,3 +128,69 @@ def test_the_token_of_the_settings_is_shown_to_their_own_control_planes_alone(tm
     for url, shown in {"http://192.0.2.1:18080": True, "http://192.0.2.2:18080": False, "http://[::1]:1": True}.items():
         assert ("authorization" in Plane(config, url).at_once(1).headers) == shown, url
     assert "authorization" in Plane(config, "http://192.0.2.2:18080", token).at_once(1).headers
+
+
+def status(**more: Any) -> dict[str, Any]:
+    """Of one with two Envoys, where all is well."""
+    nodes = {"connected": 2, "converged": 2, "behind": 0, "nacking": 0, "spared": 0}
+    gds = {"state": "following", "revision": 7, "lag_revisions": 0, "silent_seconds": 0.1, "error": ""}
+    hold = {"state": "none", "reason": "", "text": "", "since": None}
+    counts = {"domains": 30, "pods": 3, "set_aside": 0, "revision": 7, "published": 7}
+    return {
+        "version": "1",
+        "ready": True,
+        "unready": "",
+        "mode": "watch",
+        "started_at": 0.0,
+        "now": 60.0,
+        "epoch": "E",
+        "from_disk": False,
+        "state_error": "",
+        "gds": gds,
+        "hold": hold,
+        "nodes": nodes,
+        "certificates": None,
+        "convergence": {"count": 0, "p50": 0.0, "p99": 0.0, "max": 0.0},
+        "lookup": None,
+        **counts,
+        **more,
+    }
+
+
+@pytest.fixture
+def states() -> Iterator[list[StubControlPlane]]:
+    """All is well at the first; the second holds something."""
+    held = {"state": "held", "reason": "moved", "text": "1000 domains would be moved", "since": 1.0}
+    answers = [status(), status(hold=held, revision=9)]
+    found = [StubControlPlane(lambda method, path, headers, answer=each: (200, answer)) for each in answers]
+    yield found
+    for one in found:
+        one.close()
+
+
+def test_the_status_of_all_is_one_and_says_what_is_not_well_where(states: list[StubControlPlane]) -> None:
+    well, held = states
+    found = said("status", "--url", well.url, "--url", held.url, code=3)
+    assert [(one["url"], one["error"], len(one["wrong"])) for one in found["control_planes"]] == [
+        (well.url, None, 0),
+        (held.url, None, 1),
+    ]
+    assert found["nodes"]["connected"] == 4
+    assert found["wrong"] == [f"{held.url}: {found['control_planes'][1]['wrong'][0]}"]
+    lines = pointsman("status", "--url", well.url, "--url", held.url).stdout.splitlines()
+    assert lines[1].split() == [well.url, "ready", "30", "7", "7", "following", "2", "0", "0", "nothing"]
+    assert lines[2].split()[-1] == "held"
+    assert "4 connected to 2 control planes that answer, of 2" in lines[3]
+    assert said("status", "--url", well.url, "--url", well.url)["wrong"] == []
+
+
+def test_one_that_does_not_answer_keeps_no_status_of_the_others_back(states: list[StubControlPlane]) -> None:
+    well, _ = states
+    done = pointsman("status", "--url", well.url, "--url", "http://127.0.0.1:1", "--json")
+    assert (done.returncode, "1 of 2 control planes can't be asked" in done.stderr) == (1, True)
+    first, second = json.loads(done.stdout)["control_planes"]
+    assert (first["status"]["revision"], second["status"]) == (7, None)
+    assert "http://127.0.0.1:1 doesn't answer" in second["error"]
+    done = pointsman("status", "--url", well.url, "--url", "http://127.0.0.1:1")
+    assert any(line.startswith("http://127.0.0.1:1 ") and "doesn't answer" in line for line in done.stdout.splitlines())
+    assert "doesn't answer" in failed("status", "--url", "http://127.0.0.1:1", "--url", "http://127.0.0.1:1")

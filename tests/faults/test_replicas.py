@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from subprocess import PIPE, Popen
 
 import pytest
 from edge_harness import until
@@ -14,6 +16,7 @@ from faulty_edge import FaultyEdge, running_faulty
 from operator_desk import command
 from wire_envoy import WireEnvoy, held_by_all
 
+from demo.tied import tied
 from xds.resources.types import ENDPOINT, ROUTE
 
 REPLICAS = 3
@@ -96,6 +99,86 @@ def test_one_command_tells_of_the_envoys_of_all_of_them(edge: FaultyEdge, monkey
     code, said = command(edge, "nodes")
     assert code == 1
     assert [each["node"] for each in said] == ["edge-1"]
+
+
+def test_one_status_tells_of_all_of_them(edge: FaultyEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in edge.apis]
+    monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps(urls))
+    until(lambda: serving(edge) is not None, "the Envoy is connected")
+    level(edge)
+    code, told = command(edge, "status")
+    assert (code, told["wrong"], told["nodes"]["connected"]) == (0, [], 1), told
+    assert [one["url"] for one in told["control_planes"]] == urls
+    assert len({one["status"]["revision"] for one in told["control_planes"]}) == 1
+    away = next(replica for replica in range(REPLICAS) if replica != serving(edge))
+    edge.kill_replica(away)
+    try:
+        code, told = command(edge, "status")
+    finally:
+        edge.start_replica(away)
+    assert code == 1
+    assert [one["error"] is None for one in told["control_planes"]] == [n != away for n in range(REPLICAS)]
+
+
+def test_a_change_is_followed_at_all_of_them(edge: FaultyEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in edge.apis]
+    monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps(urls))
+    until(lambda: serving(edge) is not None, "the Envoy is connected")
+    edge.move(edge.where.domains[26], edge.elsewhere(edge.where.domains[26]))
+    edge.arrives(edge.where.domains[26])
+    level(edge)
+    code, told = command(edge, "history", "-n", "1")
+    assert (code, sorted(one["control_plane"] for one in told)) == (0, sorted(urls))
+    (revision,) = {one["revision"] for one in told}
+    code, told = command(edge, "trace", str(revision))
+    assert (code, [one["control_plane"] for one in told]) == (0, urls)
+    until(
+        lambda: (
+            [one["node"] for each in command(edge, "trace", str(revision))[1] for one in each["acks"]] == ["edge-1"]
+        ),
+        "the Envoy has it",
+    )
+    assert "no receipt of revision 999999" in command(edge, "trace", "999999")[1]
+    monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps([*urls, "http://127.0.0.1:1"]))
+    for words in (["history"], ["trace", str(revision)]):
+        code, told = command(edge, *words)
+        assert (code, bool(told)) == (1, True)
+
+
+def test_a_watch_tells_each_change_once_and_who_has_it(edge: FaultyEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in edge.apis]
+    monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps(urls))
+    until(lambda: serving(edge) is not None, "the Envoy is connected")
+    level(edge)
+    away = next(replica for replica in range(REPLICAS) if replica != serving(edge))
+    words = ["-m", "xds.cli", "watch", "--json", "--status", "-c", str(edge.system.folder / "pointsman.toml")]
+    with Popen(tied([sys.executable, *words]), stdout=PIPE, stderr=PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        events = (json.loads(line) for line in watch.stdout)
+        heard: set[str] = set()
+        while len(heard) < REPLICAS:
+            heard.update(next(events)["control_planes"])
+        told = []
+        for lost in (False, True):
+            if lost:
+                edge.kill_replica(away)
+                assert "trying again" in watch.stderr.readline()
+            edge.move(edge.where.domains[25], edge.elsewhere(edge.where.domains[25]))
+            revision = None
+            for event in events:
+                revision = revision or (event["revision"] if event["event"] == "received" else None)
+                if event["event"] != "status" and event.get("revision") == revision:
+                    told.append((lost, event["event"], event["control_planes"], event.get("lacking")))
+                    if event["event"] == "complete":
+                        break
+        watch.kill()
+    edge.start_replica(away)
+    rest = [url for url in urls if url != urls[away]]
+    for lost, having, lacking in ((False, urls, []), (True, rest, [urls[away]])):
+        for event in ("received", "published", "complete"):
+            assert [one for one in told if one[:2] == (lost, event)] == [(lost, event, having, lacking)], told
+        assert len([one for one in told if one[:2] == (lost, "first_ack")]) == 1, told
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])

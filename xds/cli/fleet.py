@@ -7,22 +7,38 @@ wasn't done.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from xds.cli.output import plain, print_found, print_json
-from xds.cli.plane import Plane
+from xds.cli.plane import TIMEOUT, Plane
 from xds.errors import OrderError, PointsmanError
 
 Ask = Callable[[Plane], Any]
 
 
-def fleet(config: Path | None, urls: Sequence[str], token_file: Path | None = None) -> list[Plane]:
+def fleet(
+    config: Path | None, urls: Sequence[str], token_file: Path | None = None, *, patience: float = TIMEOUT
+) -> list[Plane]:
     """Those at ``urls``; else those that the setting ``http.replicas`` names, or the one that the settings are of."""
     if urls:
-        return [Plane(config, url, token_file) for url in urls]
-    own = Plane(config, "", token_file)
-    return [Plane(config, url, token_file) for url in own.replicas] or [own]
+        return [Plane(config, url, token_file, patience=patience) for url in urls]
+    own = Plane(config, "", token_file, patience=patience)
+    return [Plane(config, url, token_file, patience=patience) for url in own.replicas] or [own]
+
+
+def at_once(planes: Sequence[Plane], read: Callable[[Plane], Any]) -> list[Any]:
+    """What each of them says, or the PointsmanError that says why it doesn't. One that hangs holds up no other."""
+
+    def asked(plane: Plane) -> Any:
+        try:
+            return read(plane)
+        except PointsmanError as error:
+            return error
+
+    with ThreadPoolExecutor(len(planes)) as threads:
+        return [*threads.map(asked, planes)]
 
 
 def everywhere(planes: Sequence[Plane], ask: Ask, told: Callable[[Any], str], as_json: bool) -> list[Any]:
@@ -57,11 +73,11 @@ def from_all(planes: Sequence[Plane], read: Callable[[Plane], Sequence[Any]]) ->
     Raises what the first one raised when none could be read."""
     found: list[Any] = []
     errors: list[PointsmanError] = []
-    for plane in planes:
-        try:
-            found += read(plane)
-        except PointsmanError as error:
-            errors.append(error)
+    for told in at_once(planes, read):
+        if isinstance(told, PointsmanError):
+            errors.append(told)
+        else:
+            found += told
     unread = [error for error in errors if not (isinstance(error, OrderError) and error.status == 404)]
     if len(errors) == len(planes):
         raise (unread or errors)[0]

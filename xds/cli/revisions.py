@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from xds.cli import exits
-from xds.cli.fleet import fleet
-from xds.cli.options import Config, Json, Token, Url, Urls
+from xds.cli.fleet import fleet, from_all
+from xds.cli.options import Config, Json, Token, Urls
 from xds.cli.output import BAD, GOOD, WARN, print_json, progress, say, styled, table, took, when
 from xds.cli.plane import Plane
 from xds.errors import OrderError
@@ -25,6 +25,7 @@ _ANEW = 0.25
 _LAST = "complete", "set_aside", "rolled_back"
 """States after which none comes by waiting."""
 _WORST = [exits.OK, exits.LATE, exits.FOUND, exits.REJECTED]
+_WORST_STATES = "set_aside", "rolled_back", "held"
 _STYLES = {"complete": GOOD, "set_aside": BAD, "rolled_back": BAD, "held": WARN}
 
 Revision = Annotated[int, typer.Argument(min=0, help="A revision of GDS, as its answer to a change says.")]
@@ -33,56 +34,99 @@ Revision = Annotated[int, typer.Argument(min=0, help="A revision of GDS, as its 
 def history(
     most: Annotated[int, typer.Option("--most", "-n", min=1, help="How many, the newest first.")] = 20,
     config: Config = None,
-    url: Url = "",
+    url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
     """The last changes of GDS, the newest first: what they changed, and how soon which share of the Envoys had them.
 
+    With several control planes (setting http.replicas, or --url several times) the Envoys of all are counted together;
+    with --json each one's receipts are listed. Exit code 1 when one of them doesn't answer.
+
     Examples:
         pointsman history -c pointsman.toml
         pointsman history -n 1000 --json | jq '.[] | select(.nacks != [])'
     """
-    plane = Plane(config, url, token_file)
-    found = list(islice(plane.items("/api/v1/revisions", {"limit": min(most, 1000)}), most))
+    planes = fleet(config, url or (), token_file)
+    found, unasked = from_all(planes, lambda plane: _receipts(plane, most))
+    found.sort(key=lambda one: -one["received_at"])
+    same: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for one in found:
+        same.setdefault((one["epoch"], one["revision"]), []).append(one)
+    newest = [*same.values()][:most]
     if as_json:
-        print_json(found)
-        return
-    rows = [
-        [
-            one["revision"],
-            when(one["received_at"]),
-            styled(one["state"], _STYLES.get(one["state"], "")),
-            _envoys(one),
-            took((one["seconds"] or {}).get("received_to_published")),
-            took((one["seconds"] or {}).get("published_to_last_ack")),
-            changed(one),
-        ]
-        for one in found
+        print_json([one for receipts in newest for one in receipts])
+    else:
+        heads = "revision", "received", "state", "Envoys", "to publish", "to last ACK", "changes"
+        table(heads, [_row(receipts) for receipts in newest], numbers=(0, 4, 5))
+    if unasked:
+        raise unasked[0]
+
+
+def _receipts(plane: Plane, most: int) -> list[dict[str, Any]]:
+    found = islice(plane.items("/api/v1/revisions", {"limit": min(most, 1000)}), most)
+    return [{**one, "control_plane": plane.url} for one in found]
+
+
+def _row(receipts: Sequence[dict[str, Any]]) -> list[Any]:
+    """Of one change, what each control plane says of it."""
+    states = [*dict.fromkeys(one["state"] for one in receipts)]
+    style = next((_STYLES[state] for state in (*_WORST_STATES, "complete") if state in states), "")
+    known = [one["envoys"] for one in receipts if one["envoys"]]
+    envoys = f"{sum(one['acked'] for one in known)}/{sum(one['total'] for one in known)}" if known else "-"
+    return [
+        receipts[0]["revision"],
+        when(min(one["received_at"] for one in receipts)),
+        styled(", ".join(states), style),
+        envoys,
+        took(_longest(receipts, "received_to_published")),
+        took(_longest(receipts, "published_to_last_ack")),
+        changed(receipts[0]),
     ]
-    table(("revision", "received", "state", "Envoys", "to publish", "to last ACK", "changes"), rows, numbers=(0, 4, 5))
+
+
+def _longest(receipts: Sequence[dict[str, Any]], what: str) -> float | None:
+    return max((one["seconds"][what] for one in receipts if (one["seconds"] or {}).get(what) is not None), default=None)
 
 
 def trace(
     revision: Revision,
     config: Config = None,
-    url: Url = "",
+    url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
     """Follows one change: when GDS's word came, when it was published, when each Envoy had it, and who rejected what.
 
+    With several control planes (setting http.replicas, or --url several times) at each of them; with --json a list.
+    Exit code 1 when one of them doesn't answer, or none has a receipt of it.
+
     Examples:
         pointsman trace 4711 -c pointsman.toml
         pointsman trace 4711 --json | jq '.acks[-1]'
     """
-    plane = Plane(config, url, token_file)
-    found = plane.get(f"/api/v1/revisions/{revision}/trace")
-    receipt = plane.get(f"/api/v1/revisions/{revision}")
+    planes = fleet(config, url or (), token_file)
+    found, unasked = from_all(planes, lambda plane: [_traced(plane, revision)])
     if as_json:
-        print_json({**found, "receipt": receipt})
-        return
-    say(f"revision {revision} of epoch {found['epoch']}: ", styled(receipt["state"], _STYLES.get(receipt["state"], "")))
+        print_json(found if len(planes) > 1 else found[0])
+    else:
+        for one in found:
+            if len(planes) > 1:
+                say(styled(f"{one['control_plane']}:", "bold"))
+            _follow(one)
+    if unasked:
+        raise unasked[0]
+
+
+def _traced(plane: Plane, revision: int) -> dict[str, Any]:
+    found = plane.get(f"/api/v1/revisions/{revision}/trace")
+    return {**found, "receipt": plane.get(f"/api/v1/revisions/{revision}"), "control_plane": plane.url}
+
+
+def _follow(found: dict[str, Any]) -> None:
+    receipt = found["receipt"]
+    state = styled(receipt["state"], _STYLES.get(receipt["state"], ""))
+    say(f"revision {found['revision']} of epoch {found['epoch']}: ", state)
     say(f"  received   {when(found['received_at'])}  {changed(receipt)}")
     if found["published_at"] is not None:
         say(f"  published  {when(found['published_at'])}  {took(found['published_at'] - found['received_at'])} later")

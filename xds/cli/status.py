@@ -2,40 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
 from xds.cli import exits
-from xds.cli.options import Config, Json, Token, Url
-from xds.cli.output import BAD, GOOD, WARN, age, ago, facts, print_json, styled, took
-from xds.cli.plane import Plane
+from xds.cli.fleet import at_once, fleet
+from xds.cli.options import Config, Json, Token, Urls
+from xds.cli.output import BAD, GOOD, WARN, age, ago, facts, print_json, styled, table, took
+from xds.errors import OrderError, PointsmanError
 
 SOON = 14.0
 """Days before its end from which on a certificate is warned of."""
+_PATIENCE = 10.0
+"""Seconds that a control plane has to answer."""
+_COUNTS = "connected", "converged", "behind", "nacking", "spared"
 
 
-def status(config: Config = None, url: Url = "", token_file: Token = None, as_json: Json = False) -> None:
+def status(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
     """How everything stands: GDS, the directory, the Envoys, what is held, certificates.
+
+    With several control planes (setting http.replicas, or --url several times) a line for each, and what isn't well at
+    which.
 
     Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a GDS that knows no host, a change held,
     an Envoy that rejects something, a state that can't be written, a certificate that has ended. An Envoy that is only
-    behind is well: it catches up.
+    behind is well: it catches up. 1 when a control plane doesn't answer; of several the others are told of all the
+    same.
 
     Examples:
         pointsman status -c pointsman.toml
         pointsman status --url http://127.0.0.1:18080 --json | jq .nodes
+        pointsman status --json | jq '.control_planes[] | {url, error, revision: .status.published}'
     """
-    found = Plane(config, url, token_file).get("/api/v1/status")
+    planes = fleet(config, url or (), token_file, patience=_PATIENCE)
+    answers = at_once(planes, lambda plane: plane.get("/api/v1/status"))
+    told = {plane.url: answer for plane, answer in zip(planes, answers, strict=True)}
+    errors = [error for error in told.values() if isinstance(error, PointsmanError)]
+    if len(errors) == len(told):
+        raise errors[0]
+    wrong = _single(answers[0], as_json) if len(told) == 1 else _several(told, as_json)
+    if errors:
+        away = "; ".join(map(str, errors))
+        raise OrderError(f"{len(errors)} of {len(told)} control planes can't be asked: {away}")
+    if wrong:
+        raise typer.Exit(exits.FOUND)
+
+
+def _single(found: dict[str, Any], as_json: bool) -> list[str]:
     wrong = wrongs(found)
     if as_json:
         print_json({**found, "wrong": wrong})
     else:
         facts(_rows(found))
-        for each in wrong:
-            facts([("not well", styled(each, BAD))])
-    if wrong:
-        raise typer.Exit(exits.FOUND)
+        facts(("not well", styled(each, BAD)) for each in wrong)
+    return wrong
+
+
+def _several(told: Mapping[str, Any], as_json: bool) -> list[str]:
+    """By URL: the status, or why there is none."""
+    asked = {url: found for url, found in told.items() if not isinstance(found, PointsmanError)}
+    wrong = [f"{url}: {each}" for url, found in asked.items() for each in wrongs(found)]
+    nodes = {what: sum(found["nodes"][what] for found in asked.values()) for what in _COUNTS}
+    if as_json:
+        each = [
+            {
+                "url": url,
+                "status": asked.get(url),
+                "wrong": wrongs(asked[url]) if url in asked else [],
+                "error": None if url in asked else str(found),
+            }
+            for url, found in told.items()
+        ]
+        print_json({"control_planes": each, "nodes": nodes, "wrong": wrong})
+        return wrong
+    heads = "control plane", "state", "domains", "revision", "published", "GDS", "Envoys", "behind", "reject", "held"
+    table(heads, [_line(url, asked.get(url)) for url in told], numbers=(2, 3, 4, 6, 7, 8))
+    epochs = {found["epoch"] for found in asked.values()}
+    together = f"{nodes['connected']} connected to {len(asked)} control planes that answer, of {len(told)}"
+    rows = [("Envoys", styled(f"{together}; {_envoys(nodes)}", _style(nodes)))]
+    if len(epochs) > 1:
+        rows.append(("epochs", styled(f"{', '.join(sorted(epochs))}: they don't follow the same GDS", WARN)))
+    facts([*rows, *(("not well", styled(each, BAD)) for each in wrong)])
+    return wrong
+
+
+def _line(url: str, found: dict[str, Any] | None) -> list[Any]:
+    if found is None:
+        return [url, styled("doesn't answer", BAD), *["-"] * 8]
+    nodes, gds, hold = found["nodes"], found["gds"], found["hold"]["state"]
+    return [
+        url,
+        styled("ready", GOOD) if found["ready"] else styled("not ready", BAD),
+        f"{found['domains']:,}",
+        found["revision"],
+        styled(found["published"], WARN if gds["lag_revisions"] else ""),
+        styled(gds["state"], GOOD if gds["state"] == "following" else BAD),
+        nodes["connected"],
+        styled(nodes["behind"], WARN if nodes["behind"] else ""),
+        styled(nodes["nacking"], BAD if nodes["nacking"] else ""),
+        styled("nothing" if hold == "none" else hold, BAD if hold == "held" else ""),
+    ]
 
 
 def wrongs(found: dict[str, Any]) -> list[str]:
@@ -74,11 +142,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("GDS", styled(_gds(gds), GOOD if gds["state"] == "following" else BAD)),
         (
             "Envoys",
-            styled(
-                f"{nodes['connected']} connected, {nodes['converged']} have everything, {nodes['behind']} behind, "
-                f"{nodes['nacking']} reject something{_spared(nodes.get('spared', 0))}",
-                BAD if nodes["nacking"] else WARN if nodes["behind"] or not nodes["connected"] else GOOD,
-            ),
+            styled(f"{nodes['connected']} connected, {_envoys(nodes)}", _style(nodes)),
         ),
         (
             "convergence",
@@ -103,8 +167,14 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
     return rows
 
 
-def _spared(envoys: int) -> str:
-    return f", {envoys} keep what they came with, since it may be newer than the disk's" if envoys else ""
+def _envoys(nodes: dict[str, int]) -> str:
+    spared = nodes["spared"]
+    kept = f", {spared} keep what they came with, since it may be newer than the disk's" if spared else ""
+    return f"{nodes['converged']} have everything, {nodes['behind']} behind, {nodes['nacking']} reject something{kept}"
+
+
+def _style(nodes: dict[str, int]) -> str:
+    return BAD if nodes["nacking"] else WARN if nodes["behind"] or not nodes["connected"] else GOOD
 
 
 def _gds(gds: dict[str, Any]) -> str:

@@ -105,6 +105,7 @@ class Feed:
                 )
             case Publish():
                 made.revision, made.envoys, made.pending = about.revision, about.envoys, about.pending
+                made.epoch = about.epoch
                 if event != "published":
                     made.seconds = round(self._clock() - about.at, 6)
             case Nack():
