@@ -191,7 +191,8 @@ class OnDemand(_Part):
     ``names_together``: that all Envoys hold, about 40 kB of the control plane's memory each. ``idle``: seconds after
     which a name is withdrawn that isn't asked for again; a busy one stays up to 32 times as long. ``prefetch``: names
     that every Envoy asks for at its start; as they stand in the listener, a change of them drains connections.
-    ``prefetch_busiest``: so many more, those asked for most of late, are asked for by an Envoy that starts; 0 for none.
+    ``prefetch_busiest``: so many more, those asked for most of late, are asked for by an Envoy that starts, and uses
+    the delta variant; 0 for none.
     ``handshake_timeout``: how long a client waits for its certificate, at most.
     """
 

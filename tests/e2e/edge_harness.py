@@ -125,13 +125,14 @@ def running(
     *,
     bootstrap: Mapping[str, str] | None = None,
     answers: Callable[[Edge], bool] = lambda edge: edge.ask("t0.example.com").status == 200,
+    variant: str = VARIANT,
 ) -> Iterator[Edge]:
     """An edge with ``domains`` customers on three pods; all parts are ended when the block ends. ``settings`` may be
     made from the ports. ``bootstrap``: what is replaced in Envoy's; ``answers``: says when it is ready."""
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
     ports = Ports.free()
     chosen = settings(ports) if callable(settings) else settings
-    system = System(folder, ports, chosen or {}, heartbeat=1.0, sotw=VARIANT == "sotw")
+    system = System(folder, ports, chosen or {}, heartbeat=1.0, sotw=variant == "sotw")
     system.prepare()
     for old, new in (bootstrap or {}).items():
         text = (folder / "envoy.yaml").read_text()

@@ -70,15 +70,6 @@ def test_what_is_dropped_is_neither_due_nor_counted() -> None:
     assert (len(leases), list(leases.due(100.0))) == (0, [])
 
 
-def test_the_busiest_are_those_asked_for_again_and_again() -> None:
-    leases = Leases(10, IDLE)
-    for now in (0.0, 11.0, 32.0):
-        list(leases.due(now))
-        leases.asked("e", "busy", "busy", now)
-    leases.asked("e", "quiet", "quiet", 32.0)
-    assert leases.busiest(5) == ["busy"]
-
-
 def test_names_given_up_one_after_the_other_leave_nothing_behind() -> None:
     leases, sizes = Leases(100, 3_600.0), []
     tracemalloc.start()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from protocol_peer import Peer, publish
+from protocol_peer import NODE, Peer, made, publish
 
 from xds.cache import Cache
-from xds.resources.types import CLUSTER, ROUTE, SECRET
+from xds.protocol.messages import DeltaRequest, SotwRequest
+from xds.resources.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 
 @pytest.fixture
@@ -118,3 +121,17 @@ def test_secrets_need_a_name(cache: Cache) -> None:
     assert peer.sotw(SECRET) == []
     assert peer.sotw(SECRET, "*") == []
     assert peer.sotw(SECRET, "edge") == ["Secret: +edge"]
+
+
+def test_what_is_only_for_newcomers_is_in_no_response_since_each_may_go_to_who_has_the_rest(cache: Cache) -> None:
+    plain, newcomers = made(LISTENER, "a", "plain"), made(LISTENER, "a", "and more")
+    cache.publish({LISTENER: {"a": replace(newcomers, version=plain.version, repeated=plain.any)}})
+    peer = Peer(cache)
+    for version in ("", "returns"):
+        peer.stream.receive(SotwRequest(LISTENER.url, (), version, "", None, NODE))
+        (response,) = peer.stream.responses()
+        assert (plain.body in response.encode(), newcomers.body in response.encode()) == (True, False)
+        peer = Peer(cache)
+    peer.stream.receive(DeltaRequest(LISTENER.url, node=NODE))
+    (response,) = peer.stream.responses()
+    assert newcomers.body in response.encode()

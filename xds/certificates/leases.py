@@ -95,14 +95,6 @@ class Leases:
                 self._end(holder, name, now)
                 yield holder, name
 
-    def busiest(self, count: int) -> list[str]:
-        """Names that were asked for again and again, the busiest first."""
-        times: dict[str, int] = {}
-        for held in self._held.values():
-            for name, lease in held.items():
-                times[name] = max(times.get(name, 0), lease.times)
-        return heapq.nsmallest(count, (name for name in times if times[name] > 1), key=lambda n: (-times[n], n))
-
     def _largest(self, holder: str) -> OrderedDict[str, None]:
         return max(self._groups[holder].values(), key=len)
 

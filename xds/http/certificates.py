@@ -65,7 +65,7 @@ class OneCertificate(BaseModel):
 
 
 class OnDemandShown(BaseModel):
-    """``held``: names that Envoys hold on demand; ``busiest``: those asked for most."""
+    """``held``: names that Envoys hold on demand; ``busiest``: those asked for most of late, held or not."""
 
     held: int
     busiest: list[str]
@@ -109,7 +109,7 @@ def certificates_api(tls: EdgeTls) -> APIRouter:
             set_aside_total=len(index.aside),
             readable_total=len(readable),
             readable=list(islice(readable, limit)),
-            on_demand=OnDemandShown(held=on_demand.held, busiest=on_demand.busiest(limit)) if on_demand else None,
+            on_demand=OnDemandShown(held=on_demand.held, busiest=on_demand.asked_most(limit)) if on_demand else None,
         )
 
     @api.get("/set-aside", responses=problems())

@@ -86,7 +86,7 @@ class SotwResponse:
         return b"".join(
             [
                 wire(1, self.version.encode()),
-                *(wire(2, resource.any) for resource in self.resources),
+                *(wire(2, resource.repeated or resource.any) for resource in self.resources),
                 wire(4, self.type_url.encode()),
             ]
         )

@@ -65,11 +65,14 @@ class EdgeResources:
         return {**self.listeners(edge), SCOPE: _scopes(every_scope(self.tables))}
 
     def listeners(self, edge: Edge) -> Update:
-        """The busiest names are for who has no listener yet: they stand in it, and not in its version."""
+        """The busiest names are for who has no listener yet: they stand in it, and not in its version, nor in what is
+        sent again to who has it: another list of names drains the connections of customers' names."""
         made = self._listeners(edge)
         if edge.tls.busiest:
             plain = self._listeners(replace(edge, tls=replace(edge.tls, busiest=())))
-            made = {name: replace(one, version=plain[name].version) for name, one in made.items()}
+            made = {
+                name: replace(one, version=plain[name].version, repeated=plain[name].any) for name, one in made.items()
+            }
         return {LISTENER: made}
 
     def _listeners(self, edge: Edge) -> dict[str, Resource]:

@@ -74,11 +74,15 @@ BY_URL: Mapping[str, ResourceType] = {kind.url: kind for kind in TYPES}
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One encoded resource. ``any`` is a google.protobuf.Any; ``version`` is a hash of it, equal on every replica."""
+    """One encoded resource. ``any`` is a google.protobuf.Any; ``version`` is a hash of it, equal on every replica.
+
+    ``repeated``: what is sent in its place where a response holds all that there is, and so again what the client has:
+    without what changes but is only for who has nothing yet. Empty where that is the same."""
 
     name: str
     version: str
     any: bytes
+    repeated: bytes = b""
 
     @property
     def body(self) -> bytes:

@@ -110,9 +110,6 @@ class OnDemand:
         """Names that Envoys hold, counted for each Envoy."""
         return len(self._leases)
 
-    def busiest(self, count: int) -> list[str]:
-        return self._leases.busiest(count)
-
     def asked_most(self, count: int, beside: Collection[str] = ()) -> list[str]:
         """Names that Envoys asked for most of late, whether one holds them now or not, but for those ``beside``."""
         found = (name for name in self._lately.top(COUNTED) if name not in beside and self._source.allowed(name))
