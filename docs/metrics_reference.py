@@ -45,6 +45,7 @@ STATE = """\
 | `pointsman_held{reason}`, `pointsman_refused{reason}` | 1 while a change of GDS is held back, or was refused |
 | `pointsman_directory_complete`, `pointsman_directory_from_disk` | whether there is a directory, and whether it came from disk |
 | `pointsman_xds{version}`, `pointsman_streams` | connected Envoys by version, and their streams |
+| `pointsman_xds_late` | Envoys that lack something published more than five seconds ago, but for those that reject it |
 | `pointsman_xds_spared` | Envoys that came back with other than the disk says, and keep it until GDS answers: `docs/operating.md` |
 | `pointsman_xds_rejecting{type}` | Envoys that NACKed something and weren't sent anything else in its place since |
 | `pointsman_responses_sent_total`, `…_acked_total`, `…_nacked_total` `{node,type}` | of the streams that are open |

@@ -18,6 +18,7 @@ from itertools import islice
 
 from xds.convergence import Convergence
 from xds.delta import Key
+from xds.milestones import Milestones
 from xds.receipt import SHOWN, Nack, Publish, Receipt, Standing, State
 from xds.takers import Taker, Takers
 
@@ -64,6 +65,7 @@ class Receipts:
         """Those that some Envoy lacks, by their mark."""
         self._doubtful: list[Publish] = []
         self._takers = Takers(grace)
+        self._milestones = Milestones()
         self._serial = 0
 
     def __len__(self) -> int:
@@ -146,6 +148,7 @@ class Receipts:
         envoys, pending = len(self._takers) + missing, self._takers.published(mark) + missing
         publish = Publish(mark, at, revision, envoys, pending, missing, epoch, bad_before=[*self._bad()])
         self._latest = publish
+        self._milestones.note(mark, at)
         carried = self._carry(publish, epoch, revision)
         times = [receipt.received for receipt in carried if receipt.kind == "change" and not receipt.was_held]
         publish.received = min(times, default=None)
@@ -324,6 +327,11 @@ class Receipts:
     def have(self, publish: Publish | None) -> int:
         """How many of the Envoys that are connected have it, of those that have asked for routes."""
         return 0 if publish is None else self._takers.having(publish.mark)
+
+    def late(self, since: float) -> list[Hashable]:
+        """The Envoys that are connected and lack something that was published by then, since when they were here."""
+        mark = self._milestones.before(since)
+        return [] if mark is None else [*self._takers.lacking(mark, since)]
 
     def missing(self, publish: Publish | None, most: int = SHOWN) -> list[str]:
         """The Envoys that left without it and may be back, at most so many."""

@@ -6,7 +6,7 @@ Of each one number is kept, its position: the newest mark up to which it has eve
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -78,6 +78,10 @@ class Takers:
     def having(self, mark: int) -> int:
         """How many have everything up to it, of those that have asked for routes."""
         return len(self._having) - bisect_left(self._having, mark)
+
+    def lacking(self, mark: int, since: float) -> Iterator[Hashable]:
+        """Those that came by then and lack something up to ``mark``."""
+        return (key for key, taker in self._here.items() if taker.position < mark and taker.joined <= since)
 
     def published(self, mark: int) -> int:
         """How many lack it now; they are behind."""

@@ -29,6 +29,8 @@ LOOK = 0.25
 """Seconds between two looks at Envoys that are behind: one that lacks nothing sends no ACK."""
 JOINING = 10.0
 """Seconds within which an Envoy asks for its routes; one that doesn't is taken for a client that needs none."""
+LATE = 5.0
+"""Seconds after which an Envoy that lacks something is worth an alarm."""
 WAITERS = 500
 """Callers that wait at a time."""
 
@@ -188,6 +190,11 @@ class Tracker:
     def rejecting(self) -> list[Stream]:
         """Those of ``streams`` that reject something now."""
         return [stream for stream in self._rejecting if stream.rejecting is not None]
+
+    @property
+    def late(self) -> list[Hashable]:
+        """Those that lack something which was published more than `LATE` seconds ago, but for those that reject."""
+        return [stream for stream in self.receipts.late(self._clock() - LATE) if stream not in self._rejecting]
 
     def joined(self, stream: Stream, node: str) -> None:
         self._here[stream] = None

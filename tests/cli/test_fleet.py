@@ -132,7 +132,7 @@ def test_the_token_of_the_settings_is_shown_to_their_own_control_planes_alone(tm
 
 def status(**more: Any) -> dict[str, Any]:
     """Of one with two Envoys, where all is well."""
-    nodes = {"connected": 2, "converged": 2, "behind": 0, "nacking": 0, "spared": 0}
+    nodes = {"connected": 2, "converged": 2, "behind": 0, "nacking": 0, "late": 0, "spared": 0}
     gds = {"state": "following", "revision": 7, "lag_revisions": 0, "silent_seconds": 0.1, "error": ""}
     hold = {"state": "none", "reason": "", "text": "", "since": None}
     counts = {"domains": 30, "pods": 3, "set_aside": 0, "revision": 7, "published": 7}

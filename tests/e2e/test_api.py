@@ -164,7 +164,7 @@ def test_the_status_says_how_everything_stands(edge: Edge) -> None:
     assert told(edge, f"revisions/{revision}", wait=WAIT)["complete"]
     found = told(edge, "status")
     assert (found["ready"], found["published"], found["gds"]["lag_revisions"]) == (True, revision, 0)
-    assert found["nodes"] == {"connected": 1, "converged": 1, "behind": 0, "nacking": 0, "spared": 0}
+    assert found["nodes"] == {"connected": 1, "converged": 1, "behind": 0, "nacking": 0, "late": 0, "spared": 0}
     assert found["certificates"]["soonest"]["name"] == "edge"
     assert found["convergence"]["count"] > 0
     assert told(edge, "convergence")["points"]

@@ -26,6 +26,12 @@ def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
         (replace(WELL, rejecting=1), "bad", "An Envoy rejects what it is sent.", "nacks"),
         (replace(WELL, rejecting=7), "bad", "Several Envoys reject what they are sent.", "nacks"),
         (replace(WELL, hold="held"), "warn", "A change of GDS is held.", "held"),
+        (
+            replace(WELL, hold="refused"),
+            "warn",
+            "What GDS said was refused, so the edge goes on without it.",
+            "held",
+        ),
         (replace(WELL, gds="reconnecting"), "warn", "GDS isn't reached, so the Envoys keep what they have.", "way"),
         (replace(WELL, stale=True, silent=900), "bad", "GDS is silent for too long.", "way"),
         (replace(WELL, slow=2), "warn", "Some Envoys are behind.", "envoys"),

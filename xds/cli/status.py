@@ -17,7 +17,7 @@ SOON = 14.0
 """Days before its end from which on a certificate is warned of."""
 _PATIENCE = 10.0
 """Seconds that a control plane has to answer."""
-_COUNTS = "connected", "converged", "behind", "nacking", "spared"
+_COUNTS = "connected", "converged", "behind", "nacking", "late", "spared"
 
 
 def status(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
@@ -27,9 +27,9 @@ def status(config: Config = None, url: Urls = None, token_file: Token = None, as
     which.
 
     Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a GDS that knows no host, a change held,
-    an Envoy that rejects something, a state that can't be written, a certificate that has ended. An Envoy that is only
-    behind is well: it catches up. 1 when a control plane doesn't answer; of several the others are told of all the
-    same.
+    an Envoy that rejects something or has lacked a change for more than five seconds, a state that can't be written, a
+    certificate that has ended. An Envoy that is only behind is well: it catches up. 1 when a control plane doesn't
+    answer; of several the others are told of all the same.
 
     Examples:
         pointsman status -c pointsman.toml
@@ -100,7 +100,7 @@ def _line(url: str, found: dict[str, Any] | None) -> list[Any]:
         styled(found["published"], WARN if gds["lag_revisions"] else ""),
         styled(gds["state"], GOOD if gds["state"] == "following" else BAD),
         nodes["connected"],
-        styled(nodes["behind"], WARN if nodes["behind"] else ""),
+        styled(nodes["behind"], BAD if nodes["late"] else WARN if nodes["behind"] else ""),
         styled(nodes["nacking"], BAD if nodes["nacking"] else ""),
         styled("nothing" if hold == "none" else hold, BAD if hold == "held" else ""),
     ]
@@ -120,6 +120,8 @@ def wrongs(found: dict[str, Any]) -> list[str]:
         wrong.append(f"held: {found['hold']['text']} (see `pointsman hold show`)")
     if nodes["nacking"]:
         wrong.append(f"{nodes['nacking']} Envoys reject something (see `pointsman nodes`)")
+    if nodes["late"]:
+        wrong.append(f"{nodes['late']} Envoys lack a change for more than 5 s (see `pointsman nodes`)")
     if found["state_error"]:
         wrong.append(f"the state can't be written: {found['state_error']}")
     if certificates and certificates["soonest"] and certificates["soonest"]["days"] <= 0:
@@ -174,7 +176,7 @@ def _envoys(nodes: dict[str, int]) -> str:
 
 
 def _style(nodes: dict[str, int]) -> str:
-    return BAD if nodes["nacking"] else WARN if nodes["behind"] or not nodes["connected"] else GOOD
+    return BAD if nodes["nacking"] or nodes["late"] else WARN if nodes["behind"] or not nodes["connected"] else GOOD
 
 
 def _gds(gds: dict[str, Any]) -> str:

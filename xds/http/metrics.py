@@ -15,6 +15,7 @@ from xds.http.lookup import lookup_metrics
 from xds.http.proxies import proxy_metrics
 from xds.http.view import View
 from xds.kept import Kept
+from xds.tracker import LATE
 
 
 class _State(Collector):
@@ -70,6 +71,8 @@ class _State(Collector):
         if self._view.lookup is not None:
             yield from lookup_metrics(self._view.lookup)
         yield from _kept(self._view.kept())
+        text = f"Envoys that lack something published more than {LATE:g} s ago, but for those that reject it."
+        yield _gauge("xds_late", text, len(self._view.tracker.late))
         yield _gauge("xds_spared", "Envoys that came back with other than the disk says.", self._view.spared)
         yield from proxy_metrics(self._view.nodes())
 

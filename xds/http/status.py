@@ -43,13 +43,15 @@ class HoldShown(BaseModel):
 
 class NodesShown(BaseModel):
     """Of those ``connected``: ``converged`` have everything of the directory, ``behind`` lack something, ``nacking``
-    reject something (and are behind if it is of the directory), ``spared`` came back with other than the disk says and
+    reject something (and are behind if it is of the directory), ``late`` lack what was published more than 5 s ago and
+    don't reject it, ``spared`` came back with other than the disk says and
     keep it until GDS answers (and are behind)."""
 
     connected: int
     converged: int
     behind: int
     nacking: int
+    late: int
     spared: int
 
 
@@ -186,6 +188,7 @@ def _nodes(view: View) -> NodesShown:
         converged=converged,
         behind=len(streams) - converged,
         nacking=nacking,
+        late=len(view.tracker.late),
         spared=view.spared,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
-from itertools import islice
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -21,13 +20,11 @@ from xds.http.status import GdsShown, gds_of
 from xds.http.view import View
 from xds.operator import Operator
 from xds.protocol.stream import Stream
+from xds.tracker import LATE
 
 PAGE = 50
 """Rows of a list's page."""
-SLOW = 5.0
-"""Seconds after which an Envoy that lacks something is worth an alarm."""
 NONE = "\u2013"
-_LOOKED_AT = 50
 _FIRST_ENDING = 1_000
 """Certificates that can be paged through: those that end first."""
 _EFFECTS = {
@@ -122,7 +119,7 @@ class Gathered:
             stale=view.stale,
             envoys=envoys,
             rejecting=rejecting,
-            slow=self._slow(rejecting),
+            slow=len(view.tracker.late),
             hold=hold.state if hold else "none",
             aside=view.directory.set_aside_total,
             ends=ends,
@@ -135,16 +132,6 @@ class Gathered:
     def _knows_nobody(self) -> bool:
         learner = self._view.lookup
         return learner is not None and learner.resolver.counted.only_no
-
-    def _slow(self, rejecting: int) -> int:
-        """Envoys that lack something which was published a while ago, but for those that reject it or have left."""
-        receipts, now = self._view.tracker.receipts, self._view.clock()
-        pending = [
-            one.publish.pending - one.publish.missing
-            for one in islice(receipts.newest_first(), _LOOKED_AT)
-            if one.publish and one.publish.pending and now - one.publish.at > SLOW
-        ]
-        return max(0, max(pending, default=0) - rejecting)
 
     def _way(self, envoys: int, current: int, rejecting: int, held: Held | None) -> list[Station]:
         view = self._view
@@ -172,7 +159,7 @@ class Gathered:
                 "Published",
                 number(published) if directory.complete else NONE,
                 f"waits for {duration(gds.lag_seconds)}" if waits else plural(view.counts().publishes, "publish", "es"),
-                "idle" if not directory.complete else "warn" if waits and gds.lag_seconds > SLOW else "good",
+                "idle" if not directory.complete else "warn" if waits and gds.lag_seconds > LATE else "good",
             ),
             Station(
                 "Envoys",

@@ -82,6 +82,8 @@ def _problems(facts: Facts) -> list[_Problem]:
     nobody = "GDS: no to each host that it was asked for since the start"
     say(facts.knows_nobody, "warn", "GDS knows no host, so it may be the wrong one", nobody, "way")
     say(facts.hold == "held", "warn", "a change of GDS is held", "A change of GDS is held", "held")
+    refused = "what GDS said was refused, so the edge goes on without it"
+    say(facts.hold == "refused", "warn", refused, "Changes of GDS are refused", "held")
     say(
         facts.slow,
         "warn",
