@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Issuer:
         key: Key | None = None,
         chained: bool = False,
         must_staple: bool = False,
+        more: Iterable[x509.ExtensionType] = (),
     ) -> Made:
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nobody")])
@@ -63,6 +65,8 @@ class Issuer:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
         if must_staple:
             builder = builder.add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False)
+        for extension in more:
+            builder = builder.add_extension(extension, critical=True)
         made = builder.sign(self.key, hashes.SHA256())
         return Made(made, key, (self.certificate,) if chained else ())
 

@@ -1,6 +1,7 @@
 """Whether a certificate chain and its key can be shown to clients: bytes in, a pair or the reason out.
 
-What passes here is never rejected by Envoy. Messages name files and what is wrong, never what a file holds.
+What passes here Envoy takes, as far as tests of many kinds of certificates show (`tests/e2e/test_tls_kinds.py`).
+Messages name files and what is wrong, never what a file holds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from sys import intern
+from typing import TypeVar
 
 import msgspec
 from cryptography import x509
@@ -17,17 +19,22 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from xds.certificates.pem import parse_certificates, parse_key, same_key
+from xds.certificates.pem import UNREADABLE, parse_certificates, parse_key, same_key
 from xds.certificates.staples import check_staple
 from xds.errors import CertificateError
 from xds.resources.secrets import CertificatePair
 
+E = TypeVar("E", bound=x509.ExtensionType)
+
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _RSA_BITS = 2048
+_FOR_SERVERS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
-KINDS = "file", "pem", "key", "order", "dates", "names", "type", "staple"
+KINDS = "file", "pem", "key", "order", "dates", "names", "type", "use", "staple"
 """What may be wrong with a certificate: `CertificateError.kind`."""
 
 
@@ -77,6 +84,8 @@ def check(name: str, files: Files, chain: bytes, key: bytes, staple: bytes | Non
     certificates = parse_certificates(files.chain, chain)
     leaf, issuer = certificates[0], certificates[1] if len(certificates) > 1 else None
     facts = _facts(files.chain, leaf)
+    _check_form(files.chain, leaf)
+    _check_use(files.chain, leaf)
     private = parse_key(files.key, key)
     if not same_key(private, leaf.public_key()):
         raise CertificateError(f"key {files.key} does not belong to the certificate {files.chain}", kind="key")
@@ -91,13 +100,15 @@ def check(name: str, files: Files, chain: bytes, key: bytes, staple: bytes | Non
             check_staple(files.staple, staple, leaf, issuer, now)
         except CertificateError as error:
             response, reason = None, str(error)
-    if response is None and _must_staple(leaf):
+    if response is None and _must_staple(files.chain, leaf):
         raise CertificateError(
             f"certificate {files.chain}: it demands an OCSP response with it: "
             f"{reason or f'there is no {files.staple}'}",
             kind="staple",
         )
-    return Checked(CertificatePair(name, chain, key, response), facts, reason)
+    # Written anew: Envoy reads PEM otherwise than we do (a byte order mark, half a certificate at the end), and is to
+    # get what was checked.
+    return Checked(CertificatePair(name, _pem(certificates), _key_pem(private), response), facts, reason)
 
 
 def shown(seconds: float) -> str:
@@ -106,13 +117,9 @@ def shown(seconds: float) -> str:
 
 
 def _facts(where: str, leaf: x509.Certificate) -> Facts:
-    try:
-        san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        hosts, addresses = san.get_values_for_type(x509.DNSName), san.get_values_for_type(x509.IPAddress)
-    except x509.ExtensionNotFound:
-        hosts, addresses = [], []
-    except ValueError as error:
-        raise CertificateError(f"certificate {where}: its extensions can't be read ({error})", kind="pem") from None
+    san = _extension(where, leaf, x509.SubjectAlternativeName)
+    hosts = san.get_values_for_type(x509.DNSName) if san else []
+    addresses = san.get_values_for_type(x509.IPAddress) if san else []
     names = tuple(dict.fromkeys(name for host in hosts if _HOST.fullmatch(name := host.lower())))
     if not names and not addresses:
         raise CertificateError(
@@ -120,7 +127,7 @@ def _facts(where: str, leaf: x509.Certificate) -> Facts:
         )
     try:
         key = _kind(where, leaf.public_key())
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"certificate {where}: its public key can't be read ({error})", kind="type") from None
     return Facts(names, leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp(), key)
 
@@ -143,23 +150,66 @@ def _kind(where: str, key: PublicKeyTypes) -> str:
     )
 
 
+def _pem(certificates: list[x509.Certificate]) -> bytes:
+    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+
+
+def _key_pem(private: PrivateKeyTypes) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _check_form(where: str, leaf: x509.Certificate) -> None:
+    """The key must be written down as everybody does. Envoy takes no RSA key that is for PSS alone, and no curve that
+    is spelled out instead of named."""
+    plain = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if plain not in leaf.tbs_certificate_bytes:
+        raise CertificateError(
+            f"certificate {where}: its public key is written in an unusual form, as RSA for PSS alone or as a curve "
+            "with explicit parameters; have it issued for a plain RSA key or a named curve",
+            kind="type",
+        )
+
+
+def _check_use(where: str, leaf: x509.Certificate) -> None:
+    """What an extension doesn't allow, Envoy (of EC) or clients don't take."""
+    usage = _extension(where, leaf, x509.KeyUsage)
+    if usage is not None and not usage.digital_signature:
+        raise CertificateError(
+            f"certificate {where}: its keyUsage has no digitalSignature, which all key exchanges here need", kind="use"
+        )
+    uses = _extension(where, leaf, x509.ExtendedKeyUsage)
+    if uses is not None and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(
+        uses
+    ):
+        raise CertificateError(f"certificate {where}: its extendedKeyUsage has no serverAuth", kind="use")
+
+
 def _check_key_works(where: str, private: PrivateKeyTypes) -> None:
     try:
         match private:
             case rsa.RSAPrivateKey():
+                _check_numbers(private.private_numbers())
                 signed = private.sign(b"", padding.PKCS1v15(), SHA256())
                 private.public_key().verify(signed, b"", padding.PKCS1v15(), SHA256())
             case ec.EllipticCurvePrivateKey():
                 private.public_key().verify(private.sign(b"", ec.ECDSA(SHA256())), b"", ec.ECDSA(SHA256()))
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, *UNREADABLE):
         raise CertificateError(f"key {where}: it is damaged: what it signs can't be verified", kind="key") from None
+
+
+def _check_numbers(key: rsa.RSAPrivateNumbers) -> None:
+    """Envoy takes no key of which one number doesn't fit the others, though it may sign well. Raises ValueError."""
+    p, q, d, e = key.p, key.q, key.d, key.public_numbers.e
+    fits = p * q == key.public_numbers.n and d * e % (p - 1) == 1 and d * e % (q - 1) == 1
+    if not (fits and key.dmp1 == d % (p - 1) and key.dmq1 == d % (q - 1) and key.iqmp * q % p == 1):
+        raise ValueError("its numbers don't fit each other")
 
 
 def _check_order(where: str, certificates: list[x509.Certificate]) -> None:
     for place, (lower, upper) in enumerate(pairwise(certificates), 1):
         try:
             lower.verify_directly_issued_by(upper)
-        except (ValueError, TypeError, InvalidSignature):
+        except (InvalidSignature, *UNREADABLE):
             raise CertificateError(
                 f"certificate {where}: number {place + 1} of the chain didn't sign number {place}; the leaf comes "
                 "first, each signed by the next",
@@ -167,9 +217,15 @@ def _check_order(where: str, certificates: list[x509.Certificate]) -> None:
             ) from None
 
 
-def _must_staple(leaf: x509.Certificate) -> bool:
+def _must_staple(where: str, leaf: x509.Certificate) -> bool:
+    features = _extension(where, leaf, x509.TLSFeature)
+    return features is not None and x509.TLSFeatureType.status_request in features
+
+
+def _extension(where: str, leaf: x509.Certificate, kind: type[E]) -> E | None:
     try:
-        features = leaf.extensions.get_extension_for_class(x509.TLSFeature).value
+        return leaf.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return False
-    return x509.TLSFeatureType.status_request in features
+        return None
+    except UNREADABLE as error:
+        raise CertificateError(f"certificate {where}: its extensions can't be read ({error})", kind="pem") from None

@@ -6,7 +6,8 @@
 | certbot | ``[live/]NAME/fullchain.pem`` | ``privkey.pem`` | ``fullchain.ocsp`` |
 | cert-manager | ``NAME/tls.crt`` | ``tls.key`` | ``tls.ocsp`` |
 
-Links are followed: certbot's into ``archive/``, and the ``..data`` that Kubernetes swaps when a secret changes.
+Links are followed: certbot's into ``archive/``, and the ``..data`` that Kubernetes swaps when a secret changes. A name
+that can't be printed is nobody's: no Envoy, log or answer could carry it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def places(folder: Path) -> Iterator[Place]:
     folders: list[tuple[str, tuple[int, ...]]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or not entry.name.isprintable():
                 continue
             if entry.name.endswith(".crt"):
                 name = entry.name.removesuffix(".crt")
@@ -58,7 +59,7 @@ def places(folder: Path) -> Iterator[Place]:
                 folders.append((entry.name, _IN_FOLDERS))
     if (_LIVE, _IN_FOLDERS) in folders:
         with os.scandir(folder / _LIVE) as entries:
-            folders += [(entry.name, (_LIVING,)) for entry in entries if entry.is_dir()]
+            folders += [(entry.name, (_LIVING,)) for entry in entries if entry.is_dir() and entry.name.isprintable()]
     for name, layouts in folders:
         if name not in seen and (found := _found(folder, name, layouts)):
             seen.add(name)
@@ -75,6 +76,8 @@ def touched(folder: Path, path: str) -> str | None:
     parts = Path(os.path.relpath(path, folder)).parts
     if not parts or parts[0].startswith(".."):
         return None
+    if not all(part.isprintable() for part in parts):
+        return ""
     if parts[0] in (_LIVE, "archive"):
         return parts[1] if len(parts) > 1 else None
     if len(parts) == 1:

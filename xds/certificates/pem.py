@@ -12,6 +12,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from xds.errors import CertificateError
 from xds.resources.secrets import CertificatePair
 
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for what it can't make sense of. Not all of these are ValueErrors, and much is parsed only
+when it is asked for: a version, a key, the extensions."""
+
 
 def read_pair(certificate: Path, private: Path) -> CertificatePair:
     """A chain and its key, named after the certificate's file. Raises CertificateError when they can't be used."""
@@ -41,7 +53,7 @@ def parse_certificates(where: str, content: bytes) -> list[x509.Certificate]:
     """At least one. ``where`` names the file in the error."""
     try:
         return x509.load_pem_x509_certificates(content)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"certificate {where}: not PEM ({error})", kind="pem") from None
 
 
@@ -49,7 +61,7 @@ def parse_key(where: str, content: bytes) -> PrivateKeyTypes:
     """Without the 40 ms that OpenSSL takes to prove an RSA key sound: who uses it, tries it."""
     try:
         return load_pem_private_key(content, password=None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise CertificateError(f"key {where}: not a PEM private key without a password ({error})", kind="pem") from None
 
 

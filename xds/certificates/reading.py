@@ -1,16 +1,21 @@
-"""Reads a certificate's files and says what they are: for threads, it touches nothing but the disk."""
+"""Reads a certificate's files and says what they are: for threads, it touches nothing but the disk and the log."""
 
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from xds.certificates.checks import Checked, Facts, Files, check, check_dates, facts_of
 from xds.certificates.layouts import Place, place
 from xds.certificates.pem import read_pem
 from xds.errors import CertificateError
+
+log = structlog.get_logger()
 
 _OTHERS = 0o077
 
@@ -33,17 +38,10 @@ class Read:
 
 def read_leaf(folder: Path, found: Place, now: float) -> Read:
     """Quickly: the leaf alone, and that there is a key."""
-    files = found.files(folder)
     try:
-        stamp, readable = _stamp(files), _readable(files.key)
-        facts = facts_of(files.chain, read_pem(Path(files.chain)))
-    except CertificateError as error:
-        return Read(found.name, found, _stamp(files), error=error)
-    try:
-        check_dates(files.chain, facts, now)
-    except CertificateError as error:
-        return Read(found.name, found, stamp, readable, facts, error=error)
-    return Read(found.name, found, stamp, readable, facts)
+        return _leaf(folder, found, now)
+    except Exception as error:
+        return Read(found.name, found, _stamp(found.files(folder)), error=_unforeseen(found.name, error))
 
 
 def read_whole(folder: Path, name: str, now: float) -> Read:
@@ -51,21 +49,12 @@ def read_whole(folder: Path, name: str, now: float) -> Read:
     found = place(folder, name)
     if found is None:
         return Read(name, None)
-    files = found.files(folder)
     # Before they are read: a change meanwhile is then seen by the next look.
-    stamp = _stamp(files)
+    stamp = _stamp(found.files(folder))
     try:
-        chain, key = read_pem(Path(files.chain)), read_pem(Path(files.key))
-        staple = read_pem(Path(files.staple)) if os.path.exists(files.staple) else None
-        checked = check(name, files, chain, key, staple, now)
-        readable = _readable(files.key)
-        try:
-            check_dates(files.chain, checked.facts, now)
-        except CertificateError as error:
-            return Read(name, found, stamp, readable, checked.facts, checked, error)
-    except CertificateError as error:
-        return Read(name, found, stamp, error=error)
-    return Read(name, found, stamp, readable, checked.facts, checked)
+        return _whole(folder, found, stamp, now)
+    except Exception as error:
+        return Read(name, found, stamp, error=_unforeseen(name, error))
 
 
 def read_leaves(folder: Path, found: Sequence[Place], now: float) -> list[Read]:
@@ -79,6 +68,45 @@ def read_wholes(folder: Path, names: Sequence[str], now: float) -> list[Read]:
 def stamps(folder: Path, found: Sequence[Place]) -> list[int]:
     """One for each: it differs when a file of it does."""
     return [_stamp(each.files(folder)) for each in found]
+
+
+def _leaf(folder: Path, found: Place, now: float) -> Read:
+    files = found.files(folder)
+    try:
+        stamp, readable = _stamp(files), _readable(files.key)
+        facts = facts_of(files.chain, read_pem(Path(files.chain)))
+    except CertificateError as error:
+        return Read(found.name, found, _stamp(files), error=error)
+    try:
+        check_dates(files.chain, facts, now)
+    except CertificateError as error:
+        return Read(found.name, found, stamp, readable, facts, error=error)
+    return Read(found.name, found, stamp, readable, facts)
+
+
+def _whole(folder: Path, found: Place, stamp: int, now: float) -> Read:
+    name, files = found.name, found.files(folder)
+    try:
+        chain, key = read_pem(Path(files.chain)), read_pem(Path(files.key))
+        staple = read_pem(Path(files.staple)) if os.path.exists(files.staple) else None
+        checked = check(name, files, chain, key, staple, now)
+        readable = _readable(files.key)
+    except CertificateError as error:
+        return Read(name, found, stamp, error=error)
+    try:
+        check_dates(files.chain, checked.facts, now)
+    except CertificateError as error:
+        return Read(name, found, stamp, readable, checked.facts, checked, error)
+    return Read(name, found, stamp, readable, checked.facts, checked)
+
+
+def _unforeseen(name: str, error: Exception) -> CertificateError:
+    """Whatever is in one certificate's files, the others are read. What the exception says may be of a file's content:
+    its type and where it comes from are told."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    kind = type(error).__name__
+    log.error("certificate.unforeseen", certificate=name, error=kind, where=f"{last.filename}:{last.lineno}")
+    return CertificateError(f"certificate {name}: it can't be read ({kind}, which nobody foresaw)", kind="pem")
 
 
 def _stamp(files: Files) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import Hash
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from xds.certificates.pem import UNREADABLE
 from xds.errors import CertificateError
 
 
@@ -24,7 +25,7 @@ def check_staple(where: str, der: bytes, leaf: x509.Certificate, issuer: x509.Ce
         if status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise _unusable(where, f"the responder said {status.name.lower()}")
         _check_single(where, response, leaf, issuer, datetime.fromtimestamp(now, UTC))
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise _unusable(where, f"not an OCSP response in DER ({error})") from None
 
 
@@ -60,7 +61,7 @@ def _check_signer(where: str, response: ocsp.OCSPResponse, issuer: x509.Certific
                 signer = delegate
                 break
         _verify(signer.public_key(), response)
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except (InvalidSignature, x509.ExtensionNotFound, *UNREADABLE):
         raise _unusable(where, "neither the issuer signed it, nor whom the issuer lets sign") from None
 
 
