@@ -103,7 +103,7 @@ async def run(settings: Settings) -> None:
         unknown_hosts=unknown_hosts,
         busy_hosts=busy_hosts,
         on_settled=lambda stream, node, settled: _settled(tracker, pipeline, stream, node, settled),
-        where=(lambda host: learner.where(host)) if settings.gds.mode == "lookup" else None,  # type: ignore[union-attr]
+        where=(lambda host, client: learner.where(host, client)) if settings.gds.mode == "lookup" else None,  # type: ignore[union-attr]
         refusing=Paced(settings.lookup.refuse_rate, settings.lookup.patience / 2),
         on_returned=lambda *held: pipeline.isolator.returned(*held),
         on_gone=lambda stream: _gone(tracker, pipeline, stream),

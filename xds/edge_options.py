@@ -7,9 +7,11 @@ from pathlib import Path
 
 from xds.edge_settings import Timeouts, UnknownHost
 from xds.errors import SettingsError
+from xds.lookup.settings import Lookup
 from xds.resources.listeners import Edge
 from xds.resources.local_replies import UnknownHost as UnknownHostOptions
 from xds.resources.manager import Timeouts as TimeoutOptions
+from xds.resources.per_address import PerAddress
 from xds.resources.tls import Tls
 from xds.settings import Settings
 
@@ -37,7 +39,12 @@ def edge_of(settings: Settings, tls: Tls) -> Edge:
         # Ours is over first: then it is said why.
         sample=settings.lookup.sample if asking else 0.0,
         asking=timedelta(seconds=settings.lookup.patience + 1) if asking else None,
+        per_address=_per_address(settings.lookup) if asking else None,
     )
+
+
+def _per_address(lookup: Lookup) -> PerAddress | None:
+    return PerAddress(lookup.address_rate, lookup.address_burst) if lookup.address_rate else None
 
 
 def _timeouts(given: Timeouts) -> TimeoutOptions:

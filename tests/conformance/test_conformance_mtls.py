@@ -119,7 +119,7 @@ class Server:
         async with self.xds.listening(HOST, 0, self.credentials) as self.port:
             yield self
 
-    async def _where(self, host: str) -> str | None:
+    async def _where(self, host: str, client: str) -> str | None:
         self.asked.append(host)
         return "pod1"
 

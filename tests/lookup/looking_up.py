@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -14,8 +16,11 @@ from oldest_gds import OldestGds
 
 from demo.system import free_ports
 
-QUICK = {"refresh": 1.0, "grace": 2.0, "unknown_for": 1.0, "timeout": 5.0, "patience": 8.0, "pause": 0.3}
-"""Settings ``lookup`` with which a test needn't wait long."""
+QUICK = {
+    **{"refresh": 1.0, "grace": 2.0, "unknown_for": 1.0, "timeout": 5.0, "patience": 8.0, "pause": 0.3},
+    **{"address_rate": 10_000, "address_burst": 10_000},
+}
+"""Settings ``lookup`` with which a test needn't wait long, and may ask as often as it likes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class Looked:
     def knows(self, host: str) -> bool:
         return httpx.get(f"{self.edge.system.api_url}/api/v1/domains/{host}", trust_env=False).status_code == 200
 
+    def table(self, host: str) -> str:
+        """The name of the table in which a known host stands."""
+        answer = httpx.get(f"{self.edge.system.api_url}/api/v1/domains/{host}", trust_env=False).json()
+        return str(answer["table"])
+
     def at_envoy(self, host: str) -> bool:
         """A table of Envoy's has a virtual host for it."""
         return holds(self.edge.system.admin_url, host)
@@ -59,6 +69,17 @@ def holds(admin_url: str, host: str) -> bool:
     )
 
 
+def asked_from(edge: Edge, host: str, source: str) -> HTTPResponse:
+    """The answer to a request from this address, on a connection of its own."""
+    plain = socket.create_connection(("127.0.0.1", edge.system.ports.edge_https), 20, (source, 0))
+    with edge.system.tls().wrap_socket(plain, server_hostname="edge.example.com") as tls:
+        tls.sendall(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+        answer = HTTPResponse(tls)
+        answer.begin()
+        answer.read()
+        return answer
+
+
 def checks(admin_url: str) -> int:
     """Questions that the Envoy of this admin interface put to the control plane, answered or not."""
     text = httpx.get(f"{admin_url}/stats?filter=http.https.ext_authz", trust_env=False).text
@@ -73,7 +94,9 @@ def looking_up(
     more: Mapping[str, Mapping[str, object]] | None = None,
     domains: int = 200,
     bootstrap: Mapping[str, str] | None = None,
+    known: Callable[[Edge], bool] = lambda edge: edge.ask("t0.example.com").status == 200,
 ) -> Iterator[Looked]:
+    """``known``: asks the edge for a customer, and says whether that was answered."""
     with OldestGds(*free_ports(1)) as gds:
         settings: dict[str, Mapping[str, object]] = {
             "gds": {"mode": "lookup", "url": gds.url},
@@ -84,7 +107,7 @@ def looking_up(
 
         def answers(edge: Edge) -> bool:
             gds.behind = edge.system.gds_url
-            return edge.ask("t0.example.com").status == 200
+            return known(edge)
 
         with running(folder, settings, domains, bootstrap=bootstrap, answers=answers) as edge:
             yield Looked(edge, gds, folder)

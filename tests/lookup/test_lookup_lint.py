@@ -35,7 +35,16 @@ def manager(dump: Dump) -> Dump:
 
 
 def asking(dump: Dump) -> Dump:
-    return next(each for each in manager(dump)["http_filters"] if each["name"] == "pointsman.lookup")
+    return named(dump, "pointsman.lookup")
+
+
+def limiting(dump: Dump) -> Dump:
+    return named(dump, "pointsman.per-address")
+
+
+def named(dump: Dump, name: str) -> Dump:
+    found: Dump = next(each for each in manager(dump)["http_filters"] if each["name"] == name)
+    return found
 
 
 def hosts(dump: Dump) -> list[Dump]:
@@ -69,12 +78,18 @@ def without(name: str) -> Callable[[Dump], object]:
     return change
 
 
-def turned_on(place: Callable[[Dump], Dump]) -> Callable[[Dump], object]:
+def turned_on(place: Callable[[Dump], Dump], name: str = "pointsman.lookup") -> Callable[[Dump], object]:
     return lambda dump: (
         place(dump)
         .setdefault("typed_per_filter_config", {})
-        .update({"pointsman.lookup": unknown(dump)["typed_per_filter_config"]["pointsman.lookup"]})
+        .update({name: unknown(dump)["typed_per_filter_config"][name]})
     )
+
+
+def last(dump: Dump) -> None:
+    """The limit stands behind all other filters."""
+    filters = manager(dump)["http_filters"]
+    filters.append(filters.pop(filters.index(limiting(dump))))
 
 
 BREAKS: list[tuple[str, str, Callable[[Dump], object]]] = [
@@ -82,6 +97,17 @@ BREAKS: list[tuple[str, str, Callable[[Dump], object]]] = [
     ("lookup-unknown-only", "no mark needed", lambda dump: asking(dump)["typed_config"].pop("filter_enabled_metadata")),
     ("lookup-unknown-only", "on for a known host", turned_on(known)),
     ("lookup-unknown-only", "on for its route", turned_on(lambda dump: known(dump)["routes"][0])),
+    ("lookup-unknown-only", "a known host is limited", turned_on(known, "pointsman.per-address")),
+    ("lookup-per-address", "limited in the listener", lambda dump: limiting(dump).pop("disabled")),
+    ("lookup-per-address", "not enforced", lambda dump: limiting(dump)["typed_config"].pop("filter_enforced")),
+    ("lookup-per-address", "behind", last),
+    ("lookup-per-address", "for 20", lambda dump: limiting(dump)["typed_config"].pop("max_dynamic_descriptors")),
+    ("lookup-per-address", "one listener has none", without("pointsman.per-address")),
+    (
+        "lookup-per-address",
+        "off for unknown hosts",
+        lambda dump: unknown(dump)["typed_per_filter_config"].pop("pointsman.per-address"),
+    ),
     ("lookup-header", "a pod sees it", seen_by_pods),
     (
         "lookup-header",

@@ -9,12 +9,13 @@ import ssl
 import string
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from background import Background
 from edge_harness import Edge, customers, until
-from looking_up import looking_up
+from looking_up import asked_from, looking_up
 from steady_load import Load
 from whereabouts import Whereabouts
 
@@ -25,17 +26,20 @@ MIB = 1 << 20
 
 
 class Scan:
-    """As many requests for random hosts as ``connections`` can ask, while it is entered."""
+    """As many requests for random hosts as ``connections`` can ask, while it is entered. ``sources``: addresses from
+    which these come, in turn."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext, connections: int = 24) -> None:
+    def __init__(
+        self, port: int, tls: ssl.SSLContext, connections: int = 24, sources: Sequence[str] = ("127.0.0.1",)
+    ) -> None:
         self.statuses: Counter[int] = Counter()
+        self._sources = sources
         self._port, self._tls, self._connections = port, tls, connections
 
     def __enter__(self) -> Scan:
         self._loop = Background("scan")
         self._running = [
-            asyncio.run_coroutine_threadsafe(self._scan(random.Random(number)), self._loop.loop)
-            for number in range(self._connections)
+            asyncio.run_coroutine_threadsafe(self._scan(number), self._loop.loop) for number in range(self._connections)
         ]
         return self
 
@@ -45,11 +49,16 @@ class Scan:
         for one in ended:  # none ends by itself
             one.result()
 
-    async def _scan(self, chance: random.Random) -> None:
+    async def _scan(self, number: int) -> None:
+        chance, source = random.Random(number), self._sources[number % len(self._sources)]
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await asyncio.open_connection(
-                    "127.0.0.1", self._port, ssl=self._tls, server_hostname="edge.example.com"
+                    "127.0.0.1",
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname="edge.example.com",
+                    local_addr=(source, 0),
                 )
                 try:
                     await self._ask(reader, writer, chance)
@@ -129,3 +138,17 @@ def test_a_scan_while_gds_is_away_comes_to_the_control_plane_at_a_pace_and_no_kn
         assert looked.metric("lookup_asked_total", by="request") - before <= RATE * (took + 1) + BURST
         assert grown(edge, memory) < 64 * MIB
         assert REFUSE_RATE < scan.statuses.total() <= REFUSE_RATE * (took + 1) + connections
+
+
+def test_a_first_visit_has_its_turn_beside_a_scan_from_many_addresses(tmp_path: Path) -> None:
+    addresses = [f"127.0.4.{number + 1}" for number in range(10)]
+    lookup = {"rate": 20.0, "burst": 1, "timeout": 20.0, "patience": 30.0, "refresh": 600.0}
+    with looking_up(tmp_path, lookup) as looked:
+        edge, connections = looked.edge, 100
+        with Scan(edge.system.ports.edge_https, edge.system.tls(), connections, addresses):
+            until(lambda: looked.metric("lookup_waiting") >= connections - 1, "the whole scan waits")
+            for host, pod in customers(4)[1:]:
+                before = looked.gds.asked.total()
+                assert asked_from(edge, host, "127.0.0.8").headers["x-pod"] == pod
+                # One of each address, and what was asked while the visit was on its way.
+                assert looked.gds.asked.total() - before <= 3 * len(addresses)

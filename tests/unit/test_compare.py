@@ -188,3 +188,15 @@ async def test_what_the_edge_says(server: AnsweringGds, answer: Answer, said: Sa
         assert await Edge(server.url, "/", "x-pod", http).said("a.test") == said
     path, headers = server.asked[0]
     assert (path, headers["host"]) == ("/rest/", "a.test")
+
+
+async def test_an_edge_that_is_asked_too_often_is_asked_again() -> None:
+    answers = iter([httpx.Response(429), httpx.Response(200, headers={"x-pod": "pod1"})])
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda request: next(answers))) as http:
+        assert await Edge("http://edge.test", "/", "x-pod", http).said("a.test") == Said("pod1")
+
+
+async def test_what_a_pod_says_is_taken_at_once_whatever_its_status() -> None:
+    answers = iter([httpx.Response(429, headers={"x-pod": "pod1"})])
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda request: next(answers))) as http:
+        assert await Edge("http://edge.test", "/", "x-pod", http).said("a.test") == Said("pod1")

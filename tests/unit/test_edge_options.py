@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.extensions.filters.http.local_ratelimit.v3 import LocalRateLimit
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
 
 from xds.edge_options import PAGE_BYTES, edge_of
 from xds.edge_settings import host_and_port
@@ -68,6 +73,48 @@ def test_a_page_is_of_bounded_size_and_text(tmp_path: Path) -> None:
 def test_http3_is_on_unless_something_speaks_against_it(tmp_path: Path, edge: str, names: list[str]) -> None:
     made = listeners(edge_of(settings(tmp_path, edge), Tls()))
     assert [listener.name for listener in made] == names
+
+
+def filters(folder: Path, text: str) -> list[dict[str, HttpFilter]]:
+    """Those of each filter chain that leads to pods, by name, in their order."""
+    (folder / "pointsman.toml").write_text(f"[xds]\nplaintext = true\n{text}\n")
+    made = listeners(edge_of(load(folder / "pointsman.toml"), Tls(server_names=("a.example.com",))))
+    packed = [
+        each.filters[0].typed_config
+        for listener in made
+        for each in listener.filter_chains
+        if listener.name != "http" and each.filters
+    ]
+    managers = [HttpConnectionManager.parse(config.value) for config in packed if config]
+    assert managers
+    return [{each.name: each for each in manager.http_filters} for manager in managers]
+
+
+def test_in_lookup_mode_each_client_address_has_a_limit_before_anybody_is_asked(tmp_path: Path) -> None:
+    text = '[gds]\nmode = "lookup"\n[lookup]\naddress_rate = 7\naddress_burst = 30'
+    for found in filters(tmp_path, text):
+        names = [*found]
+        assert names.index("pointsman.unknown") < names.index("pointsman.per-address") < names.index("pointsman.lookup")
+        assert found["pointsman.per-address"].disabled
+        assert found["pointsman.per-address"].typed_config
+        limit = LocalRateLimit.parse(found["pointsman.per-address"].typed_config.value)
+        (each,) = limit.descriptors
+        assert [(entry.key, entry.value) for entry in each.entries] == [
+            ("unknown", "unknown"),
+            ("masked_remote_address", ""),
+        ]
+        assert each.token_bucket
+        assert (each.token_bucket.tokens_per_fill, each.token_bucket.max_tokens) == (7, 30)
+        assert each.token_bucket.fill_interval == timedelta(seconds=1)
+        address = limit.rate_limits[0].actions[1].masked_remote_address
+        assert address
+        assert (address.v4_prefix_mask_len, address.v6_prefix_mask_len) == (32, 64)
+        assert limit.max_dynamic_descriptors == 10_000
+
+
+@pytest.mark.parametrize("text", ['[gds]\nmode = "lookup"\n[lookup]\naddress_rate = 0', ""], ids=["0", "watch mode"])
+def test_there_is_no_limit_where_none_is_set(tmp_path: Path, text: str) -> None:
+    assert not any("pointsman.per-address" in found for found in filters(tmp_path, text))
 
 
 def test_pods_that_speak_http2_are_asked_within_the_limits() -> None:

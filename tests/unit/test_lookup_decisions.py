@@ -11,6 +11,7 @@ from xds.lookup.answers import Answers
 from xds.lookup.breaker import Breaker
 from xds.lookup.budget import Budget
 from xds.lookup.departures import WINDOW, Departures
+from xds.lookup.fair import FairQueue
 from xds.lookup.rounds import Rounds
 
 
@@ -37,6 +38,30 @@ def test_who_would_wait_too_long_for_the_budget_is_told_at_once_and_costs_nothin
     assert budget.reserve(0.1, 0.15) is not None
     assert budget.backlog(0.1) > 0
     assert budget.backlog(60) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 30)), min_size=1, max_size=120))
+def test_hosts_go_by_turns_each_once_and_as_late_as_was_said(named: list[tuple[str, int]]) -> None:
+    queue, order = FairQueue(), []
+    for client, number in named:
+        queue.put(f"h{number}", client)
+    ahead = queue.ahead("new")
+    queue.put("new", "new")
+    while queue:
+        order.append(queue.take())
+    assert sorted(order) == sorted({f"h{number}" for _, number in named} | {"new"})
+    assert order.index("new") <= ahead <= len({client for client, _ in named})
+
+
+def test_who_has_most_makes_room_with_the_last_of_its_hosts_but_not_for_one_who_would_have_as_many() -> None:
+    queue = FairQueue()
+    for number in range(4):
+        queue.put(f"a{number}", "a")
+    queue.put("a3", "b")
+    assert queue.crowded_out("new") == "a2"  # b still waits for a3
+    assert "a3" in queue
+    assert queue.crowded_out("b") is None
+    assert [queue.take() for _ in range(len(queue))] == ["a0", "a3", "a1"]
 
 
 def test_the_breaker_opens_after_failures_in_a_row_and_one_question_tries() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 
 import grpc
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress
 from envoy_data_plane.envoy.service.auth.v3 import (
     AttributeContext,
     AttributeContextHttpRequest,
+    AttributeContextPeer,
     AttributeContextRequest,
     CheckRequest,
     CheckResponse,
@@ -18,9 +21,9 @@ from structlog.testing import capture_logs
 
 from xds.errors import GdsError
 from xds.lookup.asking import NotAnswered
-from xds.lookup.resolver import ONLY_NO, Limits, Resolver
+from xds.lookup.resolver import CROWD, ONLY_NO, Limits, Resolver
 from xds.resources.cold import POD_HEADER
-from xds.server.authorization import SERVICE, Authorization, host_of
+from xds.server.authorization import SERVICE, Authorization, client_of, host_of
 from xds.server.paced import Paced
 
 
@@ -129,6 +132,84 @@ async def test_never_more_questions_are_under_way_than_are_set() -> None:
     assert gds.asked.total() == 20
 
 
+def asking(asked: Resolver, hosts: Iterable[str], client: str) -> list[asyncio.Task[str | None]]:
+    """A request for each."""
+    return [asyncio.create_task(asked.where(host, client)) for host in hosts]
+
+
+async def test_clients_who_wait_take_turns_and_who_comes_first_last_waits_for_one_of_each() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=1)
+    waiting = [
+        one
+        for scanner in range(3)
+        for one in asking(asked, (f"s{scanner}x{number}.test" for number in range(50)), f"scanner{scanner}")
+    ]
+    await asyncio.sleep(0.01)
+    waiting += asking(asked, ["visit.test", "visit2.test"], "visitor")
+    await asyncio.sleep(0.01)
+    gds.gate.set()
+    await asyncio.gather(*waiting)
+    order = list(gds.asked)
+    assert order.index("visit.test") <= 4
+    assert order.index("visit2.test") <= 8
+    assert len(order) == 152
+
+
+async def test_a_host_that_a_scan_named_before_has_the_turn_of_who_comes_for_it() -> None:
+    gds = Gds(acme="pod1")
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=1)
+    waiting = asking(asked, [*(f"s{number}.test" for number in range(100)), "acme.test"], "scanner")
+    await asyncio.sleep(0.01)
+    waiting += asking(asked, ["acme.test"], "visitor")
+    await asyncio.sleep(0.01)
+    gds.gate.set()
+    assert (await asyncio.gather(*waiting))[-1] == "pod1"
+    assert list(gds.asked).index("acme.test") <= 2
+    assert gds.asked["acme.test"] == 1
+
+
+async def test_in_a_crowd_who_has_most_makes_room_and_who_has_none_is_let_in() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=1)
+    scan = asking(asked, (f"s{number}.test" for number in range(CROWD + 50)), "scanner")
+    await asyncio.sleep(0.05)
+    assert sum(one.done() for one in scan) == asked.counted.turned_away["busy"] == 50 - 1  # one is under way
+    visits = [one for number in range(40) for one in asking(asked, [f"v{number}.test"], f"visitor{number}")]
+    await asyncio.sleep(0.05)
+    assert not any(one.done() for one in visits)
+    assert sum(one.done() for one in scan) == 50 - 1 + 40
+    gds.gate.set()
+    assert await asyncio.gather(*visits) == [None] * 40
+    await asyncio.gather(*scan, return_exceptions=True)
+
+
+async def test_a_crowd_of_clients_with_one_host_each_waits_as_long_as_there_is_room() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, waiting=2 * CROWD)
+    visits = [one for number in range(2 * CROWD + 3) for one in asking(asked, [f"v{number}.test"], f"visitor{number}")]
+    await asyncio.sleep(0.05)
+    assert sum(one.done() for one in visits) == 3
+    await asked.close()
+    await asyncio.gather(*visits, return_exceptions=True)
+
+
+async def test_gds_is_not_asked_for_whom_nobody_waits_any_more() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=1, timeout=0.5, patience=0.5)
+    waiting = asking(asked, [f"s{number}.test" for number in range(5)], "scanner")
+    await asyncio.sleep(0.6)
+    gds.gate.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert await asked.where("acme.test") is None
+    assert list(gds.asked) == ["s0.test", "acme.test"]
+
+
 async def test_after_failures_in_a_row_gds_is_left_alone_and_then_tried() -> None:
     gds = Gds(acme="pod1")
     gds.fails = True
@@ -154,9 +235,12 @@ async def test_a_host_is_asked_again_whatever_is_remembered() -> None:
     assert await asked.where("acme.test") == "pod2"
 
 
-def check(host: str) -> bytes:
+def check(host: str, client: str = "192.0.2.7") -> bytes:
     http = AttributeContextHttpRequest(id="1", method="POST", path="/?q=1", host=host, headers={":authority": host})
-    return bytes(CheckRequest(attributes=AttributeContext(request=AttributeContextRequest(http=http))))
+    address = Address(socket_address=SocketAddress(address=client, port_value=4711))
+    source = AttributeContextPeer(address=address)
+    request = AttributeContextRequest(http=http)
+    return bytes(CheckRequest(attributes=AttributeContext(source=source, request=request)))
 
 
 def test_the_host_of_a_request_is_read() -> None:
@@ -166,9 +250,19 @@ def test_the_host_of_a_request_is_read() -> None:
         host_of(b"\x0a\xff\x01")
 
 
+def test_the_client_of_a_request_is_an_address_or_a_network_of_ipv6() -> None:
+    assert client_of(check("acme.test", "192.0.2.7")) == "192.0.2.7"
+    networks = [client_of(check("acme.test", f"2001:db8:0:{net}::{host}")) for net in (1, 2) for host in (1, 2)]
+    assert len(set(networks)) == 2
+    assert networks[0] == networks[1]
+    assert client_of(b"") == ""
+    with pytest.raises(ValueError, match="longer"):
+        client_of(b"\x0a\xff\x01")
+
+
 async def answered(host: str, pod: str | GdsError | None, known: bool = True) -> CheckResponse:
-    async def where(asked: str) -> str | None:
-        assert asked == host.lower()
+    async def where(asked: str, client: str) -> str | None:
+        assert (asked, client) == (host.lower(), "192.0.2.7")
         if isinstance(pod, GdsError):
             raise pod
         return pod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ from xds.lookup.asking import Asker
 
 _NONE = ("", "-")
 _SHOWN = 200
+_TIMES, _PAUSE = 30, 1.0
+"""How often the edge is asked again when it says that it is asked too often, and after how many seconds."""
 
 
 class Gds:
@@ -75,9 +78,13 @@ class Edge:
 
     async def said(self, host: str) -> Said:
         try:
-            answer = await self._http.request(
-                "HEAD", self._url, headers={"host": host}, extensions={"sni_hostname": host}
-            )
+            answer = await self._asked(host)
+            for _ in range(_TIMES):
+                if answer.status_code != 429 or answer.headers.get(self._header):
+                    break
+                # To the edge we are one client (setting lookup.address_rate).
+                await asyncio.sleep(_PAUSE)
+                answer = await self._asked(host)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Said(error=f"{self._url} doesn't answer for it: {str(error) or type(error).__name__}"[:_SHOWN])
         pod = answer.headers.get(self._header, "")
@@ -87,6 +94,9 @@ class Edge:
                 return Said(None)
             return Said(error=f"{answer.status_code} without a header {self._header} (setting edge.pod_header)")
         return Said(pod) if is_pod_name(pod) else Said(error=f"header {self._header}: {pod[:60]!r} is no pod's name")
+
+    async def _asked(self, host: str) -> httpx.Response:
+        return await self._http.request("HEAD", self._url, headers={"host": host}, extensions={"sni_hostname": host})
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,5 @@
-"""The rows about an edge that asks for hosts it doesn't know: only for these, in a header that is ours, failing closed.
+"""The rows about an edge that asks for hosts it doesn't know: only for these, in a header that is ours, failing closed,
+and so often for one client.
 
 Where nothing is asked they aren't judged.
 """
@@ -11,12 +12,20 @@ from xds.lint.config import NOTHING, Config, Message, seconds
 from xds.lint.rule import Rule, at, label
 
 _ASK = "ExtAuthz"
+_LIMIT = "LocalRateLimit"
+
+LEAST_REMEMBERED = 1_000
+"""Addresses that are counted for at a time. By Envoy's default 20: who asks from 21 in turn is never limited."""
 
 
 def _asking(manager: Message) -> list[Message]:
     """The filters of a manager that ask."""
+    return _filters(manager, _ASK)
+
+
+def _filters(manager: Message, kind: str) -> list[Message]:
     filters = manager.get("http_filters", ())
-    return [each for each in filters if each.get("typed_config", NOTHING).get("@type", "").endswith(_ASK)]
+    return [each for each in filters if each.get("typed_config", NOTHING).get("@type", "").endswith(kind)]
 
 
 def _hosts(config: Config) -> Iterator[tuple[Message, Message]]:
@@ -32,7 +41,7 @@ def _headers(host: Message) -> set[str]:
 
 
 def _only_unknown(config: Config) -> str:
-    names = set()
+    names = {label(each) for one in config.serving() for each in _filters(one, _LIMIT)}
     for one in config.serving():
         for each in _asking(one):
             names.add(label(each))
@@ -45,7 +54,7 @@ def _only_unknown(config: Config) -> str:
         turning = [table, *known, *host.get("routes", ())]
         for each in turning:
             if names & each.get("typed_per_filter_config", NOTHING).keys():
-                return f"{label(host)} in {label(table)} is known, and asked for"
+                return f"{label(host)} in {label(table)} is known, and asked for or limited"
     return ""
 
 
@@ -90,6 +99,42 @@ def _closed(config: Config) -> str:
     return ""
 
 
+def _per_address(config: Config) -> str:
+    for one in config.serving():
+        limits = _filters(one, _LIMIT)
+        if not limits:
+            return f"manager {label(one)} has no limit"
+        filters = list(one["http_filters"])
+        for limit in limits:
+            if any(filters.index(ask) < filters.index(limit) for ask in _asking(one)):
+                return f"{label(limit)} of manager {label(one)} stands behind the filter that asks"
+            if found := _limits(limit):
+                return f"{label(limit)} of manager {label(one)} {found}"
+    for table, host in _hosts(config):
+        names = {label(each) for one in config.serving() for each in _filters(one, _LIMIT)}
+        if _headers(host) and not names & host.get("typed_per_filter_config", NOTHING).keys():
+            return f"{label(host)} in {label(table)} doesn't turn it on"
+    return ""
+
+
+def _limits(limit: Message) -> str:
+    """What is wrong with a filter that is to limit each address."""
+    made = limit["typed_config"]
+    if not limit.get("disabled"):
+        return "counts requests for known hosts, too"
+    for share in ("filter_enabled", "filter_enforced"):
+        if at(made, f"{share}.default_value.numerator") != 100:
+            return f"isn't for all: {share}"
+    if int(made.get("max_dynamic_descriptors") or 0) < LEAST_REMEMBERED:
+        return f"counts for fewer than {LEAST_REMEMBERED:,} addresses: who has more is never limited"
+    return ""
+
+
+def _unlimited(config: Config) -> str:
+    limited = any(_filters(one, _LIMIT) for one in config.serving())
+    return _never(config) or ("" if limited else "addresses aren't limited (lookup.address_rate)")
+
+
 def _never(config: Config) -> str:
     asks = any(map(_asking, config.serving())) or any(_headers(host) for _, host in _hosts(config))
     return "" if asks else "nothing is asked for unknown hosts (gds.mode)"
@@ -116,5 +161,12 @@ RULES = (
         "leave failure_mode_allow off, set status_on_error and the time-out",
         _closed,
         _never,
+    ),
+    Rule(
+        "lookup-per-address",
+        "One client address asks for so many unknown hosts",
+        "put the limit before the filter that asks, enforced, on for unknown hosts only, for thousands of addresses",
+        _per_address,
+        _unlimited,
     ),
 )

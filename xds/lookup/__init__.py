@@ -11,6 +11,7 @@ disk and everything after them are the same.
 | `reading` | pure: which answers are one, and what to set when one isn't |
 | `pods_file` | the pods, which such a GDS can't name the addresses of: a file, read again when it changes |
 | `budget`, `breaker`, `answers` | pure: how many questions GDS is asked, when none, which answers are remembered |
+| `fair` | pure: whose host is asked for next |
 | `rounds`, `departures` | pure: what is asked again and when; when a domain is taken for gone |
 | `resolver` | one question for all who wait for a host, within the budget and in bounded time |
 | `preload` | pure: which hosts of an old map become known without a question |

@@ -13,12 +13,15 @@ class Budget:
 
     def reserve(self, now: float, most: float) -> float | None:
         """Seconds until the question may be asked, and it counts; None when it would wait longer than ``most``."""
-        due = max(self._next, now)
-        wait = max(0.0, due - self._ahead - now)
+        wait = self.wait(now)
         if wait > most:
             return None
-        self._next = due + self._each
+        self._next = max(self._next, now) + self._each
         return wait
+
+    def wait(self, now: float) -> float:
+        """Seconds until a question may be asked."""
+        return max(0.0, max(self._next, now) - self._ahead - now)
 
     def backlog(self, now: float) -> float:
         """Seconds until nobody would have to wait, and the whole burst is there again."""

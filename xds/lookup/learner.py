@@ -124,12 +124,12 @@ class Learner:
         finally:
             await self.resolver.close()
 
-    async def where(self, host: str) -> str | None:
+    async def where(self, host: str, client: str = "") -> str | None:
         """The pod that a request for ``host`` is to go to, which the edge has; None when there is no such domain.
-        ``host`` is a domain. Raises NotAnswered."""
+        ``host`` is a domain, ``client`` whose request it is. Raises NotAnswered."""
         known = self._gate.followed
         found = known.lookup(host)
-        pod = found[1] if found else known.home(host) or await self.resolver.where(host)
+        pod = found[1] if found else known.home(host) or await self.resolver.where(host, client)
         if pod is not None and pod not in self._gate.edge.pods:
             self.resolver.counted.turned_away["pod"] += 1
             why = "it isn't in the pods file (setting lookup.pods), or is held back (`pointsman hold show`)"

@@ -1,4 +1,5 @@
 """One question to GDS for all who wait for a host: within the budget, in bounded time, and not while GDS has a pause.
+Clients whose hosts wait take turns.
 
 What is asked again in the background has a budget of its own (`xds.lookup.rounds`), and comes through here for the
 rest: so no host is asked twice at a time, and GDS's failures are seen whoever asked.
@@ -19,11 +20,16 @@ from xds.lookup.answers import Answers
 from xds.lookup.asking import Asker, NotAnswered
 from xds.lookup.breaker import Breaker
 from xds.lookup.budget import Budget
+from xds.lookup.fair import FairQueue
 
 log = structlog.get_logger()
 
 ONLY_NO = 50
 """Answers since the start without a single pod, after which it may well be that GDS isn't the right one."""
+
+CROWD = 256
+"""Hosts that wait, from which on who has many of them makes room for who has few. It is half of what an Envoy has open
+at a time (`envoy/envoy.yaml`): if more waited, it would be full of them, and refuse whoever comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,14 @@ class Counted:
         return not self.outcome["pod"] and self.outcome["nobody"] >= ONLY_NO
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A host whose turn is to come: then ``turn`` is done. ``until``: as long somebody waits for it."""
+
+    turn: asyncio.Future[None]
+    until: float
+
+
 class Resolver:
     """``said(host, pod)`` is told of each answer of GDS, None for nobody, before who waits for it is."""
 
@@ -82,22 +96,27 @@ class Resolver:
         self._failed = failed
         self._clock = clock
         self._flights: dict[str, asyncio.Task[str | None]] = {}
-        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._queue = FairQueue()
+        self._waiting: dict[str, _Waiting] = {}
+        """What is in the queue."""
+        self._slots = limits.concurrency
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
         """Hosts that GDS is asked for, or will be."""
         return len(self._flights)
 
-    async def where(self, host: str) -> str | None:
-        """The pod of a host for which a request waits; None when GDS hasn't got it. Raises NotAnswered."""
+    async def where(self, host: str, client: str = "") -> str | None:
+        """The pod of a host for which a request of ``client`` waits; None when GDS hasn't got it. Raises
+        NotAnswered."""
         now = self._clock()
         held = self.answers.get(host, now)
         if held is not None:
             self.counted.remembered += 1
             return held[0]
         try:
-            return await self._landed(host, self._flights.get(host) or self._admitted(host, now))
+            return await self._landed(host, self._joined(host, client, now) or self._admitted(host, client, now))
         except NotAnswered as error:
             self.counted.turned_away[error.why] += 1
             raise
@@ -113,19 +132,64 @@ class Resolver:
 
     async def close(self) -> None:
         """Nobody waits any more."""
+        if self._timer:
+            self._timer.cancel()
+        self._queue.clear()
         flights = [*self._flights.values()]
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def _admitted(self, host: str, now: float) -> asyncio.Task[str | None]:
-        if len(self._flights) >= self._limits.waiting:
-            raise NotAnswered(f"{host}: too many hosts wait for GDS (setting lookup.waiting)", "busy")
+    def _joined(self, host: str, client: str, now: float) -> asyncio.Task[str | None] | None:
+        """The question that is under way, or waits for its turn: this client's, too, from now on."""
+        if waiting := self._waiting.get(host):
+            waiting.until = now + self._limits.patience
+            self._queue.put(host, client)
+        return self._flights.get(host)
+
+    def _admitted(self, host: str, client: str, now: float) -> asyncio.Task[str | None]:
         self._check(host, now)
-        wait = self.budget.reserve(now, self._limits.patience)
-        if wait is None:
+        wait = self.budget.wait(now) + self._queue.ahead(client) / self._limits.rate
+        if wait > self._limits.patience:
             raise NotAnswered(f"{host}: GDS is asked as often as it may be (setting lookup.rate)", "busy")
-        return self._begun(host, self._in_turn(host, wait))
+        if len(self._queue) >= CROWD or len(self._flights) >= self._limits.waiting:
+            self._make_room(host, client)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), now + self._limits.patience)
+        self._queue.put(host, client)
+        self._waiting[host] = waiting
+        flight = self._begun(host, self._in_turn(host, waiting.turn))
+        self._serve()
+        return flight
+
+    def _make_room(self, host: str, client: str) -> None:
+        """Raises NotAnswered when none is to be had."""
+        if (other := self._queue.crowded_out(client)) is not None:
+            self._turned_away(other, NotAnswered(f"{other}: its client waits for more hosts than others do", "busy"))
+        elif self._queue.named(client) or len(self._flights) >= self._limits.waiting:
+            raise NotAnswered(f"{host}: too many hosts wait for GDS (setting lookup.waiting)", "busy")
+
+    def _turned_away(self, host: str, why: NotAnswered) -> None:
+        turn = self._waiting.pop(host).turn
+        if not turn.done():
+            turn.set_exception(why)
+
+    def _serve(self) -> None:
+        """Whose turn it is by now has it."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue and self._slots:
+            now = self._clock()
+            if wait := self.budget.wait(now):
+                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
+                return
+            host = self._queue.take()
+            if self._waiting[host].until < now:
+                self._turned_away(host, NotAnswered(f"{host}: nobody waits for it any more", "slow"))
+                continue
+            self.budget.reserve(now, 0.0)
+            self._slots -= 1
+            self._waiting.pop(host).turn.set_result(None)
 
     def _check(self, host: str, now: float) -> None:
         if rest := self.breaker.rest(now):
@@ -147,11 +211,13 @@ class Resolver:
         except TimeoutError:
             raise NotAnswered(f"{host}: no answer in time (setting lookup.patience)", "slow") from None
 
-    async def _in_turn(self, host: str, wait: float) -> str | None:
-        if wait:
-            await asyncio.sleep(wait)
-        async with self._slots:
+    async def _in_turn(self, host: str, turn: asyncio.Future[None]) -> str | None:
+        await turn
+        try:
             return await self._question(host, "request")
+        finally:
+            self._slots += 1
+            self._serve()
 
     async def _question(self, host: str, reason: str) -> str | None:
         begun = self._clock()

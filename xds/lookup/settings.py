@@ -26,6 +26,9 @@ class Lookup(BaseModel):
     all, then it is answered 503; ``waiting``: hosts that are waited for at a time, any more are answered 503.
     ``refuse_rate``: answers a second that send a request nowhere (GDS is away, there is no such host, too many wait);
     what is more waits for its turn, half of ``patience`` in all at most, so that a scan ends in the Envoys.
+    ``address_rate``, ``address_burst``: requests a second for hosts that aren't known from one client address (of IPv6,
+    from one /64), and how many may come together; Envoy answers what is more 429 itself. 0 is no limit: set it where
+    many customers come from one address, as behind a balancer without PROXY protocol (``edge.proxy_protocol``).
     ``failures``: after so many in a row GDS isn't asked any more, at first for ``pause``, at most for thirty times as
     long.
 
@@ -50,6 +53,8 @@ class Lookup(BaseModel):
     patience: Annotated[float, Field(gt=0, le=60)] = 6.0
     waiting: Count = 1_000
     refuse_rate: Rate = 500.0
+    address_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    address_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     failures: Count = 10
     pause: Annotated[float, Field(gt=0, le=60)] = 1.0
     unknown_for: Seconds = 10.0

@@ -1,9 +1,10 @@
 """The edge's side of the lookup way: a host that no table holds is asked for and only such a one.
 
 Every table gets a catch-all virtual host, which marks the request as one for an unknown host; ext_authz asks for what
-is marked, and a route whose cluster is the header that the answer sets takes it to the pod. Both filters are off unless
-a virtual host turns them on. The hosts of a split pair come through the re-scoping table, which is chosen before it is
-known whether their own table holds them: there both filters are on, and the mark alone decides.
+is marked, as long as its client doesn't ask too often, and a route whose cluster is the header that the answer sets
+takes it to the pod. All three filters are off unless a virtual host turns them on. The hosts of a split pair come
+through the re-scoping table, which is chosen before it is known whether their own table holds them: there the filters
+are on, and the mark alone decides.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.google.rpc import Status
 
 from xds.resources.packed import overwriting, packed
+from xds.resources.per_address import PerAddress, limit
 
 ASKED = "pointsman:lookup"
 """The cluster of Envoy's bootstrap at which is asked: the control plane's, with a limit of its own."""
@@ -47,17 +49,20 @@ UNKNOWN = "#unknown"
 """The name of the catch-all virtual host; no pod can be called so."""
 
 _MARK = "pointsman.unknown"
+_LIMIT = "pointsman.per-address"
 _ASK = "pointsman.lookup"
 _KEY = "host"
 _YES = "unknown"
 _MARKING = "envoy.extensions.filters.http.header_to_metadata.v3.Config"
+_LOCAL_RATELIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _EXT_AUTHZ = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _PREVIOUS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _DENIED = 7  # google.rpc.Code.PERMISSION_DENIED; any but OK will do
 
 
-def asking_filters(patience: timedelta) -> list[HttpFilter]:
-    """The two filters, which nothing turns on but what is below. ``patience``: for the control plane's answer."""
+def asking_filters(patience: timedelta, per_address: PerAddress | None = None) -> list[HttpFilter]:
+    """The filters, which nothing turns on but what is below. ``patience``: for the control plane's answer;
+    ``per_address``: None for no limit."""
     ask = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=ASKED), timeout=patience, retry_policy=_elsewhere(patience)
@@ -73,8 +78,10 @@ def asking_filters(patience: timedelta) -> list[HttpFilter]:
         # Nothing else of the request is ours to know: neither cookies nor what authorises.
         allowed_headers=ListStringMatcher(patterns=[StringMatcher(exact=":authority")]),
     )
+    limits = [packed(_LOCAL_RATELIMIT, limit(per_address, _MARK, _KEY, _YES))] if per_address else []
     return [
         HttpFilter(name=_MARK, typed_config=packed(_MARKING, Marking()), disabled=True),
+        *(HttpFilter(name=_LIMIT, typed_config=each, disabled=True) for each in limits),
         HttpFilter(name=_ASK, typed_config=packed(_EXT_AUTHZ, ask), disabled=True),
     ]
 
@@ -98,8 +105,8 @@ def _elsewhere(patience: timedelta) -> RetryPolicy:
 
 
 def turned_on() -> dict[str, Any]:
-    """What turns both filters on for a virtual host, and marks nothing."""
-    return {_MARK: enabled(), _ASK: enabled()}
+    """What turns the filters on for a virtual host, and marks nothing. That the listener has no limit does no harm."""
+    return {_MARK: enabled(), _LIMIT: enabled(), _ASK: enabled()}
 
 
 def enabled() -> Any:
@@ -119,7 +126,7 @@ def unknown_host() -> VirtualHost:
         routes=[
             Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster_header=POD_HEADER, timeout=timedelta(0))),
         ],
-        typed_per_filter_config={_MARK: packed(_MARKING, marking), _ASK: enabled()},
+        typed_per_filter_config={**turned_on(), _MARK: packed(_MARKING, marking)},
     )
 
 

@@ -28,6 +28,7 @@ from xds.resources.hosts import host_filters, same_host_filters
 from xds.resources.local_replies import UnknownHost, access_logs, local_replies
 from xds.resources.manager import Timeouts, http2_limits, manager, response_headers, scoped
 from xds.resources.packed import packed
+from xds.resources.per_address import PerAddress
 from xds.resources.port80 import plain_routes
 from xds.resources.rescope import FILTER, rescoping_filter
 from xds.resources.tls import CUSTOMERS, SERVICE, Tls, filter_chains, listener_filters, quic, quic_names
@@ -48,7 +49,7 @@ class Edge:
 
     ``hsts``: the value of that header, or none. ``acme``: the cluster of the ACME client is there. ``misdirected``: a
     request for a host that the connection's certificate isn't for is answered 421. ``asking``: hosts that no table
-    holds are asked for, and that may take so long.
+    holds are asked for, and that may take so long; ``per_address``: how often one client may cause that.
     """
 
     address: str = "127.0.0.1"
@@ -66,6 +67,7 @@ class Edge:
     pod_header: str = ""
     """A header of the answers that names the pod which gave it, or none."""
     asking: timedelta | None = None
+    per_address: PerAddress | None = None
     sample: float = 0.0
     """The share of requests that the control plane is told of."""
 
@@ -143,7 +145,7 @@ def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filte
         *_host_filters(edge, chain),
         # Only the re-scoping table enables it.
         HttpFilter(name=FILTER, typed_config=packed(_LUA, rescoping_filter(tables)), disabled=True),
-        *(asking_filters(edge.asking) if edge.asking else []),
+        *(asking_filters(edge.asking, edge.per_address) if edge.asking else []),
         http3=http3,
         local_reply_config=local_replies(edge.unknown),
         access_log=access_logs(edge.unknown, edge.sample),

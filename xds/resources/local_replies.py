@@ -75,7 +75,7 @@ def local_replies(unknown: UnknownHost) -> LocalReplyConfig:
             ResponseMapper(filter=not_a_host, status_code=400, body=DataSource(inline_string=_NOT_A_HOST)),
             ResponseMapper(filter=_status(403), status_code=421, body=DataSource(inline_string=_MISDIRECTED)),
             *_unknown(unknown),
-            *([_later()] if unknown.asked else []),
+            *([_later(), _too_often()] if unknown.asked else []),
         ]
     )
 
@@ -136,6 +136,14 @@ def _later() -> ResponseMapper:
     after = overwriting("retry-after", str(RETRY_AFTER))
     body = DataSource(inline_string="Where this host is can't be said now: try again.\n")
     return ResponseMapper(filter=_all(_status(503), _flags("UAEX", "NC")), headers_to_add=[after], body=body)
+
+
+def _too_often() -> ResponseMapper:
+    """One client asks for too many unknown hosts (`xds.resources.per_address`). Envoy says 429 for nothing else, and
+    sets that filter's flag too late for a mapper to see it."""
+    after = overwriting("retry-after", str(RETRY_AFTER))
+    body = DataSource(inline_string="Too many requests for hosts that aren't known: try again.\n")
+    return ResponseMapper(filter=_status(429), headers_to_add=[after], body=body)
 
 
 def _nobody(unknown: UnknownHost) -> AccessLogFilter:

@@ -1,8 +1,9 @@
 """Envoy's authorization service (envoy.service.auth.v3), asked for one thing alone: where a host is that isn't known.
 
-Of the request only its host is looked at. Messages are read and answered as bytes: under a scan of random hosts there
-are hundreds a second. What sends a request nowhere is answered at a pace: an Envoy has so many questions open at a time
-and no more, so that a scan ends there while these wait, whatever it is that they are refused for.
+Of the request only its host and its client's address are looked at. Messages are read and answered as bytes: under a
+scan of random hosts there are hundreds a second. What sends a request nowhere is answered at a pace: an Envoy has so
+many questions open at a time and no more, so that a scan ends there while these wait, whatever it is that they are
+refused for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from ipaddress import IPv6Address
 
 import grpc
 
@@ -23,16 +25,20 @@ SERVICE = "envoy.service.auth.v3.Authorization"
 
 # Of CheckRequest, AttributeContext, its Request, and its HttpRequest.
 _TO_HOST = (1, 4, 2, 5)
+# Of CheckRequest, AttributeContext, its Peer, Address, and SocketAddress.
+_TO_CLIENT = (1, 1, 1, 1, 2)
+_NETWORK = 4
+"""Groups of an IPv6 address that are one client's, as `xds.resources.per_address` has it."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class Authorization(grpc.GenericRpcHandler):
-    """``where(host)``: the pod's name, None for nobody; raises GdsError when that can't be known now. ``may_ask`` says
-    who may; ``refusals``: the pace of what isn't a pod."""
+    """``where(host, client)``: the pod's name, None for nobody; raises GdsError when that can't be known now.
+    ``may_ask`` says who may; ``refusals``: the pace of what isn't a pod."""
 
     def __init__(
-        self, where: Callable[[str], Awaitable[str | None]], may_ask: Callable[[Context], bool], refusals: Paced
+        self, where: Callable[[str, str], Awaitable[str | None]], may_ask: Callable[[Context], bool], refusals: Paced
     ) -> None:
         self._where = where
         self._may_ask = may_ask
@@ -50,13 +56,13 @@ class Authorization(grpc.GenericRpcHandler):
                 grpc.StatusCode.PERMISSION_DENIED, "no rule of xds.access.rules is for this certificate"
             )
         try:
-            host = host_of(request)
+            host, client = host_of(request), client_of(request)
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a CheckRequest: {error}")
         pod, refused, began = None, self._nobody, time.monotonic()
         if _can_be_domain(host):
             try:
-                pod = await self._where(host)
+                pod = await self._where(host, client)
             except GdsError:  # counted where it is raised
                 refused = self._later
         if pod is not None:
@@ -67,10 +73,26 @@ class Authorization(grpc.GenericRpcHandler):
 
 def host_of(request: bytes) -> str:
     """The host that a CheckRequest is for, in lower case. Raises ValueError when it isn't such a message."""
+    return normalise_host(_text(request, _TO_HOST))
+
+
+def client_of(request: bytes) -> str:
+    """Whose request a CheckRequest is for: an address, or of IPv6 a network; "" when it doesn't say. Raises ValueError
+    when it isn't such a message."""
+    address = _text(request, _TO_CLIENT)
+    if ":" not in address:
+        return address
+    try:
+        return IPv6Address(address).exploded[: 5 * _NETWORK]
+    except ValueError:  # none that Envoy says
+        return address
+
+
+def _text(request: bytes, way: tuple[int, ...]) -> str:
     part = request
-    for wanted in _TO_HOST:
+    for wanted in way:
         part = next((body for number, body in delimited(part) if number == wanted), b"")
-    return normalise_host(part.decode("ascii", "replace"))
+    return part.decode("ascii", "replace")
 
 
 def _can_be_domain(host: str) -> bool:

@@ -88,7 +88,7 @@ class XdsServer:
         handshakes: Handshakes | None = None,
         unknown_hosts: UnknownHosts | None = None,
         busy_hosts: BusyHosts | None = None,
-        where: Callable[[str], Awaitable[str | None]] | None = None,
+        where: Callable[[str, str], Awaitable[str | None]] | None = None,
         refusing: Paced | None = None,
         on_settled: Callable[[Stream, str, Settled], None] = lambda stream, node, settled: None,
         on_returned: Callable[[ResourceType, Mapping[str, str | None]], None] = lambda kind, versions: None,
