@@ -11,7 +11,8 @@ from looking_up import Looked, looking_up
 
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
-    with looking_up(tmp_path_factory.mktemp("lookup")) as looked:
+    # Longer than a test waits for anything: GDS may hold an answer back until the test lets it go.
+    with looking_up(tmp_path_factory.mktemp("lookup"), {"timeout": 30.0, "patience": 40.0}) as looked:
         yield looked
 
 

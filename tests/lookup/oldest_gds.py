@@ -28,6 +28,7 @@ class OldestGds:
         self.asked: Counter[str] = Counter()
         self.refused: list[str] = []
         self.delay = 0.0
+        self._held: dict[str, asyncio.Event] = {}
         self.broken = False
         self.says: dict[str, str | None] = {}
         self.took: list[float] = []
@@ -60,6 +61,15 @@ class OldestGds:
         assert self._loop
         self._loop.call(self._gone())
 
+    def hold(self, host: str) -> None:
+        """What is asked for it from now on isn't answered before `let_go`."""
+        self._held[host] = asyncio.Event()
+
+    def let_go(self) -> None:
+        assert self._loop
+        while self._held:
+            self._loop.loop.call_soon_threadsafe(self._held.popitem()[1].set)
+
     async def _gone(self) -> None:
         if self._server is not None:
             self._server.close()
@@ -91,6 +101,8 @@ class OldestGds:
         self.asked[host] += 1
         if self.delay:
             await asyncio.sleep(self.delay)
+        if host in self._held:
+            await self._held[host].wait()
         if self.broken:
             return 500, b"broken"
         if host in self.says:
