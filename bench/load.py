@@ -64,9 +64,10 @@ class Measured:
 
 
 class Load:
-    """Asks whoever listens on a loopback port. ``hosts`` are all of one length."""
+    """Asks whoever listens on a loopback port. ``hosts`` are all of one length; ``sources``: the addresses from which
+    the connections come, in turn."""
 
-    def __init__(self, folder: Path, hosts: Sequence[str]) -> None:
+    def __init__(self, folder: Path, hosts: Sequence[str], sources: Sequence[str] = ("127.0.0.1",)) -> None:
         self._h2load = program("h2load")
         self._host = hosts[0]
         self._hosts = folder / "hosts"
@@ -74,6 +75,7 @@ class Load:
         self._library = folder / "hosts_in_turn.so"
         self._log = folder / "h2load.log"
         self._env = {**os.environ, "LD_PRELOAD": str(self._library), "HOSTS": str(self._hosts)}
+        self._env["SOURCES"] = ",".join(sources)
         source = Path(__file__).with_name("hosts_in_turn.c")
         build = [program("cc"), "-O2", "-shared", "-fPIC", "-o", str(self._library), str(source), "-ldl"]
         built = subprocess.run(build, capture_output=True, text=True, check=False)

@@ -38,15 +38,16 @@ class Answer:
 class Asker:
     """One TLS connection to an edge, request after request."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext, patience: float = 30.0) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext, patience: float = 30.0, source: str = LOOPBACK) -> None:
         self._port = port
         self._tls = tls
         self._patience = patience
+        self._source = source
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, host: str) -> Answer:
         if self._connection is None:
-            plain = socket.create_connection((LOOPBACK, self._port), timeout=self._patience)
+            plain = socket.create_connection((LOOPBACK, self._port), self._patience, (self._source, 0))
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connection = http.client.HTTPConnection(LOOPBACK, self._port)
             self._connection.sock = self._tls.wrap_socket(plain, server_hostname=SNI)
@@ -163,8 +164,8 @@ class Side:
     def _made(self) -> System:
         if self._system is None:
             gds, edge, xds, api, plain, admin, _ = self._ports
-            # The Lua waits for ten seconds.
-            lookup = {"pods": "pods.json", "timeout": 5.0, "patience": 6.0, **self.lookup}
+            # The Lua waits for ten seconds, and everybody may ask it as often: all come from one address here.
+            lookup = {"pods": "pods.json", "timeout": 5.0, "patience": 6.0, "address_rate": 0, **self.lookup}
             settings: dict[str, dict[str, object]] = {
                 "gds": {"mode": "lookup"},
                 "lookup": lookup,

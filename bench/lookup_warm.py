@@ -25,10 +25,12 @@ from demo.processes import DemoError
 from demo.system import LOOPBACK, Ports, System
 
 PODS = 5
+OFTEN = {"address_rate": 1_000_000, "address_burst": 1_000_000}
+"""All come from one address here."""
 MODES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "watch": {},
-    "lookup": {"gds": {"mode": "lookup"}},
-    "lookup, no sample": {"gds": {"mode": "lookup"}, "lookup": {"sample": 0.0}},
+    "lookup": {"gds": {"mode": "lookup"}, "lookup": OFTEN},
+    "lookup, no sample": {"gds": {"mode": "lookup"}, "lookup": {**OFTEN, "sample": 0.0}},
 }
 
 

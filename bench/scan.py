@@ -1,16 +1,21 @@
 """A scan of random hosts at an edge in lookup mode, beside known customers: what they notice, what GDS is asked, and
 what memory and CPU it costs.
 
-``python -m bench.scan [--quick] [--parts nobody away] [--rate 5000] [--refuse-rate 500]``. Known hosts are asked for
-at a steady rate all the time, first without a scan (**quiet**), then in each part beside one:
+``python -m bench.scan [--quick] [--parts load nobody] [--rate 5000] [--address-rate 10] [--refuse-rate 500]``. Known
+hosts are asked for at a steady rate all the time, first without anything else (**quiet**), then in each part beside
+one:
 
-- **nobody**: each host of the scan is another one, and GDS says of all of them that it hasn't got them.
+- **load**: no scan, but as many requests for known hosts: what such a load alone costs on this machine.
+- **nobody**: each host of the scan is another one, and GDS says of all of them that it hasn't got them. The scan comes
+  from one address.
+- **many**: the same from fifty addresses.
 - **again**: the scan has a few hundred hosts, again and again: what GDS said of them is remembered.
 - **away**: each is another one, and GDS's process is stopped.
 
 While GDS is there, known hosts move, each told of by ``pointsman refresh``'s call; and hosts that GDS has and nobody
-asked for yet come for the first time. ``--refuse-rate 1000000`` is as if `lookup.refuse_rate` weren't there. Load
-generators, edge, GDS and pods share the machine's cores. Needs nghttp2-client and a C compiler.
+asked for yet come for the first time, from an address that nothing else comes from. ``--address-rate 0`` is without
+`lookup.address_rate`, and ``--refuse-rate 1000000`` as if `lookup.refuse_rate` weren't there. Load generators, edge,
+GDS and pods share the machine's cores. Needs nghttp2-client and a C compiler.
 """
 
 from __future__ import annotations
@@ -38,10 +43,13 @@ from bench.lookup_sides import OURS, Asker, Side
 from bench.report import RESULTS, Report, quantile
 from demo.processes import DemoError
 
-PARTS = ("nobody", "again", "away")
+PARTS = ("load", "nobody", "many", "again", "away")
 PODS = 5
 KNOWN, CONNECTIONS, AGAIN = 200, 50, 300
 WARM_UP = 1
+VISITOR = "127.0.0.2"
+SCANNERS = tuple(f"127.0.1.{number + 1}" for number in range(CONNECTIONS))
+"""Addresses of loopback. Whose host is known comes from 127.0.0.1."""
 ASKED_RATE, BURST, REFRESH = 200, 200, 30.0
 """The defaults of ``lookup.rate``, ``lookup.burst`` and ``lookup.refresh``."""
 
@@ -66,9 +74,10 @@ class Costs:
 
 @dataclass
 class Beside:
-    """What is done again and again beside the loads, half a second between two, while it is entered."""
+    """What is done again and again beside the loads, with so many seconds between two, while it is entered."""
 
     act: Callable[[], None]
+    pause: float = 0.5
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> None:
@@ -80,7 +89,7 @@ class Beside:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(0.5):
+        while not self._over.wait(self.pause):
             self.act()
 
 
@@ -98,15 +107,20 @@ class Bench:
         self._load = Load(_made(folder / "known"), self._known)
         count = min(200_000, int(sizes.rate * (sizes.seconds + 3)))
         self._scans = {
-            part: Load(_made(folder / part), list(_random_names(AGAIN if part == "again" else count, part)))
+            part: Load(
+                _made(folder / part),
+                self._known if part == "load" else list(_random_names(AGAIN if part == "again" else count, part)),
+                SCANNERS if part == "many" else SCANNERS[:1],
+            )
             for part in PARTS
         }
-        self._quiet: Measured | None = None
+        self._without: dict[str, Measured] = {}
         self._moves: list[float] = []
         self._first: Counter[str] = Counter()
         with contextlib.closing(Asker(side.port, side.tls())) as asker:
             for host in self._known:
-                asker.ask(host)
+                while asker.ask(host).status != 200:  # all at once would be too many from one address
+                    time.sleep(0.05)
 
     def run(self, part: str) -> None:
         """``part``: one of `PARTS`, or "quiet"."""
@@ -119,7 +133,8 @@ class Bench:
         before, began = self._costs(), time.monotonic()
         known, scan = self._loads(part)
         after, took = self._costs(), time.monotonic() - began
-        self._quiet = self._quiet or known
+        if part in ("quiet", "load"):
+            self._without[part] = known
         self._report.add(
             part=part,
             scan_per_s=round((scan.requests + scan.errors) / self._sizes.seconds) if scan else 0,
@@ -128,8 +143,8 @@ class Bench:
             failed=known.errors,
             p50_ms=known.p50_ms,
             p99_ms=known.p99_ms,
-            p50_is_x=known.p50_ms / self._quiet.p50_ms,
-            p99_is_x=known.p99_ms / self._quiet.p99_ms,
+            **{f"p50_is_x_{name}": known.p50_ms / other.p50_ms for name, other in self._without.items()},
+            **{f"p99_is_x_{name}": known.p99_ms / other.p99_ms for name, other in self._without.items()},
             gds_calls=after.asked - before.asked,
             gds_allowed=round(ASKED_RATE * took + BURST + KNOWN * (took / REFRESH + 1)) + len(self._moves),
             **{f"{name}_mb": f"{mb:.0f} → {after.memory[name]:.0f}" for name, mb in before.memory.items()},
@@ -152,7 +167,7 @@ class Bench:
                 stack.callback(scan.join)
             if part != "away":
                 stack.enter_context(Beside(self._move))
-                stack.enter_context(Beside(self._come))
+                stack.enter_context(Beside(self._come, 0.25))
             known = self._load.run(self._side.port, self._shape(self._sizes.known, 10, 10), lambda: 0.0)
         return known, found[0] if found else None
 
@@ -178,7 +193,7 @@ class Bench:
 
     def _come(self) -> None:
         """A customer's very first visit."""
-        with contextlib.closing(Asker(self._side.port, self._side.tls())) as asker:
+        with contextlib.closing(Asker(self._side.port, self._side.tls(), source=VISITOR)) as asker:
             self._first[str(asker.ask(next(self._fresh)).status or "no answer")] += 1
 
     def _metric(self, name: str) -> int:
@@ -219,6 +234,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rate", type=int, default=5_000, help="random hosts a second")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--address-rate", type=int, default=10)
     parser.add_argument("--refuse-rate", type=float, default=500.0)
     parser.add_argument("--json", type=Path, default=RESULTS / "scan.json")
     options = parser.parse_args()
@@ -231,7 +247,8 @@ def main() -> int:
             pods = free_pods(PODS)
             stack.enter_context(serving(pods, above / "pods.log"))
             homes = {host: pod_name(number % PODS) for number, host in enumerate(hosts)}
-            side = Side(OURS, _made(above / OURS), pods, homes, {"refuse_rate": options.refuse_rate})
+            lookup = {"address_rate": options.address_rate, "refuse_rate": options.refuse_rate}
+            side = Side(OURS, _made(above / OURS), pods, homes, lookup)
             stack.callback(side.stop)
             side.start()
             bench = Bench(side, sizes, homes, report, above)
