@@ -65,9 +65,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Costs:
-    """So far: questions to GDS, and of Envoy and the control plane megabytes and seconds of CPU."""
+    """So far: questions to GDS and hosts known; of Envoy and the control plane megabytes and seconds of CPU."""
 
     asked: int
+    known: int
     memory: dict[str, float]
     cpu: dict[str, float]
 
@@ -77,7 +78,7 @@ class Beside:
     """What is done again and again beside the loads, with so many seconds between two, while it is entered."""
 
     act: Callable[[], None]
-    pause: float = 0.5
+    pause: float
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> None:
@@ -146,7 +147,7 @@ class Bench:
             **{f"p50_is_x_{name}": known.p50_ms / other.p50_ms for name, other in self._without.items()},
             **{f"p99_is_x_{name}": known.p99_ms / other.p99_ms for name, other in self._without.items()},
             gds_calls=after.asked - before.asked,
-            gds_allowed=round(ASKED_RATE * took + BURST + KNOWN * (took / REFRESH + 1)) + len(self._moves),
+            gds_allowed=round(ASKED_RATE * took + BURST + after.known * (took / REFRESH + 1)) + len(self._moves),
             **{f"{name}_mb": f"{mb:.0f} → {after.memory[name]:.0f}" for name, mb in before.memory.items()},
             **{f"{name}_cpu": (after.cpu[name] - used) / took for name, used in before.cpu.items()},
             moves=len(self._moves),
@@ -166,7 +167,7 @@ class Bench:
                 scan.start()
                 stack.callback(scan.join)
             if part != "away":
-                stack.enter_context(Beside(self._move))
+                stack.enter_context(Beside(self._move, 1.0))  # more than guard.minimum in a minute would be held
                 stack.enter_context(Beside(self._come, 0.25))
             known = self._load.run(self._side.port, self._shape(self._sizes.known, 10, 10), lambda: 0.0)
         return known, found[0] if found else None
@@ -205,6 +206,7 @@ class Bench:
         parts = self._side.processes().items()
         return Costs(
             self._metric("pointsman_lookup_asked"),
+            self._metric("pointsman_lookup_known"),
             {name: rss_mb(process) for name, process in parts},
             {name: cpu_seconds(process) for name, process in parts},
         )
