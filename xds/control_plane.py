@@ -136,6 +136,7 @@ async def run(settings: Settings) -> None:
         changes=lambda: pipeline.changes,
         held=lambda: standing.gate.hold is not None,
         searching=lambda: pipeline.isolator.searching,
+        followed=lambda: standing.gate.followed,
         measures=measures,
         keep=settings.http.receipts,
         grace=settings.http.receipt_grace,

@@ -87,6 +87,16 @@ class Directory:
         pod = self._wanted.get(name) if kind == "domain" else None
         return self._waits(name, pod) if pod is not None else None
 
+    def unused_at(self, revision: int) -> bool:
+        """Whether a record that this revision said isn't used, or may not be: of those that were said before the
+        snapshot, of many, and of those that are withheld it isn't known at which revision they were."""
+        if not self.set_aside_total:
+            return False
+        if self._withheld or self.set_aside_total > SHOWN:
+            return True
+        revisions = (one.revision for one in self.set_aside.values())
+        return any(one == revision or (revision <= self._base and one <= self._base) for one in revisions)
+
     def _waits(self, domain: str, pod: str) -> SetAside:
         return SetAside("domain", domain, f"its pod {pod[:80]!r} is not in the directory", self.revision_of(domain))
 
@@ -103,6 +113,11 @@ class Directory:
     def revision_of(self, domain: str) -> int:
         """The revision at which ``domain`` last changed here; the snapshot's, if it hasn't since."""
         return self._changed.get(domain, self._base)
+
+    @property
+    def base(self) -> int:
+        """The revision of the newest snapshot: what it said may have been said long before."""
+        return self._base
 
     def replace(self, snapshot: Snapshot) -> Delta:
         """Takes a whole snapshot, of any epoch and revision; returns only what differs from what was held."""

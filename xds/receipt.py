@@ -11,6 +11,8 @@ from xds.delta import Key
 
 SHOWN = 20
 """Changes of a revision, and NACKs of a publish, that are remembered one by one."""
+KEPT = 100
+"""Records of a revision that aren't used that are remembered by name; further ones are counted."""
 
 State = Literal["expected", "received", "held", "published", "complete", "set_aside", "rolled_back"]
 
@@ -57,7 +59,6 @@ class Publish:
     """When the first change of GDS that it carries came; None when it carries none, or only such as was held."""
     numbers: array[int] = field(default_factory=lambda: array("L"))
     seconds: array[float] = field(default_factory=lambda: array("f"))
-    bad_before: Collection[Key] = ()
     doubtful: bool = False
     """Every Envoy has it, but a search for a record that one rejected isn't over: which of its records are used isn't
     known yet."""
@@ -82,8 +83,19 @@ class Receipt:
     undone: bool = False
     """The edge was taken back to a state before it."""
     publish: Publish | None = None
+    bad_before: Collection[Key] = ()
+    """What was withheld when it came."""
     bad: dict[Key, str] = field(default_factory=dict)
-    """Records of it that aren't used, with the reason: an Envoy rejected them, or they can't be used as they are."""
+    """Records of it that weren't used, with the reason: an Envoy rejected them, or they can't be used as they are."""
+    more_bad: int = 0
+    """Further ones, of which nobody knows any more which they are."""
+
+    def note_bad(self, key: Key, reason: str) -> None:
+        """A record of it isn't used."""
+        if key in self.bad or len(self.bad) < KEPT:
+            self.bad[key] = reason
+        else:
+            self.more_bad += 1
 
 
 @dataclass(frozen=True, slots=True)

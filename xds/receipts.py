@@ -12,7 +12,7 @@ Pure: what happened is told, with its time in seconds of a clock that never goes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -31,7 +31,8 @@ Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 class Receipts:
     """``keep``: receipts that are remembered. ``grace``: seconds for which an Envoy that left without a publish is
     waited for. ``bad()``: the records that are withheld now because an Envoy rejected them, with the reason.
-    ``unused(key, revision)``: whether what that revision said of the record isn't used now. ``held()``: whether
+    ``unused(key, revision)``: whether what that revision said of the record isn't used now. ``unused_at(revision)``:
+    whether that may be so of any record of it; with None, of any at all. ``held()``: whether
     something of GDS isn't for the edge now. ``searching()``: whether a record that an Envoy rejected is searched for,
     so that some are withheld, and others used, only to try them."""
 
@@ -44,6 +45,7 @@ class Receipts:
         acked: Acked = lambda publish, key, at: None,
         bad: Callable[[], Mapping[Key, str]] = dict,
         unused: Callable[[Key, int], bool] = lambda key, revision: False,
+        unused_at: Callable[[int | None], bool] = lambda revision: False,
         held: Callable[[], bool] = lambda: False,
         searching: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -56,8 +58,10 @@ class Receipts:
         self._acked = acked
         self._bad = bad
         self._unused = unused
+        self._unused_at = unused_at
         self._held = held
         self._searching = searching
+        self._withheld: frozenset[Key] = frozenset()
         self._receipts: dict[tuple[str, int], Receipt] = {}
         self._unpublished: dict[tuple[str, int], Receipt] = {}
         self._latest: Publish | None = None
@@ -103,6 +107,9 @@ class Receipts:
     def received(self, receipt: Receipt) -> None:
         self._serial += 1
         receipt.number = self._serial
+        if self._withheld != (withheld := frozenset(self._bad())):
+            self._withheld = withheld
+        receipt.bad_before = self._withheld  # one object for all that come meanwhile
         key = receipt.epoch, receipt.revision
         self._receipts.pop(key, None)
         self._receipts[key] = self._unpublished[key] = receipt
@@ -146,7 +153,7 @@ class Receipts:
         self.over(at)
         missing = sum(absent.position < mark for absent in self._takers.absent)
         envoys, pending = len(self._takers) + missing, self._takers.published(mark) + missing
-        publish = Publish(mark, at, revision, envoys, pending, missing, epoch, bad_before=[*self._bad()])
+        publish = Publish(mark, at, revision, envoys, pending, missing, epoch)
         self._latest = publish
         self._milestones.note(mark, at)
         carried = self._carry(publish, epoch, revision)
@@ -297,11 +304,12 @@ class Receipts:
 
     def _judge(self, publish: Publish) -> None:
         bad = self._bad()
-        fresh = bad.keys() - publish.bad_before
         for receipt in self._carried(publish) if bad else ():
             named = {(move.kind, move.name) for move in receipt.first}
             whole = receipt.changes <= len(receipt.first)
-            receipt.bad |= {key: reason for key, reason in bad.items() if key in named or (key in fresh and not whole)}
+            for key, reason in bad.items():  # what was withheld before it came is its own only if it said that again
+                if key in named or not (whole or key in receipt.bad_before):
+                    receipt.note_bad(key, reason)
         self._tell("complete", publish, "")
 
     def _carried(self, publish: Publish) -> Iterator[Receipt]:
@@ -354,8 +362,9 @@ class Receipts:
             publish = self._carrier(revision)
             if self._held():  # it may be this one: nobody remembers
                 return Standing("held", None, publish, joining)
-            out = publish.pending or publish.doubtful or joining
-            return Standing("published" if out else "complete", None, publish, joining)
+            if publish.pending or publish.doubtful or joining:
+                return Standing("published", None, publish, joining)
+            return Standing("set_aside" if self._unused_at(revision) else "complete", None, publish, joining)
         return Standing(self._state_of(receipt, joining), receipt, receipt.publish, joining)
 
     def state_of(self, receipt: Receipt, joining: int = 0, least: int = 0) -> State:
@@ -370,19 +379,21 @@ class Receipts:
             return "held" if receipt.held else "received"
         if receipt.publish.pending or receipt.publish.doubtful or joining:
             return "published"
-        if receipt.bad and not receipt.bad.keys().isdisjoint(self._bad()):
-            return "set_aside"
-        if any(self._unused(key, receipt.revision) for key in self._doubted(receipt)):
+        if next(self._still_bad(receipt), None) is not None or (receipt.more_bad and self._unused_at(None)):
             return "set_aside"
         # What a search for a bad record withheld for a time was published again with a later publish.
         return "published" if receipt.bad and self._latest and self._latest.pending else "complete"
 
-    @staticmethod
-    def _doubted(receipt: Receipt) -> Iterable[Key]:
-        """Its records that may not be used: of a change that was held it wasn't known when it came."""
-        if receipt.was_held:
-            return [*receipt.bad, *((move.kind, move.name) for move in receipt.first)]
-        return receipt.bad
+    def unused_of(self, receipt: Receipt) -> tuple[list[tuple[Key, str]], int]:
+        """Its records that aren't used now, with the reason, at most SHOWN; and how many more there may be. Of those
+        beyond KEPT it isn't known which are used by now."""
+        still = [*self._still_bad(receipt)]
+        unknown = receipt.more_bad if receipt.more_bad and self._unused_at(None) else 0
+        return [(key, receipt.bad[key]) for key in still[:SHOWN]], max(0, len(still) - SHOWN) + unknown
+
+    def _still_bad(self, receipt: Receipt) -> Iterator[Key]:
+        withheld = self._bad() if receipt.bad else {}
+        return (key for key in receipt.bad if key in withheld or self._unused(key, receipt.revision))
 
     def _carrier(self, revision: int) -> Publish:
         """The publish that surely has a revision of which there is no receipt any more."""

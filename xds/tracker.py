@@ -48,9 +48,10 @@ class Witness(Protocol):
 
 
 class Tracker:
-    """``directory`` is the edge's. ``publishes()`` is the number of the cache's last publish, ``changes()`` how many
-    changes the pipeline has taken, ``grace`` how many seconds an Envoy that left is waited for, ``held()`` whether
-    something of GDS is held from the edge. ``listener`` is told what happens, when somebody listens."""
+    """``directory`` is the edge's, ``followed()`` what GDS said, also of what is held. ``publishes()`` is the number of
+    the cache's last publish, ``changes()`` how many changes the pipeline has taken, ``grace`` how many seconds an Envoy
+    that left is waited for, ``held()`` whether something of GDS is held from the edge. ``listener`` is told what
+    happens, when somebody listens."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Tracker:
         changes: Callable[[], int],
         held: Callable[[], bool],
         searching: Callable[[], bool] = lambda: False,
+        followed: Callable[[], Directory] | None = None,
         listener: Listener = lambda event, about, node: None,
         measures: Measures | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -74,10 +76,12 @@ class Tracker:
             acked=self._acked,
             bad=lambda: directory.withheld,
             unused=self._unused,
+            unused_at=self._unused_at,
             held=held,
             searching=searching,
         )
         self._directory = directory
+        self._followed = followed or (lambda: directory)
         self._publishes = publishes
         self._changes = changes
         self._held = held
@@ -126,6 +130,7 @@ class Tracker:
             yield from gate.applying(transaction)
             return
         receipt = Receipt(epoch, revision, "change", changes, first, self._clock(), self.wall())
+        receipt.held = self._held() and self._removes_pods(transaction.changes)
         self.receipts.received(receipt)
         try:
             yield from gate.applying(transaction)
@@ -137,13 +142,14 @@ class Tracker:
 
     def _note_unused(self, receipt: Receipt, changes: Iterable[Change]) -> Work[None]:
         """Which of its records the directory has set aside: they are at no Envoy, whatever these ACK."""
-        if receipt.held or not self._directory.set_aside_total:
+        directory = self._followed() if receipt.held else self._directory
+        if not directory.set_aside_total:
             return
         for some in cut(changes):
             for kind, name in _put(some):
-                aside = self._directory.unused(kind, name)
-                if aside is not None and len(receipt.bad) < SHOWN:
-                    receipt.bad[kind, name] = aside.reason
+                aside = directory.unused(kind, name)
+                if aside is not None:
+                    receipt.note_bad((kind, aside.name), aside.reason)
             yield
 
     def _note_snapshots(self) -> None:
@@ -154,19 +160,30 @@ class Tracker:
             if receipt.held:
                 self._snapshots.append(receipt)
             elif self._directory.set_aside_total:
-                aside = self._directory.set_aside.items()
-                unused = ((key, one.reason) for key, one in aside if one.revision <= receipt.revision)
-                receipt.bad |= dict(islice(unused, SHOWN))
+                aside = self._directory.set_aside
+                for key, one in aside.items():
+                    if one.revision <= receipt.revision:
+                        receipt.note_bad(key, one.reason)
+                receipt.more_bad += self._directory.set_aside_total - len(aside)
 
     def _unused(self, key: Key, revision: int) -> bool:
         aside = self._directory.unused(*key)
-        return aside is not None and aside.revision <= revision
+        return aside is not None and aside.revision <= max(revision, self._directory.base)
+
+    def _unused_at(self, revision: int | None) -> bool:
+        return self._directory.set_aside_total > 0 if revision is None else self._directory.unused_at(revision)
 
     def _note_held(self, receipt: Receipt) -> None:
         at_edge = (self._directory.epoch, self._directory.revision) == (receipt.epoch, receipt.revision)
-        if self._held() and not at_edge:
+        if self._held() and (receipt.held or not at_edge):
             self.receipts.hold(receipt)
+        elif receipt.held:
+            self.receipts.released()
         self._see_hold()
+
+    def _removes_pods(self, changes: Iterable[Change]) -> bool:
+        """While something is held such a removal waits, though the rest of its change goes out (`xds.gate`)."""
+        return any(isinstance(one, DeletePod) and one.name in self._directory.pods for one in changes)
 
     # What the rest says
 

@@ -88,6 +88,18 @@ def test_several_control_planes_are_asked_again_until_there_are_enough(plane: Ma
     assert len(second.wanted) > 3
 
 
+def test_what_is_not_used_is_named_as_far_as_it_is_known(plane: Making) -> None:
+    refused = [{"kind": "domain", "name": "a.test", "reason": "no such pod"}]
+    aside = {"state": "set_aside", "complete": False, "known": True, "refused": refused, "refused_more": 1_234}
+    some = plane(lambda wanted, _: {**receipt(1), **aside})
+    done = pointsman("wait", "7", "--url", some.url)
+    assert done.returncode == 5
+    assert "domain a.test: no such pod; and 1,234 more (see `pointsman set-aside`)" in done.stdout
+    forgotten = plane(lambda wanted, _: {**receipt(1), **aside, "known": False, "refused": [], "refused_more": 0})
+    done = pointsman("wait", "7", "--url", forgotten.url)
+    assert (done.returncode, "isn't remembered, and a record of it may not be used" in done.stdout) == (5, True)
+
+
 def test_an_envoy_that_left_without_it_is_named(plane: Making) -> None:
     gone = plane(lambda wanted, _: receipt(1, wanted, pending=1, missing=("edge-2",)))
     done = pointsman("wait", "7", "--url", gone.url, "-t", "300ms")

@@ -139,3 +139,18 @@ def test_a_host_on_no_pod_is_said_to_go_nowhere() -> None:
     found = told(nowhere)
     assert (found.tone, found.answer) == ("warn", "a.test goes nowhere: clients get 404.")
     assert [link.name for link in found.links] == ["Record", "Scope", "Route table"]
+
+
+def test_a_change_is_not_called_at_all_while_a_rejected_record_is_searched_for() -> None:
+    searching = [True]
+    receipts = Receipts(searching=lambda: searching[0])
+    receipts.joined("a", "a", 0.0)
+    receipts.reached("a", 0, 0.0)
+    receipts.received(Receipt("e", 7, "change", 0, (), 1.0, 1.0))
+    receipts.published("e", 7, 1, 1.0)
+    receipts.reached("a", 1, 2.0)
+    assert [row.state for row in changes(receipts)] == ["being checked"]
+    searching.clear()
+    searching.append(False)
+    receipts.searched()
+    assert [row.state for row in changes(receipts)] == ["at all"]

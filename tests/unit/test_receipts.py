@@ -207,6 +207,18 @@ def test_of_a_large_revision_any_record_rejected_meanwhile_counts() -> None:
     assert fleet.state(1) == "set_aside"
 
 
+def test_of_a_large_revision_a_record_that_was_being_tried_when_it_was_published_counts() -> None:
+    fleet = Fleet("a")
+    fleet.bad = {("domain", "old.test"): "no"}
+    fleet.received(1, Move("domain", "first.test", None, "pod1"), changes=1_000)
+    fleet.bad |= {("domain", "far.test"): "is being tried"}
+    fleet.published(1, mark=1)
+    fleet.bad |= {("domain", "far.test"): "no"}
+    fleet.has("a", 1)
+    standing = fleet.receipts.standing(1)
+    assert (standing.state, standing.receipt and [*standing.receipt.bad]) == ("set_aside", [("domain", "far.test")])
+
+
 def test_of_a_revision_that_is_forgotten_it_is_still_known_whether_it_is_complete() -> None:
     fleet = Fleet("a", keep=2)
     for revision in range(1, 6):

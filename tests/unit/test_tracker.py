@@ -9,9 +9,10 @@ from tracked_world import Envoy, World
 
 from xds import tracker as tracking
 from xds.errors import HistoryGone, WaitError
-from xds.gds.model import BadRecord, Change, Pod, PutDomain, PutPod
+from xds.gds.model import BadRecord, Change, DeletePod, Pod, PutDomain, PutPod
+from xds.guard import Limits
 from xds.protocol.messages import DeltaRequest
-from xds.receipt import SHOWN
+from xds.receipt import KEPT, SHOWN
 from xds.slices import drained
 from xds.state.format import State
 
@@ -68,7 +69,10 @@ def test_of_a_snapshot_with_many_unusable_records_the_first_are_told(world: Worl
     world.snapshot(2, {**{f"d{number}.test": "pod1" for number in range(100)}, **homeless})
     envoy.take()
     standing = world.tracker.receipts.standing(2)
-    assert (standing.state, standing.receipt and len(standing.receipt.bad)) == ("set_aside", SHOWN)
+    assert standing.receipt is not None
+    assert standing.state == "set_aside"
+    shown, more = world.tracker.receipts.unused_of(standing.receipt)
+    assert (len(shown), more) == (SHOWN, 100 - SHOWN)
 
 
 def test_a_change_is_complete_with_the_ack_and_not_before(world: World, envoy: Envoy) -> None:
@@ -295,3 +299,74 @@ def test_what_was_released_is_not_complete_while_a_record_of_it_is_not_used(worl
     envoy.take()
     world.tracker.look()
     assert world.state(2) == "set_aside"
+
+
+def test_a_change_with_more_unusable_records_than_are_remembered_is_not_complete_before_all_are_put_right(
+    world: World, envoy: Envoy
+) -> None:
+    many = [f"new{number}.test" for number in range(KEPT + 50)]
+    world.gate._limits = Limits(enabled=False)
+    world.change(2, *(PutDomain(name, "nowhere") for name in many))
+    envoy.take()
+    receipt = world.tracker.receipts.standing(2).receipt
+    assert receipt is not None
+    assert (len(receipt.bad), receipt.more_bad) == (KEPT, 50)
+    shown, more = world.tracker.receipts.unused_of(receipt)
+    assert len(shown) + more == len(many)
+    for turn, (some, state) in enumerate([(many[:SHOWN], "set_aside"), (many[:KEPT], "set_aside"), (many, "complete")]):
+        world.change(3 + turn, *(PutDomain(name, "pod1") for name in some))
+        envoy.take()
+        world.tracker.look()
+        assert world.state(2) == state, len(some)
+    assert world.tracker.receipts.unused_of(receipt) == ([], 0)
+
+
+def test_of_what_was_released_every_record_is_looked_at(world: World, envoy: Envoy) -> None:
+    world.change(2, *(PutDomain(f"d{number}.test", "pod2") for number in range(50)), PutDomain("new.test", "nowhere"))
+    world.change(3, PutDomain("d99.test", "pod2"))
+    assert (world.state(2), world.state(3)) == ("held", "published")
+    drained(world.gate.releasing("me"))
+    envoy.take()
+    world.tracker.look()
+    assert (world.state(2), world.state(3)) == ("set_aside", "complete")
+    world.change(4, PutDomain("new.test", "pod1"))
+    envoy.take()
+    assert (world.state(2), world.state(4)) == ("complete", "complete")
+
+
+def test_a_snapshot_that_says_the_same_again_does_not_complete_a_change(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("new.test", "nowhere"))
+    world.snapshot(9, {**{f"d{number}.test": "pod1" for number in range(100)}, "new.test": "nowhere"})
+    envoy.take()
+    world.tracker.look()
+    assert (world.state(2), world.state(9)) == ("set_aside", "set_aside")
+    assert world.state(5) == "set_aside", "it is in the snapshot, and so may the record be"
+    world.change(10, PutDomain("new.test", "pod1"))
+    envoy.take()
+    assert [world.state(revision) for revision in (2, 5, 9)] == ["complete"] * 3
+
+
+def test_a_revision_that_nobody_remembers_is_not_complete_while_a_record_of_it_is_not_used(
+    world: World, envoy: Envoy
+) -> None:
+    world.tracker.receipts._keep = 3
+    world.change(2, PutDomain("d1.test", "pod2"))
+    world.change(3, PutDomain("new.test", "nowhere"))
+    for revision in range(4, 9):
+        world.change(revision, PutDomain("d1.test", f"pod{1 + revision % 2}"))
+    envoy.take()
+    world.tracker.look()
+    assert world.tracker.receipts.standing(3).receipt is None
+    assert [world.state(revision) for revision in (2, 3, 4)] == ["complete", "set_aside", "complete"]
+
+
+def test_the_removal_of_a_pod_that_waits_for_a_release_is_held(world: World, envoy: Envoy) -> None:
+    world.change(2, *(PutDomain(f"d{number}.test", "pod2") for number in range(50)))
+    world.change(3, DeletePod("pod2"))
+    envoy.take()
+    world.tracker.look()
+    assert (world.state(3), "pod2" in world.pipeline.directory.pods) == ("held", True)
+    drained(world.gate.releasing("me"))
+    envoy.take()
+    world.tracker.look()
+    assert (world.state(3), "pod2" in world.pipeline.directory.pods) == ("complete", False)

@@ -48,6 +48,7 @@ class World:
             publishes=lambda: self.cache.publishes,
             changes=lambda: self.pipeline.changes,
             held=lambda: self.gate.hold is not None,
+            followed=lambda: self.gate.followed,
             listener=lambda event, about, node: self.events.append(event),
             clock=lambda: self.now,
         )

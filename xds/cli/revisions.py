@@ -138,6 +138,8 @@ def _follow(found: dict[str, Any]) -> None:
         say(styled("  NACKed", BAD), f"     by {each['node']}, {each['type']}: {each['reason']}")
     for each in receipt["refused"]:
         say(styled("  set aside", BAD), f"  {each['kind']} {each['name']}: {each['reason']}")
+    if receipt["refused_more"]:
+        say(styled("  set aside", BAD), f"  and {receipt['refused_more']:,} more")
     if found["completed_at"] is not None and (receipt["envoys"] or {}).get("total"):
         say(f"  complete   {when(found['completed_at'])}  every Envoy has it")
 
@@ -259,8 +261,12 @@ def _said(found: dict[str, Any], patience: float) -> str:
                 ]
             )
         case "set_aside":
-            refused = "; ".join(f"{one['kind']} {one['name']}: {one['reason']}" for one in found["refused"])
-            return f"part of it isn't used: {refused or 'see its trace'}"
+            refused = [f"{one['kind']} {one['name']}: {one['reason']}" for one in found["refused"]]
+            if found["refused_more"]:
+                refused.append(f"and {found['refused_more']:,} more (see `pointsman set-aside`)")
+            if not found["known"]:
+                return "its receipt isn't remembered, and a record of it may not be used: see `pointsman set-aside`"
+            return f"part of it isn't used: {'; '.join(refused) or 'see `pointsman set-aside`'}"
         case "rolled_back":
             return "the edge was taken back to a state before it, or GDS was replaced"
         case state:

@@ -43,7 +43,7 @@ class Nacked(BaseModel):
 
 
 class Refused(BaseModel):
-    """A record that isn't used: an Envoy rejected it, or it is set aside (`/api/v1/set-aside`)."""
+    """A record that isn't used now: an Envoy rejected it, or it is set aside (`/api/v1/set-aside`)."""
 
     kind: str
     name: str
@@ -82,11 +82,14 @@ class RevisionShown(BaseModel):
     - ``received``: it isn't published yet. ``held``: it is held back from the edge, see `/api/v1/hold`.
     - ``published``: some Envoys lack it, left without it, or have just come and haven't said yet; or fewer have it
       than are demanded. ``complete``: all have it.
-    - ``set_aside``: all have what can be used of it; ``refused`` names records that aren't used, and why.
+    - ``set_aside``: all have what can be used of it; ``refused`` names records that aren't used, and why, at most 20,
+      ``refused_more``: how many more there may be. Of those beyond 100 nobody knows which are used by now: then it is
+      complete only when nothing of GDS is set aside any more.
     - ``rolled_back``: the edge was taken back to a state before it, or GDS was replaced.
 
     ``missing``: at most 20 of the Envoys that left without it. ``known``: the receipt is remembered. Else, of a
-    revision before those, only ``complete`` is known. Times are seconds since 1970.
+    revision before those, only ``state`` is known; ``set_aside`` is then also one that may have such a record. Times
+    are seconds since 1970.
     """
 
     revision: int
@@ -104,6 +107,7 @@ class RevisionShown(BaseModel):
     missing: list[str]
     nacks: list[Nacked]
     refused: list[Refused]
+    refused_more: int
     seconds: Seconds | None
 
 
@@ -243,6 +247,7 @@ def _receipt(view: View, receipt: Receipt, joining: int) -> RevisionShown:
 
 def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
     receipt, publish = standing.receipt, standing.publish
+    refused, more = view.tracker.receipts.unused_of(receipt) if receipt else ([], 0)
     return RevisionShown(
         revision=revision,
         epoch=receipt.epoch if receipt else view.directory.epoch,
@@ -261,11 +266,8 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
         envoys=_envoys(view, publish, standing.joining) if publish else None,
         missing=view.tracker.receipts.missing(publish),
         nacks=_nacks(view, publish),
-        refused=[
-            Refused(kind=kind, name=name, reason=reason) for (kind, name), reason in list(receipt.bad.items())[:20]
-        ]
-        if receipt
-        else [],
+        refused=[Refused(kind=kind, name=name, reason=reason) for (kind, name), reason in refused],
+        refused_more=more,
         seconds=_seconds(receipt, publish) if receipt and publish else None,
     )
 

@@ -92,6 +92,10 @@ def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Ton
             return "an Envoy left without it", "warn"
         case "published" if publish and publish.pending:
             return "on its way", "idle"
+        case "published" if publish and publish.doubtful:
+            return "being checked", "idle"  # which of its records are used isn't known before a search ends
+        case "published" if receipt.bad and not joining:
+            return "on its way", "idle"
         case "published":
             return "at all", "good"  # those that have just come get it with all else
         case _:
