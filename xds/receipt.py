@@ -57,6 +57,8 @@ class Publish:
     nacks: dict[int, Nack] = field(default_factory=dict)
     received: float | None = None
     """When the first change of GDS that it carries came; None when it carries none, or only such as was held."""
+    snapshot: float | None = None
+    """When the first snapshot that it carries came, but for such as was held."""
     numbers: array[int] = field(default_factory=lambda: array("L"))
     seconds: array[float] = field(default_factory=lambda: array("f"))
     doubtful: bool = False

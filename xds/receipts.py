@@ -157,8 +157,9 @@ class Receipts:
         self._latest = publish
         self._milestones.note(mark, at)
         carried = self._carry(publish, epoch, revision)
-        times = [receipt.received for receipt in carried if receipt.kind == "change" and not receipt.was_held]
-        publish.received = min(times, default=None)
+        times = [(receipt.kind, receipt.received) for receipt in carried if not receipt.was_held]
+        publish.received = min((at for kind, at in times if kind == "change"), default=None)
+        publish.snapshot = min((at for kind, at in times if kind == "snapshot"), default=None)
         self._tell("published", publish, "")
         if pending:
             self._open.append(publish)
@@ -180,6 +181,8 @@ class Receipts:
                 receipt.publish, receipt.undone = publish, False
                 carried.append(receipt)
                 del self._unpublished[key]
+                if receipt.was_held:
+                    self._tell("released", receipt, "")
         return carried
 
     # What the Envoys say

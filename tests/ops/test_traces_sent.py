@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 from collector import attributes, collecting
-from edge_harness import running, until
+from edge_harness import LOOPBACK, running, until
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 def test_a_change_is_a_trace_from_gds_to_the_envoys_ack(tmp_path: Path) -> None:
@@ -44,6 +46,49 @@ def test_a_change_is_a_trace_from_gds_to_the_envoys_ack(tmp_path: Path) -> None:
         assert collector.services == {"pointsman"}
         # No trace says whose domain it is about.
         assert not any(b"traced.example.com" in one.SerializeToString() for one in collector.spans)
+
+
+def test_what_is_held_and_released_is_a_trace_to_the_last_ack_and_a_snapshot_is_one_too(tmp_path: Path) -> None:
+    def traces(name: str, revision: int) -> list[Span]:
+        return [one for one in collector.named(name) if attributes(one)["pointsman.revision"] == revision]
+
+    with collecting() as collector:
+        settings = {"edge": {"misdirected": False}, "traces": {"endpoint": collector.url}}
+        with running(tmp_path, settings, domains=20) as edge:
+            names = [f"bulk{number}.example.com" for number in range(150)]
+            edge.load(*[{"op": "put", "domain": name, "pod": "pod1"} for name in names])
+            edge.becomes(names[0], "pod1")
+            edge.load(*[{"op": "put", "domain": name, "pod": "pod2"} for name in names])
+            api = httpx.Client(base_url=edge.system.api_url, trust_env=False)
+            until(lambda: api.get("/api/v1/hold").json()["state"] == "held", "it is held")
+            revision = api.get("/api/v1/revisions").json()["items"][0]["revision"]
+            token = (tmp_path / "state" / "token").read_text().strip()
+            ordered = time.time_ns()
+            bearer = {"authorization": f"Bearer {token}"}
+            assert api.post("/api/v1/hold/release", json={}, headers=bearer).status_code == 200
+            edge.becomes(names[0], "pod2")
+            until(lambda: traces("change", revision) != [], "the trace of what was held")
+            edge.system.kill("gds")
+            for file in tmp_path.glob("gds.sqlite*"):
+                file.unlink()
+            homes = [{"name": n, "endpoints": [{"address": LOOPBACK, "port": port}]} for n, port in edge.pods.items()]
+            edge.system.load(
+                [(f"t{number}.example.com", "pod1") for number in range(20)] + [(n, "pod2") for n in names[:147]], homes
+            )
+            edge.system.start_gds()
+            edge.system.wait_gds()
+            until(lambda: len(collector.named("snapshot")) > 0, "the trace of the other GDS's snapshot")
+        (change,) = traces("change", revision)
+        events = {one.name: one.time_unix_nano for one in change.events}
+        assert [*events] == ["held", "released"]
+        assert change.start_time_unix_nano <= events["held"] < ordered < events["released"]
+        within = [one for one in collector.spans if one.parent_span_id == change.span_id]
+        assert [one.name for one in within] == ["publish", "envoy"]
+        assert change.end_time_unix_nano == max(events["released"], within[1].end_time_unix_nano)
+        snapshot = collector.named("snapshot")[-1]
+        within = [one for one in collector.spans if one.parent_span_id == snapshot.span_id]
+        assert [one.name for one in within] == ["publish", "envoy"]
+        assert within[1].end_time_unix_nano == snapshot.end_time_unix_nano
 
 
 def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path) -> None:

@@ -102,6 +102,17 @@ def test_who_holds_it_back_has_it_not_though_it_published_what_came_later() -> N
     ]
 
 
+def test_a_release_is_told_once_and_what_was_held_is_then_published() -> None:
+    heard = Heard(A, B)
+    for event in ("held", "released"):
+        for url in (A, B):
+            heard.say(url, event, 7)
+    heard.say(A, "published", 7)
+    heard.say(B, "published", 8)
+    found = [(event, told["revision"], told["lacking"]) for event, told in heard.told()]
+    assert found == [("held", 7, []), ("released", 7, []), ("published", 7, [])]
+
+
 def test_who_did_not_go_back_with_another_has_not_what_that_one_has_now() -> None:
     heard = Heard(A, B)
     for url in (A, B):

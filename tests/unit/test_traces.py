@@ -8,7 +8,7 @@ from xds.protocol.stream import Stream
 from xds.receipt import Nack, Publish, Receipt
 from xds.receipts import Receipts
 from xds.traces.spans import Span
-from xds.traces.tracer import PATIENCE, Tracer
+from xds.traces.tracer import PATIENCE, RELEASED, Tracer
 
 
 class Traced(Fleet):
@@ -104,3 +104,72 @@ def test_what_carries_no_change_of_gds_is_no_trace() -> None:
     fleet.published(1, mark=1)
     fleet.has("a", 1)
     assert fleet.spans == []
+
+
+def test_a_change_that_was_held_ends_at_the_last_ack_after_its_release() -> None:
+    fleet = Traced("a", "b")
+    received = fleet.received(7)
+    fleet.receipts.hold(received)
+    held = fleet.tick()
+    fleet.now += 600
+    fleet.published(7, mark=1)
+    published = fleet.now
+    fleet.has("a", 1)
+    fleet.receipts.released()  # it is told a moment after the publish
+    assert fleet.spans == []
+    fleet.has("b", 1)
+    (change,) = fleet.spans
+    assert (change.name, change.start, change.end, change.attributes["revision"]) == (
+        "change",
+        received.received,
+        fleet.now,
+        7,
+    )
+    assert change.moments == {"held": held - 1, "released": published}
+    assert [one.name for one in change.children] == ["publish", "envoy", "envoy"]
+
+
+def test_a_change_that_is_released_after_all_have_its_publish_is_a_trace_all_the_same() -> None:
+    fleet = Traced("a")
+    fleet.receipts.hold(fleet.received(7))
+    fleet.published(7, mark=1)
+    fleet.has("a", 1)
+    assert fleet.spans == []
+    last = fleet.now
+    fleet.receipts.released()
+    (change,) = fleet.spans
+    assert (change.end, [one.name for one in change.children]) == (last, ["publish", "envoy"])
+
+
+def test_what_was_held_and_is_at_the_edge_already_ends_with_its_release() -> None:
+    fleet = Traced("a")
+    fleet.published(6, mark=1)
+    fleet.has("a", 1)
+    receipt = fleet.received(7)
+    fleet.receipts.hold(receipt)
+    fleet.receipts.epoch, fleet.receipts.revision = "E", 7
+    fleet.now += 60
+    fleet.receipts.released()
+    (change,) = fleet.spans
+    assert (change.start, change.end, change.children) == (receipt.received, fleet.now, ())
+
+
+def test_of_very_many_that_are_released_together_the_first_have_a_trace() -> None:
+    fleet = Traced("a")
+    for revision in range(RELEASED + 30):
+        fleet.receipts.hold(fleet.received(revision))
+    fleet.published(RELEASED + 30, mark=1)
+    fleet.receipts.released()
+    fleet.has("a", 1)
+    assert [one.attributes["revision"] for one in fleet.spans] == [*range(RELEASED)]
+
+
+def test_a_snapshot_is_a_trace_of_its_own() -> None:
+    fleet = Traced("a")
+    fleet.receipts.received(Receipt("E", 7, "snapshot", 100, (), fleet.tick(), 1e9))
+    received = fleet.now
+    fleet.published(7, mark=1)
+    fleet.has("a", 1)
+    (snapshot,) = fleet.spans
+    assert (snapshot.name, snapshot.start, snapshot.end) == ("snapshot", received, fleet.now)
+    assert [one.name for one in snapshot.children] == ["publish", "envoy"]

@@ -16,7 +16,7 @@ _REMEMBERED = 1_000
 """Events that were told, by which a late word of the same is known."""
 _IN_ORDER = "received", "published", "complete"
 """One that has told this of a revision has it of those before, too."""
-_SHARED = *_IN_ORDER, "held", "first_ack"
+_SHARED = *_IN_ORDER, "held", "released", "first_ack"
 """What all of them come to tell; the rest is about an Envoy, which is at one of them."""
 
 _Key = tuple[str, str, int]
@@ -78,6 +78,8 @@ class Together:
         far.last[event] = epoch, revision
         if event == "held":
             far.held.add((epoch, revision))
+        elif event == "released":
+            far.held.discard((epoch, revision))
         waiting = next((one for one in self._waiting if one.key == key and not one.late), None)
         if waiting is not None and url not in waiting.by:
             waiting.by[url] = told

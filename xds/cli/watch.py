@@ -40,7 +40,7 @@ def watch(
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Changes as they flow: received, published, first_ack, complete, nack, held, connected, disconnected.
+    """Changes as they flow: received, published, first_ack, complete, nack, held, released, connected, disconnected.
 
     With several control planes (setting http.replicas, or --url several times) those of all: each is told once, with
     those that have it (control_planes) and those that didn't within a second and a half (lacking); who has it later is

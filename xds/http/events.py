@@ -40,9 +40,9 @@ def events_api(view: View, feed: Feed) -> APIRouter:
     )
     async def events(request: Request) -> Response:
         """What happens, as it does, and `status` each second with what `/api/v1/status` says. The others are
-        `received`, `held`, `published`, `first_ack`, `complete`, `nack`, `connected`, `disconnected`: `data` names the
-        `revision`, the `node`, the first changes, seconds since the publish, as far as each applies. Of more than 200
-        events in a second the rest is only counted (`skipped`). Who doesn't read is let go."""
+        `received`, `held`, `released`, `published`, `first_ack`, `complete`, `nack`, `connected`, `disconnected`:
+        `data` names the `revision`, the `node`, the first changes, seconds since the publish, as far as each applies.
+        Of more than 200 events in a second the rest is only counted (`skipped`). Who doesn't read is let go."""
         if feed.full:
             raise HTTPException(503, "too many listen already: try again later", {"retry-after": "10"})
         told = _told(latest, feed, partial(is_leaving, request.app))

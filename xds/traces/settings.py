@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 class Traces(BaseModel):
     """OpenTelemetry traces, a trace for each change of GDS: when it came, was published, was sent to each Envoy, and
-    was ACKed. They need the extra ``otel``: ``pip install 'pointsman[otel]'``.
+    was ACKed; of what was held also when it was held and released, and of a whole snapshot a trace ``snapshot``. They
+    need the extra ``otel``: ``pip install 'pointsman[otel]'``.
 
     ``endpoint``: where they are sent, by OTLP over HTTP, such as ``http://127.0.0.1:4318/v1/traces``. Unset, there are
     none. What it wants as headers is said in the environment, ``OTEL_EXPORTER_OTLP_HEADERS``. ``share``: of the

@@ -9,6 +9,18 @@ from xds.receipt import Publish
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """What a publish carries, a trace of its own: a change, or a snapshot. ``received``: when it came. ``held``,
+    ``released``: None for what wasn't."""
+
+    name: str
+    revision: int
+    received: float
+    held: float | None = None
+    released: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """``start``, ``end``: seconds. ``moments``: what happened within, by name. ``error``: what went wrong, or empty."""
 
@@ -22,10 +34,14 @@ class Span:
 
 
 def spans_of(
-    publish: Publish, received: float, sent: Mapping[int, float], name_of: Callable[[int], str], most: int, now: float
+    publish: Publish, begun: Begun, sent: Mapping[int, float], name_of: Callable[[int], str], most: int, now: float
 ) -> Span:
-    """A publish whose first change came at ``received``. ``sent``: when each Envoy's last response
-    began to be written, by its number; ``most``: Envoys with a span, those that were last."""
+    """What a publish carries, as it went to the Envoys. ``sent``: when each Envoy's last response began to be written,
+    by its number; ``most``: Envoys with a span, those that were last."""
+    attributes = {"revision": begun.revision, "envoys": publish.envoys, "left": publish.left}
+    moments = {name: at for name, at in (("held", begun.held), ("released", begun.released)) if at is not None}
+    if publish.at < begun.received:  # when it was released there was nothing to publish: the edge had all of it
+        return Span(begun.name, begun.received, max(begun.received, *moments.values()), attributes, moments)
     acked = list(zip(publish.numbers, publish.seconds, strict=True))[-most:]
     envoys = [_envoy(publish, number, publish.at + seconds, sent, name_of) for number, seconds in acked]
     silent = [
@@ -33,11 +49,10 @@ def spans_of(
         for number, nack in publish.nacks.items()
         if number not in set(publish.numbers)
     ]
-    end = max([publish.at, *(one.end for one in envoys), *([now] if publish.pending else [])])
-    attributes = {"revision": publish.revision, "envoys": publish.envoys, "left": publish.left}
+    ends = publish.at, *(one.end for one in envoys), *moments.values(), *([now] if publish.pending else [])
     error = f"{publish.pending} Envoys didn't ACK it" if publish.pending else ""
-    children = (Span("publish", received, publish.at), *envoys, *silent)
-    return Span("change", received, end, attributes, {}, error, children)
+    children = (Span("publish", begun.received, publish.at), *envoys, *silent)
+    return Span(begun.name, begun.received, max(ends), attributes, moments, error, children)
 
 
 def _envoy(

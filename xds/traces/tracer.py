@@ -9,10 +9,14 @@ from typing import Protocol
 
 from xds.protocol.stream import Stream
 from xds.receipt import Nack, Publish, Receipt
-from xds.traces.spans import Span, spans_of
+from xds.traces.spans import Begun, Span, spans_of
 
 PATIENCE = 60.0
 """Seconds after which a publish is handed over though Envoys lack it."""
+HELD = 1_000
+"""Changes of which it is remembered when they were held."""
+RELEASED = 20
+"""Of what is released with one publish, changes that have a trace each."""
 
 
 class Exporter(Protocol):
@@ -27,7 +31,7 @@ class Exporter(Protocol):
 @dataclass(slots=True)
 class _Open:
     publish: Publish
-    received: float
+    begun: list[Begun] = field(default_factory=list)
     sent: dict[int, float] = field(default_factory=dict)
 
 
@@ -50,16 +54,23 @@ class Tracer:
         self._clock = clock
         self._wall = wall
         self._open: dict[int, _Open] = {}
+        self._held: dict[tuple[str, int], float] = {}
 
     def told(self, event: str, about: Receipt | Publish | Nack | None, node: str) -> None:
         """The receipts' listener."""
-        if not isinstance(about, Publish):
-            return
-        if event == "published":
+        if isinstance(about, Receipt):
+            if event == "held":
+                self._held[about.epoch, about.revision] = self._clock()
+                while len(self._held) > HELD:
+                    del self._held[next(iter(self._held))]
+            elif event == "released" and about.publish is not None:
+                self._released(about, about.publish)
+        elif isinstance(about, Publish) and event == "published":
             self._late()
-            if about.received is not None and about.pending:
-                self._open[about.mark] = _Open(about, about.received)
-        elif event == "complete" and (opened := self._open.pop(about.mark, None)):
+            for name, received in (("change", about.received), ("snapshot", about.snapshot)):
+                if received is not None and about.pending:
+                    self._opened(about).begun.append(Begun(name, about.revision, received))
+        elif isinstance(about, Publish) and event == "complete" and (opened := self._open.pop(about.mark, None)):
             self._hand_over(opened)
 
     def acked(self, publish: Publish, key: Hashable, at: float) -> None:
@@ -75,6 +86,20 @@ class Tracer:
         self._open.clear()
         self._exporter.close()
 
+    def _released(self, receipt: Receipt, publish: Publish) -> None:
+        """It goes out, with a publish that is still to be taken or with one that all have."""
+        held, released = self._held.pop((receipt.epoch, receipt.revision), None), self._clock()
+        if held is not None and publish.at > held:
+            released = min(released, publish.at)  # it is told a moment later
+        begun = Begun(receipt.kind, receipt.revision, receipt.received, held, released)
+        if publish.completed is not None:
+            self._hand_over(_Open(publish, [begun]))
+        elif len(of_it := self._opened(publish).begun) < RELEASED:
+            of_it.append(begun)
+
+    def _opened(self, publish: Publish) -> _Open:
+        return self._open.setdefault(publish.mark, _Open(publish))
+
     def _late(self) -> None:
         now = self._clock()
         while self._open and (first := next(iter(self._open.values()))).publish.at < now - PATIENCE:
@@ -82,5 +107,6 @@ class Tracer:
 
     def _hand_over(self, opened: _Open) -> None:
         now = self._clock()
-        span = spans_of(opened.publish, opened.received, opened.sent, self._name_of, self._envoys, now)
-        self._exporter.export(span, self._wall() - now)
+        for begun in opened.begun:
+            span = spans_of(opened.publish, begun, opened.sent, self._name_of, self._envoys, now)
+            self._exporter.export(span, self._wall() - now)
