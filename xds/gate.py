@@ -8,6 +8,7 @@ what is held. The rules:
   pod's removal waits, since at the edge domains may still be on it. After a rollback nothing goes out at all.
 - When what differs is within the limit again, since GDS was put right, the hold ends by itself; a rollback never does.
   While something is held, the time of the guard's window stands still: what goes out beside it has an end, too.
+- What GDS says for the first time of a domain that is known from elsewhere goes out and counts for nothing.
 - Release takes GDS's newest state to the edge. Refuse only ends the alarm: nothing goes out, until the difference is
   within the limit again, or has grown by more than the limit, which is a new hold. A rollback can't be refused.
 - What was kept on disk is the edge's directory until GDS answers, and what its first answer is compared with. Until
@@ -275,7 +276,7 @@ class Gate:
 
     def _passes(self, transaction: Transaction, edge: Directory) -> Work[Stake | None]:
         """What it puts at stake when it needn't be made to be judged, and passes."""
-        if not self._limits.enabled:
+        if not self._limits.enabled or transaction.first_word:
             return Stake()
         if not self._limits.allows(len(transaction.changes), len(edge.domains)):
             return None

@@ -89,3 +89,24 @@ def test_no_order_is_too_large_for_the_event_loop(looked: Looked) -> None:
         trust_env=False,
     )
     assert answer.status_code == 422
+
+
+def test_what_gds_has_not_got_of_the_map_goes_without_a_hold_and_is_named(looked: Looked) -> None:
+    live, dead = ([f"{kind}{n}.example.com" for n in range(40)] for kind in ("live", "dead"))
+    looked.edge.load(*({"op": "put", "domain": name, "pod": "pod2"} for name in live))
+    before = json.loads(pointsman(looked, "import", "show", "--json"))
+    assert imported(looked, "".join(f"{name} pod2\n" for name in [*live, *dead[:20]])).returncode == 0
+    until(lambda: not looked.knows(dead[0]) and not looked.knows(dead[19]), "they are withdrawn")
+    assert looked.edge.ask(dead[0]).status == 404
+    assert looked.edge.ask(live[-1]).pod == "pod2"
+    assert pointsman(looked, "hold", "show") == "nothing is held\n"
+    told = json.loads(pointsman(looked, "import", "show", "--json"))
+    assert (told["not_asked"], told["missing"], told["doubted"], before["gone"]) == (0, 0, False, 0)
+    assert set(dead[:20]) <= set(told["left"])
+    assert f"  gone: {told['left'][0]}\n" in pointsman(looked, "import", "show")
+    assert looked.metric("lookup_imported", gds="gone") == told["gone"]
+
+
+def pointsman(looked: Looked, *words: str) -> str:
+    command = [sys.executable, "-m", "xds.cli", *words, "--config", str(looked.folder / "pointsman.toml")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

@@ -12,6 +12,7 @@ from xds.lookup.breaker import Breaker
 from xds.lookup.budget import Budget
 from xds.lookup.departures import WINDOW, Departures
 from xds.lookup.fair import FairQueue
+from xds.lookup.imported import Imported
 from xds.lookup.rounds import Rounds
 
 
@@ -268,3 +269,39 @@ def test_few_known_domains_of_which_many_are_missing_raise_doubt_in_the_first_ro
     assert departures.doubtful
     departures.missing("h0", 6)
     assert departures.due() == []
+
+
+def test_what_gds_has_not_got_of_an_old_map_goes_after_grace_and_is_reported() -> None:
+    imported = Imported(grace=60.0, few=3)
+    imported.add(f"h{number}" for number in range(10))
+    for number in range(6):
+        assert imported.there(f"h{number}", agrees=True)
+    for number in range(6, 10):
+        imported.absent(f"h{number}", 1.0)
+    assert (imported.due(), imported.missing, imported.doubtful) == ([], 4, False)
+    for number in range(6, 10):
+        imported.absent(f"h{number}", 61.0)
+    assert imported.due() == imported.left == ["h6", "h7", "h8", "h9"]
+    assert imported.counts == {"not_asked": 0, "agreed": 6, "moved": 0, "missing": 0, "gone": 4}
+
+
+def test_of_an_import_that_gds_differs_from_more_often_than_not_all_go_together_and_the_guard_counts_them() -> None:
+    imported = Imported(grace=0.0, few=3)
+    imported.add(f"h{number}" for number in range(10))
+    imported.there("h0", agrees=True)
+    for number in range(1, 9):
+        imported.absent(f"h{number}", 1.0)
+    assert (imported.doubtful, imported.due()) == (True, [])
+    imported.absent("h9", 1.0)
+    assert len(imported.due()) == 9
+    imported.add(["a", "b", "c"])
+    assert [imported.there(host, agrees=False) for host in ("a", "b", "c")] == [True, True, False]
+
+
+def test_what_gds_was_heard_to_have_is_no_import_any_more() -> None:
+    imported = Imported(grace=0.0, few=3)
+    imported.add(["a", "b"])
+    assert imported.there("a", agrees=True)
+    assert not imported.there("a", agrees=False)
+    assert "a" not in imported
+    assert (imported.leaves("a"), imported.leaves("b"), imported.counts["gone"]) == (False, True, 1)

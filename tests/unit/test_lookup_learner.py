@@ -278,3 +278,72 @@ async def test_when_a_gds_that_had_lost_its_customers_has_them_again_none_is_wit
             await asyncio.sleep(0)
             least = min(least, len(of.edge.domains))
         assert least == 300
+
+
+LIVE = {f"live{number}.test": "pod1" for number in range(160)}
+DEAD = {f"dead{number}.test": "pod1" for number in range(40)}
+
+
+async def test_a_fifth_of_an_old_map_that_is_of_nobody_goes_without_a_hold_and_so_do_customers_later(
+    tmp_path: Path,
+) -> None:
+    """The map was never invalidated: what it has too much is no change of GDS's."""
+    gds, of = Gds(LIVE), gate()
+    async with learning(tmp_path, gds, of, refresh=1.0, refresh_rate=2_000.0, grace=0.2) as learner:
+        assert (await learner.preload({**LIVE, **DEAD})).taken == 200
+        await followed(of, LIVE)
+        assert (of.hold, dict(of.edge.domains), learner.doubtful) == (None, LIVE, False)
+        assert sorted(learner.imported.left) == sorted(DEAD)
+        del gds.pods["live0.test"]
+        await followed(of, gds.pods)
+        assert (of.hold, dict(of.edge.domains)) == (None, gds.pods)
+
+
+async def test_many_of_an_old_map_that_moved_are_right_without_a_hold(tmp_path: Path) -> None:
+    hosts = {f"h{number}.test": "pod1" for number in range(400)}
+    now = {host: "pod2" if number % 3 == 0 else "pod1" for number, host in enumerate(hosts)}
+    of = gate()
+    async with learning(tmp_path, Gds(now), of, refresh=1.0, refresh_rate=2_000.0) as learner:
+        await learner.preload(hosts)
+        await followed(of, now)
+        assert (of.hold, dict(of.edge.domains), learner.imported.moved) == (None, now, 134)
+
+
+async def test_a_gds_that_has_nobody_of_a_map_takes_none_of_it(tmp_path: Path) -> None:
+    hosts = {**LIVE, **DEAD}
+    gds, of = Gds({}), gate()
+    async with learning(tmp_path, gds, of, refresh=1.0, refresh_rate=2_000.0, grace=0.2) as learner:
+        await learner.preload(hosts)
+        async with asyncio.timeout(20):
+            while of.hold is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (of.hold.reason, dict(of.edge.domains)) == ("empty", hosts)
+        gds.pods = dict(hosts)
+        await followed(of, hosts)
+        assert (of.hold, dict(of.edge.domains)) == (None, hosts)
+
+
+async def test_a_gds_that_loses_its_customers_during_the_first_round_of_a_map_takes_none_of_it(tmp_path: Path) -> None:
+    """What it was heard to have tells that it isn't itself, so what it never said waits, too."""
+    gds, of = Gds(LIVE), gate()
+    async with learning(tmp_path, gds, of, refresh=1.0, refresh_rate=2_000.0, grace=0.5) as learner:
+        await learner.preload({**LIVE, **DEAD})
+        while len(learner.imported) > 40 or not learner.imported.missing:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        gds.pods.clear()
+        async with asyncio.timeout(20):
+            while of.hold is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert set(LIVE) <= set(of.edge.domains)
+
+
+async def test_an_order_that_finds_an_imported_host_gone_withdraws_it_and_the_guard_counts_it_not(
+    tmp_path: Path,
+) -> None:
+    of = gate()
+    async with learning(tmp_path, Gds(LIVE), of, refresh=3600.0) as learner:
+        await learner.preload({**LIVE, **DEAD})
+        for host in [*LIVE][:50]:
+            await learner.refresh(host)
+        assert {await learner.refresh(host) for host in DEAD} == {None}
+        assert (of.hold, dict(of.edge.domains)) == (None, LIVE)

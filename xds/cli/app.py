@@ -33,7 +33,7 @@ from xds.cli import (
 RUN, SEE, FOLLOW, ACT, MORE = "Run", "See and explain", "Follow changes", "Decide", "More"
 
 GROUPS = {
-    "import": (ACT, "What is known from elsewhere: the old proxy's map."),
+    "import": (ACT, "What is known from the old proxy."),
     "hold": (ACT, "What of GDS is held back from the edge: show it, release it, refuse it."),
     "rollback": (ACT, "Earlier states of the directory: list them, go back to one."),
 }
@@ -62,6 +62,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (ACT, "rollback list", hold.states),
     (ACT, "rollback to", hold.to),
     (ACT, "import haproxy-map", import_map.haproxy_map),
+    (ACT, "import show", import_map.show),
     (ACT, "refresh", refresh.refresh),
     (ACT, "audit", audit.audit),
     (MORE, "completion", completion.completion),

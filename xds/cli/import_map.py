@@ -1,15 +1,16 @@
-"""The command ``pointsman import haproxy-map``."""
+"""The commands ``pointsman import``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xds.cli import exits
-from xds.cli.options import Config, Json, Token, Url
+from xds.cli.fleet import everywhere, fleet
+from xds.cli.options import Config, Json, Token, Url, Urls
 from xds.cli.output import print_json
 from xds.cli.plane import Plane
 from xds.errors import MapError
@@ -21,6 +22,7 @@ _MOST = 2_000
 _BYTES = 60 * 1024
 """Hosts, and bytes of them, that one order may have."""
 _AROUND = len('"": "", ')
+_SHOWN = 20
 
 
 def haproxy_map(
@@ -69,6 +71,31 @@ def haproxy_map(
         print("\n".join([*files.bad_lines(file, found.bad), f"{said}; {len(found.bad):,} lines can't be used"]))
     if found.bad:
         raise typer.Exit(exits.FOUND)
+
+
+def show(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
+    """What GDS said since of the hosts that were imported: how many it has where the map said, and which not at all.
+
+    Examples:
+        pointsman import show -c pointsman.toml
+        pointsman import show --json | jq -r '.left[]'
+    """
+    planes = fleet(config, url or (), token_file)
+    everywhere(planes, lambda plane: plane.get("/api/v1/lookup/hosts"), _told, as_json)
+
+
+def _told(found: dict[str, Any]) -> str:
+    lines = [
+        f"GDS agrees on {found['agreed']:,} hosts, has {found['moved']:,} on another pod, and hasn't got "
+        f"{found['gone']:,}, which aren't routed any more, nor {found['missing']:,}, which still are; it wasn't asked "
+        f"for {found['not_asked']:,} yet"
+    ]
+    if found["doubted"]:
+        lines.append("it differs from the map more often than not, so the guard judges what it says (`hold show`)")
+    lines += [f"  gone: {host}" for host in found["left"][:_SHOWN]]
+    if found["gone"] > _SHOWN:
+        lines.append(f"  and {found['gone'] - _SHOWN:,} more (--json has the first {len(found['left']):,})")
+    return "\n".join(lines)
 
 
 def _portions(found: HostMap) -> Iterator[dict[str, str]]:

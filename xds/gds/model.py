@@ -86,11 +86,13 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 class Transaction(msgspec.Struct, frozen=True):
     """All changes of one revision, whole: a transaction cut in the middle is never made into one. ``changes`` may be a
-    list, which whoever has taken them may empty: a million at once take long to free."""
+    list, which whoever has taken them may empty: a million at once take long to free. ``first_word``: of domains that
+    GDS never gave before, so that the guard doesn't count what they lose; no transaction of GDS's own is such a one."""
 
     epoch: str
     revision: int
     changes: Sequence[Change]
+    first_word: bool = False
 
 
 def normalise_host(host: str) -> str:

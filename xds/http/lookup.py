@@ -49,9 +49,13 @@ def lookup_metrics(learner: Learner) -> Iterator[Metric]:
     yield _gauge("known", "Hosts that are asked again in the background.", len(learner.rounds))
     yield _gauge("round_seconds", "Seconds in which all of them are asked again.", learner.rounds.seconds)
     yield _gauge("refresh_seconds", "lookup.refresh: what that should be at most.", learner.rounds.refresh)
-    yield _gauge("missing", "Known domains that GDS hasn't got at present.", len(learner.departures))
-    yield _gauge("gds_doubted", "1 while GDS misses so many that none is withdrawn.", int(learner.departures.doubtful))
+    yield _gauge("missing", "Known domains that GDS hasn't got at present.", learner.missing)
+    yield _gauge("gds_doubted", "1 while GDS misses so many that none is withdrawn.", int(learner.doubtful))
     yield _gauge("gds_knows_nobody", "1 while GDS has known no host since the start.", int(counted.only_no))
+    imported = GaugeMetricFamily("pointsman_lookup_imported", "Hosts of a map, by GDS's first word.", labels=["gds"])
+    for word, count in learner.imported.counts.items():
+        imported.add_metric([word], count)
+    yield imported
     yield _gauge("pods_file_refused", "1 while the pods file can't be used as it is.", int(bool(learner.pods_error)))
 
 
@@ -62,8 +66,8 @@ def lookup_state(learner: Learner) -> LookupState:
         waiting=resolver.waiting,
         known=len(learner.rounds),
         round_seconds=round(learner.rounds.seconds, 1),
-        missing=len(learner.departures),
-        gds_doubted=learner.departures.doubtful,
+        missing=learner.missing,
+        gds_doubted=learner.doubtful,
         gds_knows_nobody=resolver.counted.only_no,
         pods_error=learner.pods_error,
     )

@@ -48,6 +48,21 @@ class Taken(BaseModel):
     refused: list[Refused]
 
 
+class Imported(BaseModel):
+    """What GDS said of the latest import's hosts. ``not_asked``: nothing yet; ``agreed``: they are where the map has
+    them; ``moved``: they are elsewhere; ``missing``: it hasn't got them, and they are routed still; ``gone``: it hasn't
+    got them, and they were withdrawn, ``left`` are the first of these. ``doubted``: it differs from the map so often
+    that what it says is left to the guard."""
+
+    not_asked: int
+    agreed: int
+    moved: int
+    missing: int
+    gone: int
+    doubted: bool
+    left: list[str]
+
+
 class _Sum:
     """What an import came to since it was last noted: one of a million hosts mustn't fill the audit log with a thousand
     entries. The first order of each is noted at once."""
@@ -96,5 +111,13 @@ def preload_api(learner: Learner | None, audit: Audit) -> APIRouter:
         sums.add(caller, done, order.more)
         refused = [Refused(host=host, reason=reason) for host, reason in done.refused.items()]
         return Taken(taken=done.taken, kept=done.kept, refused=refused)
+
+    @api.get("/lookup/hosts", responses=problems(409))
+    async def imported() -> Imported:
+        """What came of the hosts that were imported, since the start."""
+        if learner is None:
+            raise HTTPException(409, WATCHED)
+        found = learner.imported
+        return Imported(**found.counts, doubted=found.differs, left=found.left)
 
     return api

@@ -28,6 +28,7 @@ from xds.in_slices import InSlices
 from xds.lookup import pods_file
 from xds.lookup.asking import Asker, NotAnswered
 from xds.lookup.departures import Departures
+from xds.lookup.imported import Imported
 from xds.lookup.preload import Preloaded
 from xds.lookup.resolver import Limits, Resolver
 from xds.lookup.rounds import MARGIN, Rounds
@@ -89,6 +90,7 @@ class Learner:
         """Why the pods file can't be used as it is now."""
         self.rounds = Rounds(options.refresh, options.refresh_rate)
         self.departures = Departures(options.grace, options.share, options.minimum, options.few)
+        self.imported = Imported(options.grace, options.few)
         self.resolver = Resolver(asker, options.limits, self._said, self._failed, clock=clock)
         self._gate = gate
         self._follower = follower
@@ -98,6 +100,8 @@ class Learner:
         self._busy = busy or BusyHosts()
         self._coming: dict[str, Change] = {}
         """What was said and isn't followed yet, by domain."""
+        self._first_words: set[str] = set()
+        """Of these, what GDS says for the first time of hosts that are known from a map."""
         self._whole: deque[Sequence[Change]] = deque()
         """Changes that must be judged together."""
         self._gone: deque[dict[str, None]] = deque()
@@ -124,6 +128,16 @@ class Learner:
         finally:
             await self.resolver.close()
 
+    @property
+    def missing(self) -> int:
+        """Domains that GDS has no more, and that are still routed."""
+        return len(self.departures) + self.imported.missing
+
+    @property
+    def doubtful(self) -> bool:
+        """GDS says of too many known domains that it hasn't got them."""
+        return self.departures.doubtful or self.imported.doubtful
+
     async def where(self, host: str, client: str = "") -> str | None:
         """The pod that a request for ``host`` is to go to, which the edge has; None when there is no such domain.
         ``host`` is a domain, ``client`` whose request it is. Raises NotAnswered."""
@@ -148,7 +162,7 @@ class Learner:
         pod = await self.resolver.again(host, "order")
         if pod is None and self._knows(host):
             self.departures.forget(host)
-            self._comes(host, DeleteDomain(host))
+            self._comes(host, DeleteDomain(host), first=self.imported.leaves(host))
         while host in self._coming:
             self._written.clear()
             await self._written.wait()
@@ -196,6 +210,7 @@ class Learner:
         if found.changes:
             yield from self._following(found.changes)
         for some in cut(found.changes):
+            self.imported.add(change.domain for change in some)
             for change in some:
                 self.rounds.add(change.domain)
             yield
@@ -211,13 +226,17 @@ class Learner:
         now = self._clock()
         self.status.state, self.status.last_error, self.status.heard_at = "following", "", now
         knows = self._knows(host)
-        self.departures.known = len(self.rounds)
+        unheard = host in self.imported
+        self.departures.known = len(self.rounds) - len(self.imported)
         if pod is None:
             if knows:
-                self.departures.missing(host, now)
+                if unheard:
+                    self.imported.absent(host, now)
+                else:
+                    self.departures.missing(host, now)
                 self._withdraw()
             return
-        if knows:
+        if knows and not unheard:
             self.departures.there(host)
             for gone in self._gone:
                 gone.pop(host, None)
@@ -226,13 +245,14 @@ class Learner:
                 self._wake.set()
         coming = self._coming.get(host)
         home = coming.pod if isinstance(coming, PutDomain) else self._gate.followed.home(host)
+        first = self.imported.there(host, agrees=home == pod)
         if home == pod and not isinstance(coming, DeleteDomain):
             return
         if not knows and len(self.rounds) >= self._options.domains:
             self.full += 1
             return
         self.rounds.add(host)
-        self._comes(host, PutDomain(host, pod))
+        self._comes(host, PutDomain(host, pod), first=first)
 
     def _failed(self, error: GdsError) -> None:
         self.status.last_error = str(error)
@@ -251,9 +271,24 @@ class Learner:
         else:
             for host in gone:
                 self._comes(host, DeleteDomain(host))
+        if not self.departures.doubtful:
+            self._withdraw_imported()
 
-    def _comes(self, host: str, change: Change) -> None:
+    def _withdraw_imported(self) -> None:
+        doubted = self.imported.doubtful
+        gone = self.imported.due()
+        if doubted and gone:
+            self._gone.append(dict.fromkeys(gone))
+            self._wake.set()
+        for host in () if doubted else gone:
+            self._comes(host, DeleteDomain(host), first=True)
+
+    def _comes(self, host: str, change: Change, *, first: bool = False) -> None:
         self._coming[host] = change
+        if first:
+            self._first_words.add(host)
+        else:
+            self._first_words.discard(host)
         self._wake.set()
 
     async def _writing(self) -> None:
@@ -270,16 +305,19 @@ class Learner:
                     self._recovered = False
                     await self._in_slices(self._returning())
                 some = dict(islice(self._coming.items(), _TOGETHER))
-                await self._followed([*some.values()])
+                first = self._first_words.intersection(some)
+                self._first_words -= first
+                await self._followed([change for host, change in some.items() if host not in first])
+                await self._followed([change for host, change in some.items() if host in first], first=True)
                 for host, change in some.items():
                     if self._coming.get(host) is change:
                         del self._coming[host]
                 self._written.set()
 
-    async def _followed(self, changes: Sequence[Change]) -> None:
+    async def _followed(self, changes: Sequence[Change], *, first: bool = False) -> None:
         if not changes:
             return
-        await self._in_slices(self._following(changes))
+        await self._in_slices(self._following(changes, first=first))
         self._dropped(changes)
 
     def _leaving(self, gone: Collection[str]) -> Work[None]:
@@ -319,12 +357,12 @@ class Learner:
             if isinstance(change, DeleteDomain) and not self._knows(change.domain):
                 self.rounds.drop(change.domain)
 
-    def _following(self, changes: Sequence[Change]) -> Work[None]:
+    def _following(self, changes: Sequence[Change], *, first: bool = False) -> Work[None]:
         # Not before: what else is done in slices may have changed it.
         position = self._gate.position
         assert position
         epoch, revision = position
-        yield from self._follower.applying(Transaction(epoch, revision + 1, changes))
+        yield from self._follower.applying(Transaction(epoch, revision + 1, changes, first))
         self.status.gds_revision = revision + 1
 
     async def _refreshing(self) -> None:
