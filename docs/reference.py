@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from xds.cli import exits, plain_help
@@ -27,6 +29,8 @@ listed here is an error. Sizes are bytes, times are seconds unless the name says
 Written by `make reference` from `xds/settings.py` and what it is made of.
 """
 
+_POINT = re.compile(r"`[\w.]+`(, `[\w.]+`)*:")
+_LIMITS = "ge", "gt", "le", "lt"
 TARGET = Path(__file__).with_name("settings.md")
 
 
@@ -57,23 +61,49 @@ def _sections(part: type, path: tuple[str, ...]) -> Iterator[str]:
 def _fields(part: type) -> Iterator[tuple[str, Any, Any]]:
     if issubclass(part, BaseModel):
         for name, field in part.model_fields.items():
-            yield name, field.annotation, field.default
+            bounded = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            yield name, bounded, field.default
     else:
         for each in dataclasses.fields(part):
             yield each.name, type(each.default), each.default
 
 
 def _text(part: type) -> str:
-    text = re.sub(r"``(.+?)``", r"`\1`", inspect.getdoc(part) or "")
-    return re.sub(r"^`", "- `", text, flags=re.MULTILINE)
+    """Its docstring; what is said of a setting is a point of a list, and no line that only goes on with a name is."""
+    lines = re.sub(r"``(.+?)``", r"`\1`", inspect.getdoc(part) or "").splitlines()
+    written: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        begins = _POINT.match(line) and (not before or before.endswith("."))
+        written += ["", f"- {line}"] if begins and before else [f"- {line}" if begins else line]
+    return "\n".join(written)
 
 
 def _kind(kind: Any) -> str:
-    if get_origin(kind) in (Union, Annotated):  # of a setting that may be left out, or one with bounds
-        return _kind(get_args(kind)[0])
+    if get_origin(kind) is Annotated:
+        inner, *bounds = get_args(kind)
+        return _kind(inner) + _bounds(bounds)
+    if get_origin(kind) in (Union, UnionType):  # of a setting that may be left out
+        return " or ".join(_kind(each) for each in get_args(kind) if each is not type(None))
+    if get_origin(kind) is tuple and get_args(kind)[0] is not Path:
+        return f"list of {_kind(get_args(kind)[0])}"
     text = kind.__name__ if isinstance(kind, type) else re.sub(r"\w+\.|typing\.", "", str(kind))
     text = re.sub(r"^Literal\[(.*)\]$", lambda found: " or ".join(found[1].replace("'", "`").split(", ")), text)
     return text.replace(" | None", "").replace("HttpUrl", "URL").replace("tuple[Path, ...]", "Path, or several")
+
+
+def _bounds(held: Iterable[Any]) -> str:
+    """Of a number, such as ", 1 to 100"."""
+    constraints = [each for one in held for each in (one.metadata if isinstance(one, FieldInfo) else [one])]
+    known = {
+        name: value for each in constraints for name in _LIMITS if (value := getattr(each, name, None)) is not None
+    }
+    least, most = known.get("ge", known.get("gt")), known.get("le", known.get("lt"))
+    above = "more than " if "gt" in known else ""
+    if least is not None and most is not None:
+        return f", {above}{least:,} to {'less than ' if 'lt' in known else ''}{most:,}"
+    if least is not None:
+        return f", {above or 'at least '}{least:,}"
+    return "" if most is None else f", {'less than' if 'lt' in known else 'at most'} {most:,}"
 
 
 def _default(value: Any) -> str:
@@ -92,7 +122,8 @@ plane find it by its settings file (`--config`, or `POINTSMAN_CONFIG`), or by `-
 something needs the token, which is read from where the settings say, or from `--token-file` (`POINTSMAN_TOKEN_FILE`).
 Over HTTPS the certificate that the settings name is trusted; with `--url`, what the system trusts, or `SSL_CERT_FILE`.
 
-- Every command has `--json`: JSON on stdout and nothing else there. Streams (`domains`, `watch`) are one object a line.
+- Every command has `--json`, but for `serve` and `completion`: JSON on stdout and nothing else there. Streams
+  (`domains`, `watch`) are one object a line.
 - Errors are one line on stderr that says what was wrong and what to do.
 - Where stdout isn't a terminal there are no colours and no boxes, and nothing is cut. `NO_COLOR` is heeded. A terminal
   without UTF-8 gets plainer characters.
