@@ -85,6 +85,34 @@ def test_a_host_is_explained_link_by_link(edge: Edge) -> None:
         assert words in done.stdout
 
 
+def test_a_probe_that_the_edge_answers_itself_is_not_well(edge: Edge) -> None:
+    """The pod's name stands in the edge's own 503, too."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    edge.put_pod("away", port)
+    try:
+        moved(edge, "probed.example.com", "away")
+        found = asked(edge, "explain", "probed.example.com", "--probe", code=3)
+        assert (found["probe"]["status"], found["probe"]["by_pod"], found["probe"]["pod"]) == (503, False, None)
+        done = pointsman("explain", "probed.example.com", "--probe", *config(edge))
+        assert "answers 503" in done.stdout
+        assert "by itself: no pod answered" in done.stdout
+        moved(edge, "probed.example.com", "pod1")
+        found = asked(edge, "explain", "probed.example.com", "--probe")
+        assert (found["probe"]["by_pod"], found["probe"]["pod"]) == (True, "pod1")
+    finally:
+        edge.delete("probed.example.com")
+        edge.gds.delete("/pods/away").raise_for_status()
+
+
+def test_what_is_not_there_is_said_and_not_taken_for_nothing(edge: Edge) -> None:
+    assert "edge-9" in failed("diff", "edge-9", *config(edge))
+    assert "pod99" in failed("domains", "--pod", "pod99", *config(edge))
+    done = pointsman("watch", "--only", "nothing", "--for", "1", *config(edge))
+    assert done.returncode == 2
+    assert "there are received" in " ".join(done.stderr.split())
+
+
 def test_a_host_that_goes_nowhere_says_so_with_its_exit_code(edge: Edge) -> None:
     assert asked(edge, "explain", "nowhere.example.com", code=3)["routed"] is False
     assert "says 400" in failed("explain", "not a host", *config(edge))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from command import pointsman, said
+from command import failed, pointsman, said
 from stub_control_plane import StubControlPlane
 
 
@@ -105,3 +107,11 @@ def test_an_envoy_that_left_without_it_is_named(plane: Making) -> None:
     done = pointsman("wait", "7", "--url", gone.url, "-t", "300ms")
     assert done.returncode == 4
     assert "1 left without it (edge-2), 1/2 Envoys have it" in done.stdout
+
+
+def test_a_control_plane_that_hangs_costs_no_more_than_the_time_that_was_given() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        line = failed("wait", "7", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}", "-t", "1s", timeout=40)
+    assert "doesn't answer" in line
+    assert time.monotonic() - begun < 20, "it had a minute before, whatever the time that was given"

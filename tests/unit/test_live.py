@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import httpx
 import pytest
 
 from xds.errors import PointsmanError
-from xds.http.live import Live, healths_of, live_state
+from xds.http.live import PATIENCE, Live, healths_of, live_state
 
 
 def dump(**domains: list[str]) -> dict[str, Any]:
@@ -83,3 +85,34 @@ async def test_the_password_of_an_admin_is_in_no_answer() -> None:
     assert "500" in states["edge-1"].error
     assert "up:9901" in states["edge-1"].error
     assert "secret" not in states["edge-1"].error
+
+
+async def test_what_hangs_is_given_up_together_however_many_are_asked() -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(3_600)
+        raise AssertionError(request)
+
+    admins = {f"edge-{number}": f"http://silent-{number}" for number in range(40)}
+    live = Live(admins, edge="edge:443", transport=httpx.MockTransport(never))
+    begun = time.monotonic()
+    (states, _), probe = await asyncio.gather(live.read(admins, "a.test", "pod1", "table-1"), live.probe("a.test"))
+    assert time.monotonic() - begun < 2 * PATIENCE, "one after the other they took ten seconds"
+    assert len(states) == 40
+    assert all(state.error for state in states.values())
+    assert probe.error
+
+
+@pytest.mark.parametrize(
+    ("headers", "by_pod", "pod"),
+    [
+        ({"x-pod": "pod1", "x-envoy-upstream-service-time": "2"}, True, "pod1"),
+        ({"x-envoy-upstream-service-time": "2"}, True, None),
+        ({"x-pod": "pod1"}, False, None),
+    ],
+)
+async def test_a_probe_tells_a_pods_answer_from_the_edges_own(
+    headers: dict[str, str], by_pod: bool, pod: str | None
+) -> None:
+    answer = httpx.MockTransport(lambda request: httpx.Response(503, headers=headers))
+    found = await Live(edge="edge:443", header="x-pod", transport=answer).probe("a.test")
+    assert (found.status, found.by_pod, found.pod) == (503, by_pod, pod)

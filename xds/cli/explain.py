@@ -51,7 +51,7 @@ def explain(
         for one in found["envoys"]["shown"]
         if one["live"] and not one["live"]["error"] and one["live"]["pod"] != pod
     ]
-    probed = found["probe"] and (found["probe"]["error"] or (found["probe"]["pod"] or pod) != pod)
+    probed = found["probe"] and not _right(found["probe"], pod)
     if (
         not asked
         or not found["routed"]
@@ -126,16 +126,21 @@ def _cluster(cluster: dict[str, Any]) -> None:
         _link("endpoint", styled("none: clients get 503", BAD))
 
 
+def _right(probe: dict[str, Any], pod: str | None) -> bool:
+    """A pod answered, and no other one as far as is known; of a host that goes nowhere the edge itself did."""
+    if probe["error"] or pod is None:
+        return not probe["error"] and not probe["by_pod"]
+    return bool(probe["by_pod"]) and probe["pod"] in (None, pod)
+
+
 def _probe(probe: dict[str, Any], record: dict[str, Any] | None) -> None:
     if probe["error"]:
         _link("probe", styled(f"{probe['edge']}: {probe['error']}", BAD))
         return
-    right = record is not None and probe["pod"] in (None, record["pod"])
-    pod = f" by {probe['pod']}" if probe["pod"] else ", the edge doesn't say by which pod (setting edge.pod_header)"
-    _link(
-        "probe",
-        styled(f"{probe['edge']} answers {probe['status']}{pod}, in {took(probe['seconds'])}", GOOD if right else BAD),
-    )
+    who = f"pod {probe['pod']}" if probe["pod"] else "a pod; which one it doesn't say (setting edge.pod_header)"
+    by = f"by {who}" if probe["by_pod"] else "by itself: no pod answered"
+    style = GOOD if _right(probe, record["pod"] if record else None) else BAD
+    _link("probe", styled(f"{probe['edge']} answers {probe['status']} in {took(probe['seconds'])}, {by}", style))
 
 
 def _envoys(envoys: dict[str, Any]) -> None:

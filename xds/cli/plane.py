@@ -62,9 +62,9 @@ class Plane:
         """The URLs of all control planes beside each other, where the settings name them."""
         return [str(url).rstrip("/") for url in self._settings.http.replicas]
 
-    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """The JSON at ``path``, such as "/api/v1/hold"."""
-        return self._asked("GET", path, query, None)
+    def get(self, path: str, query: Mapping[str, Any] | None = None, patience: float | None = None) -> Any:
+        """The JSON at ``path``, such as "/api/v1/hold". ``patience``: for this one call, if it isn't that of all."""
+        return self._asked("GET", path, query, None, patience)
 
     def items(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Those of a list, page after page, as they come."""
@@ -203,13 +203,21 @@ class Plane:
         context.check_hostname = False
         return context
 
-    def _asked(self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> Any:
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | None,
+        patience: float | None = None,
+    ) -> Any:
         import httpx
 
         url = self.url
         try:
             headers = self._authorization() if body is not None else None
-            answer = self._http().request(method, path, params=query, json=body, headers=headers)
+            timeout = patience or self._patience
+            answer = self._http().request(method, path, params=query, json=body, headers=headers, timeout=timeout)
             found = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise OrderError(

@@ -19,6 +19,8 @@ from xds.errors import OrderError
 
 _LOOK = 1.0
 """Seconds after which it is looked anew whether it still can become complete."""
+_ANSWER = 1.0
+"""Seconds beyond the time that is left which a control plane has to answer."""
 _BETWEEN = 0.05
 _ANEW = 0.25
 """Seconds until control planes that have a change are asked again how many Envoys have it."""
@@ -172,8 +174,9 @@ def wait(
     With several control planes (setting http.replicas, or --url several times) it waits for the Envoys of all of them,
     and --envoys counts them together.
 
-    Exit code 0: every Envoy has it. 4: not within the time. 5: an Envoy rejected something of it, or a record
-    of it can't be used. 3: it never will be, since the edge was taken back to a state before it.
+    Exit code 0: every Envoy has it. 1: a control plane doesn't answer within that time. 4: not within the time. 5: an
+    Envoy rejected something of it, or a record of it can't be used. 3: it never will be, since the edge was taken back
+    to a state before it.
 
     Examples:
         pointsman wait 4711 --timeout 5s --envoys 3 -c pointsman.toml && echo moved
@@ -225,10 +228,11 @@ def _waited(plane: Plane, revision: int, epoch: str, envoys: int, end: float) ->
     """Its receipt, as soon as nothing more is to be waited for, or when ``end`` is there."""
     path, asked = f"/api/v1/revisions/{revision}", {"envoys": envoys, **({"epoch": epoch} if epoch else {})}
     with progress(f"waiting for revision {revision}") as told:
-        found: dict[str, Any] = plane.get(path, asked)
+        found: dict[str, Any] = plane.get(path, asked, max(0.0, end - time.monotonic()) + _ANSWER)
         while found["state"] not in _LAST and (rest := end - time.monotonic()) > 0:
             try:
-                found = plane.get(path, {**asked, "wait": round(min(rest, _LOOK), 3)})
+                look = round(min(rest, _LOOK), 3)
+                found = plane.get(path, {**asked, "wait": look}, rest + _ANSWER)
             except OrderError as error:
                 if error.status != 503:  # so many wait there already that another one may not
                     raise

@@ -21,6 +21,7 @@ from xds.errors import OrderError, PointsmanError
 
 _AGAIN = 0.5, 5.0
 """Seconds until a lost control plane is tried again: at first, and at most."""
+EVENTS = "received", "held", "published", "first_ack", "complete", "nack", "connected", "disconnected", "status"
 _LOOK = 0.5
 """Seconds between two looks at the clock."""
 _STYLES = {"complete": GOOD, "nack": BAD, "held": BAD, "disconnected": WARN}
@@ -54,6 +55,8 @@ def watch(
         pointsman watch --only nack --only held --json
         pointsman watch --for 60 --json > minute.jsonl
     """
+    if unknown := sorted({*(only or ())} - {*EVENTS}):
+        raise typer.BadParameter(f"no {', '.join(unknown)}; there are {', '.join(EVENTS)}", param_hint="--only")
     planes = fleet(config, url or (), token_file)
     end = time.monotonic() + seconds if seconds else float("inf")
     several = len(planes) > 1

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
@@ -38,7 +39,7 @@ class Difference(BaseModel):
 def differences_api(view: View, held: Held = tuple) -> APIRouter:
     api = APIRouter(prefix="/api/v1", tags=["revisions"])
 
-    @api.get("/diff", responses=problems(400))
+    @api.get("/diff", responses=problems(400, 404))
     async def diff(
         limit: Limit = 100,
         cursor: Cursor = "",
@@ -47,6 +48,8 @@ def differences_api(view: View, held: Held = tuple) -> APIRouter:
         """What the edge would get against what it has; nothing when every Envoy has all that GDS says. ``total`` is
         null: what differs is only looked for as far as a page goes. A cursor counts from the beginning, so that what
         comes or goes meanwhile may be missed, or come twice."""
+        if node and all(stream.node is None or stream.node.id != node for stream in view.streams()):
+            raise HTTPException(404, f"no Envoy with the node id {node[:80]!r} is connected")
         skip = number_of(cursor) or 0
         found = _differences(view, held, node)
         some = list(islice(found, skip, skip + limit + 1))

@@ -99,7 +99,7 @@ class UnknownHosts(Page[Asked]):
 def directory_api(view: View) -> APIRouter:
     api = APIRouter(prefix="/api/v1", tags=["directory"])
 
-    @api.get("/domains", responses=problems(400, 503))
+    @api.get("/domains", responses=problems(400, 404, 503))
     async def domains(
         limit: Limit = 100,
         cursor: PlaceCursor = "",
@@ -108,6 +108,8 @@ def directory_api(view: View) -> APIRouter:
     ) -> Page[Domain]:
         """The domains that are routed, each once, in no particular order. ``total`` is null with a ``prefix``."""
         directory = complete(view)
+        if pod and pod not in directory.pods:
+            raise HTTPException(404, f"pod {pod!r} is not in the directory at revision {directory.revision}")
         total = None if prefix else view.directory.residents.get(pod, 0) if pod else len(directory.domains)
         found, next_place = _found(view, cursor, limit, pod, prefix.lower())
         items = [Domain(domain=name, pod=of, revision=directory.revision_of(name)) for name, of in found]

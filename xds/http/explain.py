@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from xds.certificates.checks import shown
 from xds.http.directory import HostName, checked, complete, endpoints_of
 from xds.http.explanation import Certificate, Cluster, Copy, EndpointShown, Envoy, Envoys, Explanation, Record, Scope
-from xds.http.live import Health, Live, LiveState
+from xds.http.live import Live
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.protocol.stream import Stream
@@ -64,14 +64,18 @@ async def explained(
     view: View, live: Live, host: str, waits: Waits, unknown: str, *, probe: bool = False
 ) -> Explanation:
     """`explain_api` says what these are. Raises HTTPException for what is no host, and while there is no directory."""
-    directory, name = complete(view), checked(host)
-    probing = asyncio.create_task(live.probe(name)) if probe else None
-    chain = _Chain(view, name)
-    streams = [stream for stream in view.streams() if stream.node is not None]
-    states, healths = await live.read({s.node.id for s in streams if s.node}, name, chain.pod or "", chain.table)
-    found = _envoys(view, streams, chain.resources, states)
+    found = _known(view, checked(host), waits, unknown)
+    probing = asyncio.create_task(live.probe(found.host)) if probe else None
+    await _ask(live, found)
+    found.probe = await probing if probing else None
+    return found
+
+
+def _known(view: View, host: str, waits: Waits, unknown: str) -> Explanation:
+    """All that is known here, as it is at one moment."""
+    directory, chain = complete(view), _Chain(view, host)
     return Explanation(
-        host=name,
+        host=host,
         epoch=directory.epoch,
         revision=directory.revision,
         published=view.tracker.receipts.revision,
@@ -84,11 +88,21 @@ async def explained(
         table_version=_version(view, ROUTE, chain.table),
         virtual_host=chain.pod,
         route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
-        cluster=_cluster(view, chain.pod, healths),
-        certificate=_certificate(view, name),
-        envoys=found,
-        probe=await probing if probing else None,
+        cluster=_cluster(view, chain.pod),
+        certificate=_certificate(view, host),
+        envoys=_envoys(view, [stream for stream in view.streams() if stream.node is not None], chain.resources),
+        probe=None,
     )
+
+
+async def _ask(live: Live, found: Explanation) -> None:
+    """Adds what the admins of the Envoys that are shown say."""
+    nodes = {envoy.node for envoy in found.envoys.shown}
+    states, healths = await live.read(nodes, found.host, found.cluster.name if found.cluster else "", found.table)
+    for envoy in found.envoys.shown:
+        envoy.live = states.get(envoy.node)
+    for endpoint in found.cluster.endpoints if found.cluster else ():
+        endpoint.health = healths.get(f"{endpoint.address}:{endpoint.port}", "unknown")
 
 
 class _Chain:
@@ -152,14 +166,11 @@ def _notes(view: View, chain: _Chain, waits: Waits) -> list[str]:
     return notes
 
 
-def _cluster(view: View, pod: str | None, healths: dict[str, Health]) -> Cluster | None:
+def _cluster(view: View, pod: str | None) -> Cluster | None:
     if pod is None:
         return None
     found = view.directory.pods[pod]
-    endpoints = [
-        EndpointShown(**one.model_dump(), health=healths.get(f"{one.address}:{one.port}", "unknown"))
-        for one in endpoints_of(found)
-    ]
+    endpoints = [EndpointShown(**one.model_dump(), health="unknown") for one in endpoints_of(found)]
     return Cluster(
         name=pod,
         version=_version(view, CLUSTER, pod),
@@ -195,16 +206,14 @@ def _certificate(view: View, host: str) -> Certificate | None:
     )
 
 
-def _envoys(
-    view: View, streams: list[Stream], resources: list[tuple[ResourceType, str]], states: dict[str, LiveState]
-) -> Envoys:
+def _envoys(view: View, streams: list[Stream], resources: list[tuple[ResourceType, str]]) -> Envoys:
     wanted = {resource: _version(view, *resource) for resource in resources}
     lacking: list[Stream] = []
     having: list[Stream] = []
     for stream in streams:
         (having if stream.has(ROUTE) and stream.has_acked(wanted) else lacking).append(stream)
-    shown = [_envoy(view, stream, False, wanted, states) for stream in lacking[:ENVOYS]]
-    shown += [_envoy(view, stream, True, wanted, states) for stream in having[: ENVOYS - len(shown)]]
+    shown = [_envoy(view, stream, False, wanted) for stream in lacking[:ENVOYS]]
+    shown += [_envoy(view, stream, True, wanted) for stream in having[: ENVOYS - len(shown)]]
     return Envoys(connected=len(streams), have_it=len(having), shown=shown)
 
 
@@ -213,7 +222,6 @@ def _envoy(
     stream: Stream,
     has_it: bool,
     wanted: dict[tuple[ResourceType, str], str | None],
-    states: dict[str, LiveState],
 ) -> Envoy:
     node = stream.node.id if stream.node else ""
     copies = []
@@ -237,7 +245,7 @@ def _envoy(
         has_it=has_it,
         connected_seconds=round(view.clock() - since, 3) if since is not None else 0.0,
         resources=copies,
-        live=states.get(node),
+        live=None,
     )
 
 

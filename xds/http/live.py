@@ -20,11 +20,15 @@ from xds.errors import PointsmanError
 from xds.gds.client import without_user
 
 PATIENCE = 2.0
-"""Seconds for all that is asked for one answer."""
+"""Seconds for all that is asked for one answer, and for its turn to be asked."""
 TOGETHER = 8
 """Requests at a time, of all who ask."""
 LARGEST = 32 * 1024 * 1024
 """Bytes of an admin's answer."""
+
+_BY_POD = "x-envoy-upstream-service-time"
+"""Envoy's router adds it to what comes from a pod, over a pod's own, and to no answer of its own. The header that
+setting edge.pod_header names is in both: it says where the request was to go."""
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 
@@ -39,11 +43,13 @@ class LiveState(BaseModel):
 
 
 class Probe(BaseModel):
-    """A HEAD request for the host through the edge: ``status`` of the answer, and ``pod`` that gave it, known when
-    setting edge.pod_header has the edge say so. ``seconds`` it took, with the handshake."""
+    """A HEAD request for the host through the edge: ``status`` of the answer, and whether a pod gave it (``by_pod``) or
+    the edge itself, since it has none or reaches none. ``pod``: which one, known when setting edge.pod_header has the
+    edge say so. ``seconds`` it took, with the handshake."""
 
     edge: str
     status: int | None = None
+    by_pod: bool = False
     pod: str | None = None
     seconds: float | None = None
     error: str = ""
@@ -82,7 +88,7 @@ class Live:
     ) -> tuple[LiveState, dict[str, Health]]:
         query = {"resource": "dynamic_route_configs", "name_regex": f"^{table}$"}
         try:
-            async with self.turn, asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE), self.turn:
                 routes = await _json(http, f"{url}/config_dump", query)
                 clusters = await _json(http, f"{url}/clusters", {"format": "json"}) if pod else {}
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
@@ -99,8 +105,8 @@ class Live:
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
         try:
             async with (
-                self.turn,
                 asyncio.timeout(PATIENCE),
+                self.turn,
                 httpx.AsyncClient(transport=self.transport, verify=trust, trust_env=False, timeout=PATIENCE) as http,
             ):
                 answer = await http.head(
@@ -108,11 +114,11 @@ class Live:
                 )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError) as error:
             return Probe(edge=self.edge, error=f"{type(error).__name__}: {error}"[:300])
-        pod = answer.headers.get(self.header, "") if self.header else ""
         seconds = round(time.monotonic() - begun, 6)
-        return Probe(
-            edge=self.edge, status=answer.status_code, pod=pod if pod not in ("", "-") else None, seconds=seconds
-        )
+        by_pod = _BY_POD in answer.headers
+        named = answer.headers.get(self.header, "") if self.header and by_pod else ""
+        pod = named if named not in ("", "-") else None
+        return Probe(edge=self.edge, status=answer.status_code, by_pod=by_pod, pod=pod, seconds=seconds)
 
 
 def _reason(error: Exception) -> str:
