@@ -54,7 +54,7 @@ class Lookup(BaseModel):
     waiting: Count = 1_000
     refuse_rate: Rate = 500.0
     address_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    address_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    address_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     failures: Count = 10
     pause: Annotated[float, Field(gt=0, le=60)] = 1.0
     unknown_for: Seconds = 10.0
