@@ -14,6 +14,15 @@ _PROGRAM, _VARIABLE = "pointsman", "_POINTSMAN_COMPLETE"
 _PATIENCE = 1.0
 """Seconds that the control plane has: somebody sits at the keyboard."""
 _MOST = 100
+_ZSH = f"compdef _{_PROGRAM}_completion {_PROGRAM}"
+_ZSH_AT_ONCE = f"""\
+if [ "$funcstack[1]" = "_{_PROGRAM}" ]; then
+  _{_PROGRAM}_completion "$@"
+else
+  {_ZSH}
+fi"""
+"""zsh loads the file when the first completion is asked for, and takes what it does then for the answer: with Typer's
+own end the first one would be nothing."""
 
 
 def prepare() -> None:
@@ -56,4 +65,4 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Which shell it is fo
     from typer import completion as scripts
 
     names = {"prog_name": _PROGRAM, "complete_var": _VARIABLE, "shell": shell.value}
-    print(scripts.get_completion_script(**names))  # type: ignore[attr-defined]
+    print(scripts.get_completion_script(**names).replace(_ZSH, _ZSH_AT_ONCE))  # type: ignore[attr-defined]
