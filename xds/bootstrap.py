@@ -195,6 +195,8 @@ def _overload(of: Bootstrap) -> Document:
             scaled,
             _at(actions + "disable_http_keepalive", 0.92),
             _at(actions + "shrink_heap", 0.95),
+            # HTTP/3, too, which the load-shed point doesn't concern.
+            _at(actions + "stop_accepting_connections", 0.96),
             _at(actions + "stop_accepting_requests", 0.98),
         ],
         "loadshed_points": [_at("envoy.load_shed_points.tcp_listener_accept", 0.95)],

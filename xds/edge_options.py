@@ -29,6 +29,7 @@ def edge_of(settings: Settings, tls: Tls) -> Edge:
         edge.redirect_port or edge.https_port,
         tls,
         http3=not edge.proxy_protocol if edge.http3 is None else edge.http3,
+        http3_connections=edge.http3_connections,
         proxy_protocol=edge.proxy_protocol,
         hsts=edge.hsts or "",
         acme=edge.acme is not None,

@@ -241,7 +241,8 @@ class Edge(_Part):
     ``proxy_protocol``: a load balancer in front says by it who the client is; other connections are then refused.
     Whoever reaches the ports can say so: let only the balancer.
     ``http3``: HTTP/3 on the UDP port of the https port's number, and an ``alt-svc`` header that says so; unset, it is
-    on, unless ``proxy_protocol`` is: such a balancer doesn't carry it. ``hsts``: the value of the header
+    on, unless ``proxy_protocol`` is: such a balancer doesn't carry it. ``http3_connections``: that each Envoy has at a
+    time; a client over it is left without an answer, and takes TCP. ``hsts``: the value of the header
     ``strict-transport-security``, such as ``max-age=31536000``; a pod's own goes before it. ``misdirected``: a request
     for a host that the connection's certificate isn't for is answered 421, and a browser asks again on another
     connection. ``acme``: host:port of an ACME client to which the challenges on the http port go (HTTP-01).
@@ -263,6 +264,7 @@ class Edge(_Part):
     tls: Tls = Tls()
     proxy_protocol: bool = False
     http3: bool | None = None
+    http3_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     hsts: Hsts | None = None
     misdirected: bool = True
     acme: HostPort | None = None

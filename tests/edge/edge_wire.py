@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -188,3 +190,29 @@ def pod_requests(edge: Edge) -> int:
     """How many requests Envoy has sent to pods."""
     stats = edge.stats("cluster.pod[0-9]*.upstream_rq_total")
     return sum(stats.values())
+
+
+def pressed(folder: Path) -> dict[str, str]:
+    """What is replaced in Envoy's bootstrap so that a file says how full the heap is: see `pressure`."""
+    pressure(folder, 0.0)
+    monitor = """- name: envoy.resource_monitors.fixed_heap
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig
+        max_heap_size_bytes: 4294967296"""
+    injected = f"""- name: envoy.resource_monitors.fixed_heap
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig
+        filename: {folder / "pressure"}"""
+    return {monitor: injected}
+
+
+def pressure(folder: Path, value: float) -> None:
+    """Envoy sees the file only when it is moved there."""
+    (folder / "pressure.new").write_text(str(value))
+    os.replace(folder / "pressure.new", folder / "pressure")
+
+
+def heap(edge: Edge) -> int:
+    """How full Envoy holds it, in percent."""
+    (value,) = edge.stats("overload.envoy.resource_monitors.fixed_heap.pressure").values()
+    return value

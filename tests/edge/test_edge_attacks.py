@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import struct
 import subprocess
@@ -16,7 +15,21 @@ from pathlib import Path
 import httpx
 import pytest
 from edge_harness import Edge, running, until
-from edge_wire import GOOD, H2, connect, exchange, first_answer, others_go_on, plain, pod_requests, read_all, status
+from edge_wire import (
+    GOOD,
+    H2,
+    connect,
+    exchange,
+    first_answer,
+    heap,
+    others_go_on,
+    plain,
+    pod_requests,
+    pressed,
+    pressure,
+    read_all,
+    status,
+)
 
 from demo.system import LOOPBACK
 
@@ -29,33 +42,18 @@ PROCESSES = 4
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     """Its time-outs are short, its connections few, and a file says how full the heap is."""
     folder: Path = tmp_path_factory.mktemp("attacks")
-    pressure(folder, 0.0)
     settings: dict[str, dict[str, object]] = {
         "edge": {"tables": 16},
         "edge.timeouts": {"request_headers": 2.0, "stream_idle": 4.0, "request": 6.0},
     }
-    heap = """- name: envoy.resource_monitors.fixed_heap
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig
-        max_heap_size_bytes: 4294967296"""
-    injected = f"""- name: envoy.resource_monitors.fixed_heap
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig
-        filename: {folder / "pressure"}"""
     bootstrap = {
         "max_active_downstream_connections: 50000": f"max_active_downstream_connections: {LIMIT}",
-        heap: injected,
+        **pressed(folder),
     }
     with running(folder, settings, bootstrap=bootstrap) as edge:
         edge.put("*.acme.test", "pod3")
         edge.becomes("x.acme.test", "pod3")
         yield edge
-
-
-def pressure(folder: Path, value: float) -> None:
-    """Envoy sees the file only when it is moved there."""
-    (folder / "pressure.new").write_text(str(value))
-    os.replace(folder / "pressure.new", folder / "pressure")
 
 
 def test_headers_that_come_slowly_are_cut_off(edge: Edge) -> None:
@@ -323,18 +321,18 @@ def test_under_pressure_load_is_shed_in_steps(edge: Edge) -> None:
         until(lambda: edge.ask(GOOD).headers.get("connection") == "close", "keep-alive is off")
         assert edge.ask(GOOD).status == 200
         with connect(edge) as open_before:
-            pressure(folder, 0.96)
-            until(lambda: not _taken(edge), "no new connection is taken")
+            pressure(folder, 0.95)
+            until(lambda: not _taken(edge), "every new connection is refused")
             open_before.sendall(b"GET / HTTP/1.1\r\nHost: t0.example.com\r\n\r\n")
             assert status(first_answer(open_before)) == 200
         pressure(folder, 0.5)
         until(lambda: _taken(edge), "connections are taken again")
         with connect(edge) as open_before:
             pressure(folder, 0.99)
-            until(lambda: not _taken(edge), "no new connection is taken")
-            time.sleep(0.5)
+            until(lambda: heap(edge) == 99, "Envoy sees how full its heap is")
             open_before.sendall(b"GET / HTTP/1.1\r\nHost: t0.example.com\r\n\r\n")
             assert status(first_answer(open_before)) == 503
+            assert not _taken(edge)
     finally:
         pressure(folder, 0.0)
     until(lambda: _served(edge), "all is as before")

@@ -48,7 +48,7 @@ def listeners(dump: Dump) -> dict[str, Dump]:
 
 
 def manager(dump: Dump, listener: str = "https") -> Dump:
-    found: Dump = listeners(dump)[listener]["filter_chains"][0]["filters"][0]["typed_config"]
+    found: Dump = listeners(dump)[listener]["filter_chains"][0]["filters"][-1]["typed_config"]
     return found
 
 
@@ -131,6 +131,8 @@ BREAKS: dict[str, Callable[[Dump], object]] = {
     "keep-alive-off": late("disable_http_keepalive"),
     "shrink-heap": late("shrink_heap"),
     "stop-requests": late("stop_accepting_requests"),
+    "no-http3-connections": late("stop_accepting_connections"),
+    "http3-connections": lambda dump: listeners(dump)["http3"]["filter_chains"][0]["filters"].pop(0),
     "no-accepts": lambda dump: bootstrap(dump)["overload_manager"]["loadshed_points"].clear(),
     "connection-limit": lambda dump: monitors(dump, "envoy.resource_monitors.global_downstream_max_connections"),
     "io-cycle": lambda dump: runtime(dump, "http.max_requests_per_io_cycle"),

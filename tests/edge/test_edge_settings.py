@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.server
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aioquic.asyncio.client import connect as quic_connect
-from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, H3Connection
-from aioquic.h3.events import DataReceived, HeadersReceived
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import QuicEvent
 from edge_harness import Edge, running
+from edge_http3 import over_http3
 from edge_wire import GOOD, exchange, first_answer, plain, status
 
 from demo.system import LOOPBACK
@@ -108,41 +102,6 @@ def test_challenges_go_to_the_acme_client_and_nothing_else_does(edge: Edge, acme
     assert missing.status_code == 404
     # Over https it is a customer's path like any other.
     assert edge.ask(GOOD, f"/{CHALLENGES}/token_-1").pod == "pod1"
-
-
-class H3Client(QuicConnectionProtocol):
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.http = H3Connection(self._quic)
-        self.answers: dict[int, tuple[dict[str, str], bytearray, asyncio.Event]] = {}
-
-    async def get(self, host: str, more: list[tuple[bytes, bytes]] | None = None) -> tuple[dict[str, str], bytes]:
-        stream = self._quic.get_next_available_stream_id()
-        self.answers[stream] = ({}, bytearray(), asyncio.Event())
-        head = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", host.encode()), (b":path", b"/")]
-        self.http.send_headers(stream, [*head, *(more or [])], end_stream=True)
-        self.transmit()
-        await asyncio.wait_for(self.answers[stream][2].wait(), 20)
-        headers, body, _ = self.answers[stream]
-        return headers, bytes(body)
-
-    def quic_event_received(self, event: QuicEvent) -> None:
-        for each in self.http.handle_event(event):
-            if isinstance(each, HeadersReceived):
-                self.answers[each.stream_id][0].update({n.decode(): v.decode() for n, v in each.headers})
-            if isinstance(each, DataReceived):
-                self.answers[each.stream_id][1].extend(each.data)
-            if isinstance(each, HeadersReceived | DataReceived) and each.stream_ended:
-                self.answers[each.stream_id][2].set()
-
-
-async def over_http3(edge: Edge, *asks: Callable[[H3Client], Any], sni: str = "edge.example.com") -> list[Any]:
-    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=sni)
-    configuration.load_verify_locations(str(edge.system.ca))
-    port = edge.system.ports.edge_https
-    async with quic_connect(LOOPBACK, port, configuration=configuration, create_protocol=H3Client) as client:
-        assert isinstance(client, H3Client)
-        return [await ask(client) for ask in asks]
 
 
 async def test_http3_serves_the_wildcards_names_like_http2(edge: Edge) -> None:

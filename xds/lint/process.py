@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xds.lint.config import NOTHING, Config, Message
-from xds.lint.rule import Rule, at, first, label
+from xds.lint.rule import Rule, at, first, label, without_http3
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
@@ -156,6 +156,13 @@ RULES = (
         "No new TCP accepts at 0.95",
         "add the load-shed point tcp_listener_accept",
         _threshold("loadshed_points", "envoy.load_shed_points.tcp_listener_accept", 0.95),
+    ),
+    Rule(
+        "no-http3-connections",
+        "No new HTTP/3 connections at 0.96",
+        "add the action stop_accepting_connections: the load-shed point is for TCP alone",
+        _threshold("actions", _ACTION + "stop_accepting_connections", 0.96),
+        without_http3,
     ),
     Rule(
         "stop-requests",

@@ -75,3 +75,8 @@ def label(message: Message) -> str:
 
 def first(*found: str) -> str:
     return next((each for each in found if each), "")
+
+
+def without_http3(config: Config) -> str:
+    """Why a row about HTTP/3 isn't asked, or ""."""
+    return "" if config.quic() else "HTTP/3 is off (edge.http3)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xds.lint.config import NOTHING, Config, Message, chains
-from xds.lint.rule import Rule, at, label, within
+from xds.lint.rule import Rule, at, label, within, without_http3
 
 _PARAMS = "common_tls_context.tls_params"
 _SERVICE = "common_tls_context.tls_certificate_sds_secret_configs"
@@ -123,6 +123,19 @@ def _http3(config: Config) -> str:
     return ""
 
 
+def _http3_limit(config: Config) -> str:
+    for listener in config.quic():
+        for chain in chains(listener):
+            limits = [one["typed_config"] for one in chain.get("filters", ()) if _limits(one)]
+            if not any(int(one.get("max_connections", 0)) for one in limits):
+                return f"a chain of listener {label(listener)} takes any number of connections"
+    return ""
+
+
+def _limits(one: Message) -> bool:
+    return str(at(one, "typed_config.@type") or "").endswith("ConnectionLimit")
+
+
 def _no_http3(config: Config) -> str:
     said = [one for one in config.serving() if "alt-svc" in str(one.get("http_filters", ""))]
     return "" if config.quic() or said else "HTTP/3 is off (edge.http3)"
@@ -154,6 +167,13 @@ RULES = (
         "see edge.tls.on_demand",
         _own_stream,
         _no_on_demand,
+    ),
+    Rule(
+        "http3-connections",
+        "Limit on HTTP/3 connections, which the global one doesn't count",
+        "put envoy.filters.network.connection_limit before the manager",
+        _http3_limit,
+        without_http3,
     ),
     Rule("http3", "HTTP/3: own UDP listener, its limits and alt-svc", "set edge.http3", _http3, _no_http3),
 )

@@ -20,6 +20,7 @@ from envoy_data_plane.envoy.config.listener.v3 import (
     UdpListenerConfig,
 )
 from envoy_data_plane.envoy.extensions.filters.listener.proxy_protocol.v3 import ProxyProtocol
+from envoy_data_plane.envoy.extensions.filters.network.connection_limit.v3 import ConnectionLimit
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from xds.resources.clusters import BUFFER_BYTES
@@ -37,6 +38,7 @@ HTTPS = "https"
 HTTP = "http"
 HTTP3 = "http3"
 
+_LIMIT = "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"
 _LUA = "envoy.extensions.filters.http.lua.v3.Lua"
 _PROXY_PROTOCOL = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 
@@ -50,6 +52,7 @@ class Edge:
     ``hsts``: the value of that header, or none. ``acme``: the cluster of the ACME client is there. ``misdirected``: a
     request for a host that the connection's certificate isn't for is answered 421. ``asking``: hosts that no table
     holds are asked for, and that may take so long; ``per_address``: how often one client may cause that.
+    ``http3_connections``: at a time, at one Envoy.
     """
 
     address: str = "127.0.0.1"
@@ -58,6 +61,7 @@ class Edge:
     redirect_port: int = 10443
     tls: Tls = field(default_factory=Tls)
     http3: bool = False
+    http3_connections: int = 10_000
     proxy_protocol: bool = False
     hsts: str = ""
     acme: bool = False
@@ -109,7 +113,7 @@ def _udp(edge: Edge, tables: int) -> Listener:
     address = SocketAddress(address=edge.address, port_value=edge.https_port, protocol=SocketAddressProtocol.UDP)
     chain = FilterChain(
         filter_chain_match=quic_names(edge.tls),
-        filters=[_https(edge, SERVICE, tables, http3=True)],
+        filters=[_connection_limit(edge.http3_connections), _https(edge, SERVICE, tables, http3=True)],
         transport_socket=quic(edge.tls),
     )
     return Listener(
@@ -119,6 +123,12 @@ def _udp(edge: Edge, tables: int) -> Listener:
         udp_listener_config=UdpListenerConfig(quic_options=QuicProtocolOptions(quic_protocol_options=_quic_limits())),
         per_connection_buffer_limit_bytes=BUFFER_BYTES,
     )
+
+
+def _connection_limit(most: int) -> Filter:
+    """Envoy's limit for the whole process counts TCP alone."""
+    made = ConnectionLimit(stat_prefix=HTTP3, max_connections=most)
+    return Filter(name="envoy.filters.network.connection_limit", typed_config=packed(_LIMIT, made))
 
 
 def _quic_limits() -> QuicLimits:
