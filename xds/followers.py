@@ -30,17 +30,19 @@ async def following(
         return
     options = options_of(settings)
     wait = Wait(gds.connect_timeout, options.limits.timeout)
-    connections = options.limits.concurrency + options.refreshing
+    connections = options.limits.concurrency + options.limits.ordering + options.refreshing
     async with LookupClient(str(gds.url), settings.lookup.client, credentials, wait, connections) as asker:
         yield Learner(standing.gate, follower, asker, options, standing.in_slices, busy=busy), asker.shown
 
 
 def options_of(settings: Settings) -> Options:
     lookup, guard = settings.lookup, settings.guard
+    quarter = max(1, lookup.concurrency // 4)
     limits = Limits(
         rate=lookup.rate,
         burst=lookup.burst,
         concurrency=lookup.concurrency,
+        ordering=quarter,
         timeout=lookup.timeout,
         patience=lookup.patience,
         waiting=lookup.waiting,
@@ -54,7 +56,7 @@ def options_of(settings: Settings) -> Options:
         limits,
         refresh=lookup.refresh,
         refresh_rate=lookup.refresh_rate,
-        refreshing=max(1, lookup.concurrency // 4),
+        refreshing=quarter,
         grace=lookup.grace,
         domains=lookup.domains,
         share=guard.share,

@@ -16,6 +16,7 @@ from demo.certificates import Authority, _write
 from xds import settings
 from xds.errors import CertificateError, GdsError, RecordError, SettingsError
 from xds.gds.client import Credentials
+from xds.lookup.asking import Refused, Unreachable
 from xds.lookup.client import LookupClient, Wait
 from xds.lookup.client_settings import ClientSettings
 
@@ -108,6 +109,21 @@ async def test_what_is_not_surely_an_answer_is_an_error_that_names_the_setting(
     assert setting in await refused(gds, said, **call)
 
 
+@pytest.mark.parametrize("status", [400, 405, 410, 422, 451])
+async def test_a_status_about_this_host_alone_says_nothing_of_gds(gds: AnsweringGds, status: int) -> None:
+    gds.otherwise = Said(b"no", status)
+    with pytest.raises(Refused, match=str(status)):
+        await asked(gds)
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 407, 408, 425, 429, 500, 503])
+async def test_any_other_status_says_that_gds_fails(gds: AnsweringGds, status: int) -> None:
+    gds.otherwise = Said(b"no", status)
+    with pytest.raises(GdsError, match=str(status)) as raised:
+        await asked(gds)
+    assert type(raised.value) is GdsError
+
+
 async def test_of_an_answer_without_end_only_the_beginning_is_read(gds: AnsweringGds) -> None:
     await refused(gds, Said(bytes(100_000_000)))
     assert gds.sent < 20_000_000
@@ -127,7 +143,7 @@ async def test_what_is_no_domain_is_never_asked_for(gds: AnsweringGds, host: str
 
 async def test_a_gds_that_is_away_is_an_error_without_the_urls_password(gds: AnsweringGds) -> None:
     async with LookupClient("http://user:password@127.0.0.1:9/rest") as client:
-        with pytest.raises(GdsError, match=r"can't be read") as raised:
+        with pytest.raises(Unreachable, match=r"can't be read") as raised:
             await client.ask(HOST)
     assert "password" not in str(raised.value)
 

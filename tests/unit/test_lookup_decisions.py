@@ -14,6 +14,7 @@ from xds.lookup.departures import WINDOW, Departures
 from xds.lookup.fair import FairQueue
 from xds.lookup.imported import Imported
 from xds.lookup.rounds import Rounds
+from xds.lookup.turns import Usual
 
 
 def everybody(host: str) -> bool:
@@ -67,12 +68,12 @@ def test_who_has_most_makes_room_with_the_last_of_its_hosts_but_not_for_one_who_
 
 def test_the_breaker_opens_after_failures_in_a_row_and_one_question_tries() -> None:
     breaker = Breaker(failures=3, pause=1.0)
-    breaker.failed(0)
-    breaker.failed(0)
+    breaker.failed(0, "a", 0)
+    breaker.failed(0, "b", 0)
     breaker.succeeded()
-    for _ in range(3):
+    for host in ("a", "b", "c"):
         assert breaker.allows(0)
-        breaker.failed(0)
+        breaker.failed(0, host, 0)
     assert (breaker.state, breaker.allows(0.9), breaker.rest(0.5)) == ("open", False, 0.5)
     assert breaker.allows(1.0)
     assert (breaker.state, breaker.allows(1.0)) == ("trying", False)
@@ -80,26 +81,70 @@ def test_the_breaker_opens_after_failures_in_a_row_and_one_question_tries() -> N
     assert (breaker.state, breaker.allows(1.0)) == ("closed", True)
 
 
+def test_one_host_that_fails_again_and_again_is_one_failure_and_what_is_no_hosts_counts_each_time() -> None:
+    breaker = Breaker(failures=3, pause=1.0)
+    for now in range(100):
+        breaker.failed(now, "a", now)
+    assert breaker.state == "closed"
+    breaker.failed(100, None, 100)
+    assert breaker.state == "closed"
+    breaker.failed(100, None, 100)
+    assert breaker.state == "open"
+
+
 def test_each_try_that_fails_doubles_the_pause_up_to_a_limit() -> None:
     breaker, now, pauses = Breaker(failures=1, pause=1.0), 0.0, []
-    breaker.failed(now)
+    breaker.failed(now, "a", now)
     for _ in range(8):
         now += breaker.rest(now)
         assert breaker.allows(now)
-        breaker.failed(now)
+        breaker.failed(now, "a", now)
         pauses.append(breaker.rest(now))
     assert pauses == [2, 4, 8, 16, 30, 30, 30, 30]
 
 
-def test_what_was_asked_before_it_opened_does_not_prolong_the_pause() -> None:
+def test_what_was_asked_before_it_opened_neither_prolongs_the_pause_nor_ends_the_try() -> None:
     breaker = Breaker(failures=1, pause=1.0)
-    breaker.failed(0)
-    breaker.failed(0.9)
+    breaker.failed(0, "a", 0)
+    breaker.failed(0.9, "b", 0)
     assert breaker.allows(1.0)
+    breaker.failed(1.1, "c", 0)
+    breaker.answered(0)
+    assert (breaker.state, breaker.opened) == ("trying", 1)
+
+
+def test_a_try_before_the_pause_is_over_ends_it_or_leaves_it_as_it_is() -> None:
+    breaker = Breaker(failures=1, pause=1.0)
+    breaker.failed(0, "a", 0)
+    for _ in range(5):
+        assert breaker.allows(0.5, early=True)
+        assert not breaker.allows(0.5, early=True)
+        breaker.failed(0.5, "b", 0.5)
+    assert (breaker.rest(0.5), breaker.opened) == (0.5, 1)
+    assert breaker.allows(0.6, early=True)
+    breaker.succeeded()
+    assert breaker.allows(0.6)
+
+
+def test_a_gds_that_refuses_the_host_it_is_tried_with_is_there() -> None:
+    breaker = Breaker(failures=1, pause=1.0)
+    breaker.failed(0, "a", 0)
+    assert breaker.allows(1.0)
+    breaker.answered(1.0)
+    assert breaker.state == "closed"
+
+
+def test_who_would_come_too_late_for_a_slow_gds_is_known_by_what_its_answers_took() -> None:
+    usual = Usual()
+    assert not usual.too_late(1_000, 10, 6.0)
+    for _ in range(100):
+        usual.took(2.0)
+    assert [usual.too_late(ahead, 10, 6.0) for ahead in (0, 18, 20, 99)] == [False, False, True, True]
+    assert usual.too_late(0, 10, 2.1)
 
 
 def test_an_answer_is_remembered_for_its_time_and_the_oldest_make_room() -> None:
-    answers = Answers(lasts=10, most=3)
+    answers: Answers[str | None] = Answers(lasts=10, most=3)
     for number in range(5):
         answers.put(f"h{number}", None, number)
     assert len(answers) == 3

@@ -20,7 +20,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 from structlog.testing import capture_logs
 
 from xds.errors import GdsError
-from xds.lookup.asking import NotAnswered
+from xds.lookup.asking import NotAnswered, Refused
 from xds.lookup.resolver import CROWD, ONLY_NO, Limits, Resolver
 from xds.resources.cold import POD_HEADER
 from xds.server.authorization import SERVICE, Authorization, client_of, host_of
@@ -233,6 +233,138 @@ async def test_a_host_is_asked_again_whatever_is_remembered() -> None:
     assert await asked.where("acme.test") == "pod1"
     assert await asked.again("acme.test", "order") == "pod2"
     assert await asked.where("acme.test") == "pod2"
+
+
+async def test_one_host_that_gds_cannot_answer_for_shuts_it_for_nobody_and_is_not_asked_for_at_each_request() -> None:
+    gds = Gds(acme="pod1")
+    gds.fails = True
+    asked = resolver(gds, failures=3, pause=5.0)
+    for _ in range(10):
+        with pytest.raises(NotAnswered, match="500"):
+            await asked.where("odd.test")
+        with pytest.raises(NotAnswered, match="500"):
+            await asked.again("odd.test", "refresh")
+    assert (gds.asked.total(), asked.breaker.state) == (11, "closed")
+    gds.fails = False
+    assert await asked.where("acme.test") == "pod1"
+    assert await asked.again("odd.test", "order") is None
+    assert await asked.where("odd.test") is None
+
+
+async def test_hosts_that_gds_refuses_one_by_one_are_no_sign_that_it_is_away() -> None:
+    class Choosy(Gds):
+        async def ask(self, host: str) -> str | None:
+            if host.startswith("odd"):
+                raise Refused("GDS answers 400")
+            return await super().ask(host)
+
+    asked = resolver(Choosy(acme="pod1"), failures=3)
+    for number in range(20):
+        with pytest.raises(NotAnswered, match="400"):
+            await asked.where(f"odd{number}.test")
+    assert asked.breaker.state == "closed"
+    assert await asked.where("acme.test") == "pod1"
+
+
+async def test_hosts_whom_nobody_waits_for_any_more_are_not_asked_for() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=2)
+    waiting = [asyncio.create_task(asked.where(f"h{number}.test")) for number in range(20)]
+    await asyncio.sleep(0.01)
+    for one in waiting[2:19]:
+        one.cancel()
+    await asyncio.sleep(0.01)
+    assert asked.waiting == 3
+    again = asyncio.create_task(asked.where("h5.test"))
+    await asyncio.sleep(0.01)
+    gds.gate.set()
+    await asyncio.gather(*waiting, again, return_exceptions=True)
+    assert sorted(gds.asked) == ["h0.test", "h1.test", "h19.test", "h5.test"]
+
+
+async def test_of_more_new_hosts_than_a_slow_gds_has_answers_for_as_many_are_answered_as_it_has() -> None:
+    class Sluggish(Gds):
+        async def ask(self, host: str) -> str | None:
+            self.asked[host] += 1
+            await asyncio.sleep(0.2)
+            return "pod1"
+
+    gds = Sluggish()
+    asked = resolver(gds, rate=1_000, concurrency=8, timeout=0.5, patience=0.6)
+    waiting = []
+    for number in range(300):  # in three seconds, in which GDS can answer 120
+        waiting.append(asyncio.create_task(asked.where(f"h{number}.test")))
+        await asyncio.sleep(0.01)
+    got = await asyncio.gather(*waiting, return_exceptions=True)
+    last = got[150:]
+    assert sum(one == "pod1" for one in last) >= 0.25 * len(last)
+    assert asked.counted.turned_away["busy"] > asked.counted.turned_away["slow"]
+    assert len(gds.asked) <= 1.25 * sum(one == "pod1" for one in got)
+
+
+async def test_a_crowd_of_orders_waits_its_turn_and_is_no_failure_of_gds() -> None:
+    gds = Gds(acme="pod1")
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, ordering=4, timeout=0.3, patience=5.0, failures=3)
+    orders = [asyncio.create_task(asked.again(f"h{number}.test", "order")) for number in range(50)]
+    await asyncio.sleep(0.05)
+    assert gds.asked.total() == 4
+    cold = asyncio.create_task(asked.where("acme.test"))
+    await asyncio.sleep(0.05)
+    assert gds.asked["acme.test"] == 1
+    gds.gate.set()
+    assert await asyncio.gather(*orders) == [None] * 50
+    assert (await cold, asked.breaker.state) == ("pod1", "closed")
+
+
+async def test_orders_that_a_slow_gds_has_no_time_for_are_refused_and_it_is_not_shut() -> None:
+    class Sluggish(Gds):
+        async def ask(self, host: str) -> str | None:
+            await asyncio.sleep(0.2)
+            return await super().ask(host)
+
+    gds = Sluggish(acme="pod1")
+    asked = resolver(gds, ordering=2, timeout=0.5, patience=1.0, failures=3)
+    got = await asyncio.gather(
+        *(asked.again(f"h{number}.test", "order") for number in range(40)), return_exceptions=True
+    )
+    assert 4 <= sum(one is None for one in got) <= 10
+    assert {one.why for one in got if isinstance(one, NotAnswered)} <= {"slow", "busy"}
+    assert asked.breaker.state == "closed"
+    assert await asked.where("acme.test") == "pod1"
+
+
+async def test_an_order_is_what_gds_is_tried_with_while_it_has_its_pause() -> None:
+    gds = Gds(acme="pod1", other="pod2")
+    gds.fails = True
+    asked = resolver(gds, failures=1, pause=30.0)
+    with pytest.raises(NotAnswered):
+        await asked.where("x.test")
+    with pytest.raises(NotAnswered, match="500"):
+        await asked.again("acme.test", "order")
+    gds.fails, gds.gate = False, asyncio.Event()
+    orders = [asyncio.create_task(asked.again(f"{name}.test", "order")) for name in ("acme", "other")]
+    await asyncio.sleep(0.01)
+    assert gds.asked["other.test"] == 0
+    gds.gate.set()
+    assert await asyncio.gather(*orders) == ["pod1", "pod2"]
+    assert asked.breaker.state == "closed"
+
+
+async def test_of_a_crowd_of_orders_one_tries_a_gds_that_is_away() -> None:
+    gds = Gds()
+    gds.fails = True
+    asked = resolver(gds, failures=1, pause=30.0)
+    with pytest.raises(NotAnswered):
+        await asked.where("x.test")
+    gds.gate = asyncio.Event()
+    orders = [asyncio.create_task(asked.again(f"h{number}.test", "order")) for number in range(10)]
+    await asyncio.sleep(0.01)
+    gds.gate.set()
+    assert all(isinstance(one, NotAnswered) for one in await asyncio.gather(*orders, return_exceptions=True))
+    assert gds.asked.total() == 2
+    assert asked.breaker.rest(asyncio.get_running_loop().time()) <= 30
 
 
 def check(host: str, client: str = "192.0.2.7") -> bytes:

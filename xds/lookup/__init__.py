@@ -10,8 +10,9 @@ disk and everything after them are the same.
 | `client` | asks over HTTP, the ways that real GDSs differ in: path, header or certificate, text or JSON |
 | `reading` | pure: which answers are one, and what to set when one isn't |
 | `pods_file` | the pods, which such a GDS can't name the addresses of: a file, read again when it changes |
-| `budget`, `breaker`, `answers` | pure: how many questions GDS is asked, when none, which answers are remembered |
+| `budget`, `turns` | pure: how many questions GDS is asked, and who waits for that in vain |
 | `fair` | pure: whose host is asked for next |
+| `breaker`, `answers` | pure: when GDS isn't asked, which answers are remembered |
 | `rounds`, `departures` | pure: what is asked again and when; when a domain is taken for gone |
 | `resolver` | one question for all who wait for a host, within the budget and in bounded time |
 | `preload` | pure: which hosts of an old map become known without a question |

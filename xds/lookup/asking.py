@@ -31,3 +31,11 @@ class NotAnswered(GdsError):
     def __init__(self, message: str, why: str) -> None:
         super().__init__(message)
         self.why = why
+
+
+class Unreachable(GdsError):
+    """There is no connection to GDS, whichever host it is to be asked for."""
+
+
+class Refused(GdsError):
+    """GDS is there, and won't answer for this host: that says nothing of others."""

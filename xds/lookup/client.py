@@ -19,6 +19,7 @@ from yarl import URL
 from xds.errors import CertificateError, GdsError, SettingsError
 from xds.gds.client import Credentials, token_header, trust, without_user
 from xds.gds.model import check_domain
+from xds.lookup.asking import Refused, Unreachable
 from xds.lookup.client_settings import HOST, ClientSettings
 from xds.lookup.reading import MOST_BYTES, Head, check_head, is_unknown, pod_of
 
@@ -87,6 +88,8 @@ class LookupClient:
             return pod_of(body, self._shape)
         except aiohttp.InvalidURL as error:
             raise GdsError(f"{asked} has no address: {error} (settings gds.url, lookup.client.path)") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Unreachable(f"{asked} can't be read: {str(error) or type(error).__name__}") from error
         except aiohttp.ClientError as error:  # some are a TimeoutError, too: that of connecting
             raise GdsError(f"{asked} can't be read: {str(error) or type(error).__name__}") from error
         except TimeoutError:
@@ -94,9 +97,10 @@ class LookupClient:
         except OSError as error:  # a TLS alert that comes late
             raise GdsError(f"{asked} can't be read: {str(error) or type(error).__name__}") from error
         except (CertificateError, SettingsError) as error:
-            raise GdsError(str(error)) from None
+            raise Unreachable(str(error)) from None
         except GdsError as error:
-            raise GdsError(f"{asked} answers {error}") from None
+            kind = Refused if isinstance(error, Refused) else GdsError
+            raise kind(f"{asked} answers {error}") from None
         except Exception as error:  # whatever it sends, it doesn't end us
             log.error("gds.unreadable", url=f"{self.shown}{path}", exc_info=True)
             raise GdsError(f"{asked} can't be read: {type(error).__name__}: {error}") from error

@@ -40,9 +40,13 @@ class FairQueue:
         client, hosts = next(iter(self._hosts.items()))
         host = next(iter(hosts))
         self._hosts.move_to_end(client)
-        for each in self._clients.pop(host):
-            self._leave(each, host)
+        self.drop(host)
         return host
+
+    def drop(self, host: str) -> None:
+        """Nobody waits for it any more, if anybody did."""
+        for each in self._clients.pop(host, ()):
+            self._leave(each, host)
 
     def crowded_out(self, client: str) -> str | None:
         """A host that waits no more, so that ``client`` can have one in its place: the last one of whoever has most.

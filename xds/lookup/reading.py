@@ -9,12 +9,15 @@ import msgspec
 
 from xds.errors import GdsError
 from xds.gds.model import UNREADABLE, is_pod_name
+from xds.lookup.asking import Refused
 
 MOST_BYTES = 64 * 1024
 """A pod's name, plain or in JSON, is shorter than this."""
 
 _TEXT, _JSON, _ANY = "text/plain", "application/json", "*"
 _SHOWN = 60
+_OF_ALL = (401, 403, 407, 408, 425, 429)
+"""Of the statuses 4xx, those that are not about the host that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def is_unknown(head: Head, shape: Shape) -> bool:
 
 
 def check_head(head: Head, shape: Shape) -> None:
-    """Raises GdsError unless an answer so begun can hold a pod's name."""
+    """Raises GdsError unless an answer so begun can hold a pod's name; Refused when that is about this host alone."""
     if 300 <= head.status < 400:
         raise GdsError(
             f"a redirect ({head.status}) to {head.location[:200]!r}, and none is followed: "
@@ -58,7 +61,8 @@ def check_head(head: Head, shape: Shape) -> None:
             "gds.certificate and key)"
         )
     if head.status != 200:
-        raise GdsError(
+        of_host = 400 <= head.status < 500 and head.status not in _OF_ALL
+        raise (Refused if of_host else GdsError)(
             f"{head.status}, which is no answer; if it is how GDS says that it doesn't know a host, add it to "
             "lookup.client.unknown_statuses"
         )

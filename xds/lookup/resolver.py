@@ -17,10 +17,11 @@ import structlog
 
 from xds.errors import GdsError
 from xds.lookup.answers import Answers
-from xds.lookup.asking import Asker, NotAnswered
+from xds.lookup.asking import Asker, NotAnswered, Refused, Unreachable
 from xds.lookup.breaker import Breaker
 from xds.lookup.budget import Budget
 from xds.lookup.fair import FairQueue
+from xds.lookup.turns import Usual
 
 log = structlog.get_logger()
 
@@ -39,6 +40,8 @@ class Limits:
     rate: float = 200.0
     burst: int = 200
     concurrency: int = 64
+    ordering: int = 16
+    """Orders' questions under way at a time."""
     timeout: float = 5.0
     patience: float = 6.0
     waiting: int = 1_000
@@ -66,12 +69,17 @@ class Counted:
         return not self.outcome["pod"] and self.outcome["nobody"] >= ONLY_NO
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """A host whose turn is to come: then ``turn`` is done. ``until``: as long somebody waits for it."""
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A question, and who waits for its answer. ``asking``: it is GDS's, or about to be. ``leave``: when the last of
+    those who wait leaves. Where its turn is to come first, ``turn`` is done then; ``waited``: that wasn't at once."""
 
-    turn: asyncio.Future[None]
-    until: float
+    task: asyncio.Task[str | None] = field(init=False)
+    waiters: int = 0
+    leave: float = 0.0
+    asking: bool = False
+    waited: bool = False
+    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Resolver:
@@ -88,19 +96,24 @@ class Resolver:
     ) -> None:
         self.counted = Counted()
         self.breaker = Breaker(limits.failures, limits.pause)
-        self.answers = Answers(limits.unknown_for, limits.remember)
+        self.answers: Answers[str | None] = Answers(limits.unknown_for, limits.remember)
         self.budget = Budget(limits.rate, limits.burst)
         self._asker = asker
         self._limits = limits
         self._said = said
         self._failed = failed
         self._clock = clock
-        self._flights: dict[str, asyncio.Task[str | None]] = {}
+        self._lately_failed: Answers[str] = Answers(limits.pause, limits.remember)
+        self._usual = Usual()
+        self._flights: dict[str, _Flight] = {}
         self._queue = FairQueue()
-        self._waiting: dict[str, _Waiting] = {}
-        """What is in the queue."""
         self._slots = limits.concurrency
         self._timer: asyncio.TimerHandle | None = None
+        self._ordering = 0
+        """Orders that wait or are under way."""
+        self._order_places = asyncio.Semaphore(limits.ordering)
+        self._tried = asyncio.Event()
+        """What came of the latest try is known."""
 
     @property
     def waiting(self) -> int:
@@ -116,62 +129,90 @@ class Resolver:
             self.counted.remembered += 1
             return held[0]
         try:
-            return await self._landed(host, self._joined(host, client, now) or self._admitted(host, client, now))
+            return await self._landed(host, self._joined(host, client) or self._admitted(host, client, now))
         except NotAnswered as error:
             self.counted.turned_away[error.why] += 1
             raise
 
     async def again(self, host: str, reason: str) -> str | None:
         """The pod of a host that is asked now, whatever is remembered; ``reason``: "refresh" or "order". An order isn't
-        answered by a question that was asked before it: the domain may have moved since. Raises NotAnswered."""
-        if reason == "order" and (before := self._flights.get(host)):
-            await asyncio.wait([before], timeout=self._limits.patience)
+        answered by a question that was asked before it: the domain may have moved since. Nor does it wait for the end
+        of GDS's pause: it is what GDS is tried with. Raises NotAnswered."""
+        before = self._flights.get(host)
+        if before and reason == "order":
+            await asyncio.wait([before.task], timeout=self._limits.patience)
             if self._flights.get(host) is before:
                 raise NotAnswered(f"{host}: the question before isn't answered yet (setting lookup.patience)", "slow")
-        return await self._landed(host, self._flights.get(host) or self._begun(host, self._question(host, reason)))
+        flight = self._flights.get(host)
+        if flight is None:
+            flight = self._ordered(host) if reason == "order" else self._refreshed(host)
+        return await self._landed(host, flight)
 
     async def close(self) -> None:
         """Nobody waits any more."""
         if self._timer:
             self._timer.cancel()
         self._queue.clear()
-        flights = [*self._flights.values()]
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _joined(self, host: str, client: str, now: float) -> asyncio.Task[str | None] | None:
+    def _joined(self, host: str, client: str) -> _Flight | None:
         """The question that is under way, or waits for its turn: this client's, too, from now on."""
-        if waiting := self._waiting.get(host):
-            waiting.until = now + self._limits.patience
+        if host in self._queue:
             self._queue.put(host, client)
         return self._flights.get(host)
 
-    def _admitted(self, host: str, client: str, now: float) -> asyncio.Task[str | None]:
+    def _admitted(self, host: str, client: str, now: float) -> _Flight:
+        if failed := self._lately_failed.get(host, now):
+            raise NotAnswered(failed[0], "failed")
         self._check(host, now)
-        wait = self.budget.wait(now) + self._queue.ahead(client) / self._limits.rate
-        if wait > self._limits.patience:
+        ahead = self._queue.ahead(client)
+        wait = self.budget.wait(now) + ahead / self._limits.rate
+        if wait and wait + self._usual.seconds > self._limits.patience:
             raise NotAnswered(f"{host}: GDS is asked as often as it may be (setting lookup.rate)", "busy")
-        if len(self._queue) >= CROWD or len(self._flights) >= self._limits.waiting:
-            self._make_room(host, client)
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), now + self._limits.patience)
+        if not self._slots:
+            self._check_turn(host, ahead, self._limits.concurrency)
+        full = len(self._queue) + self._limits.concurrency - self._slots >= self._limits.waiting
+        if len(self._queue) >= CROWD or full:
+            self._make_room(host, client, full)
+        flight = _Flight()
         self._queue.put(host, client)
-        self._waiting[host] = waiting
-        flight = self._begun(host, self._in_turn(host, waiting.turn))
+        flight.leave = now + self._limits.patience
+        self._begun(host, flight, self._in_turn(host, flight.turn))
         self._serve()
+        flight.waited = not flight.asking
         return flight
 
-    def _make_room(self, host: str, client: str) -> None:
+    def _ordered(self, host: str) -> _Flight:
+        if self._ordering >= self._limits.waiting:
+            raise NotAnswered(f"{host}: too many orders wait for GDS (setting lookup.waiting)", "busy")
+        if self._ordering >= self._limits.ordering:
+            self._check_turn(host, self._ordering - self._limits.ordering, self._limits.ordering)
+        flight = _Flight()
+        self._ordering += 1
+        self._begun(host, flight, self._in_order(host, flight))
+        flight.task.add_done_callback(self._order_ended)
+        return flight
+
+    def _order_ended(self, _: asyncio.Task[str | None]) -> None:
+        self._ordering -= 1
+
+    def _refreshed(self, host: str) -> _Flight:
+        return self._begun(host, _Flight(asking=True), self._question(host, "refresh"))
+
+    def _make_room(self, host: str, client: str, full: bool) -> None:
         """Raises NotAnswered when none is to be had."""
         if (other := self._queue.crowded_out(client)) is not None:
-            self._turned_away(other, NotAnswered(f"{other}: its client waits for more hosts than others do", "busy"))
-        elif self._queue.named(client) or len(self._flights) >= self._limits.waiting:
+            self._turned_away(other, f"{other}: its client waits for more hosts than others do")
+        elif self._queue.named(client) or full:
             raise NotAnswered(f"{host}: too many hosts wait for GDS (setting lookup.waiting)", "busy")
 
-    def _turned_away(self, host: str, why: NotAnswered) -> None:
-        turn = self._waiting.pop(host).turn
+    def _turned_away(self, host: str, why: str) -> None:
+        turn = self._flights[host].turn
         if not turn.done():
-            turn.set_exception(why)
+            turn.set_exception(NotAnswered(why, "busy"))
 
     def _serve(self) -> None:
         """Whose turn it is by now has it."""
@@ -184,32 +225,51 @@ class Resolver:
                 self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
                 return
             host = self._queue.take()
-            if self._waiting[host].until < now:
-                self._turned_away(host, NotAnswered(f"{host}: nobody waits for it any more", "slow"))
+            flight = self._flights[host]
+            if flight.waited and now + self._usual.seconds > flight.leave:
+                self._turned_away(
+                    host, f"{host}: GDS is slow, its answer would come too late (setting lookup.patience)"
+                )
                 continue
             self.budget.reserve(now, 0.0)
             self._slots -= 1
-            self._waiting.pop(host).turn.set_result(None)
+            flight.asking = True
+            flight.turn.set_result(None)
 
     def _check(self, host: str, now: float) -> None:
         if rest := self.breaker.rest(now):
             raise NotAnswered(f"{host}: GDS failed, and isn't asked for another {rest:.1f} s", "away")
 
-    def _begun(self, host: str, question: Coroutine[None, None, str | None]) -> asyncio.Task[str | None]:
-        flight = self._flights[host] = asyncio.create_task(question)
-        flight.add_done_callback(lambda done: self._ended(host, done))
+    def _check_turn(self, host: str, ahead: int, places: int) -> None:
+        if self._usual.too_late(ahead, places, self._limits.patience):
+            raise NotAnswered(f"{host}: GDS is slow, its answer would come too late (setting lookup.patience)", "busy")
+
+    def _begun(self, host: str, flight: _Flight, question: Coroutine[None, None, str | None]) -> _Flight:
+        self._flights[host] = flight
+        flight.task = asyncio.create_task(question)
+        flight.task.add_done_callback(lambda done: self._ended(host, flight))
         return flight
 
-    def _ended(self, host: str, flight: asyncio.Task[str | None]) -> None:
-        del self._flights[host]
-        if not flight.cancelled():
-            flight.exception()  # told here, as perhaps nobody waits any more
+    def _ended(self, host: str, flight: _Flight) -> None:
+        if self._flights.get(host) is flight:
+            del self._flights[host]
+        if not flight.task.cancelled():
+            flight.task.exception()  # told here, as perhaps nobody waits any more
 
-    async def _landed(self, host: str, flight: asyncio.Task[str | None]) -> str | None:
+    async def _landed(self, host: str, flight: _Flight) -> str | None:
+        flight.waiters += 1
+        flight.leave = self._clock() + self._limits.patience
         try:
-            return await asyncio.wait_for(asyncio.shield(flight), self._limits.patience)
+            return await asyncio.wait_for(asyncio.shield(flight.task), self._limits.patience)
         except TimeoutError:
             raise NotAnswered(f"{host}: no answer in time (setting lookup.patience)", "slow") from None
+        finally:
+            flight.waiters -= 1
+            if not flight.waiters and not flight.asking and self._flights.get(host) is flight:
+                # GDS needn't be asked what nobody waits for. Whoever comes now begins anew.
+                del self._flights[host]
+                self._queue.drop(host)
+                flight.task.cancel()
 
     async def _in_turn(self, host: str, turn: asyncio.Future[None]) -> str | None:
         await turn
@@ -219,11 +279,30 @@ class Resolver:
             self._slots += 1
             self._serve()
 
+    async def _in_order(self, host: str, flight: _Flight) -> str | None:
+        async with self._order_places:
+            while self.breaker.state == "trying":
+                await self._tried.wait()
+                self._check(host, self._clock())  # it failed: not each of a crowd is to try it
+            flight.asking = True
+            return await self._question(host, "order")
+
     async def _question(self, host: str, reason: str) -> str | None:
         begun = self._clock()
-        self._check(host, begun)
-        if not self.breaker.allows(begun):
+        order = reason == "order"
+        if not order:
+            self._check(host, begun)
+        if not self.breaker.allows(begun, early=order):
             raise NotAnswered(f"{host}: GDS failed, and is tried with another host", "away")
+        if self.breaker.state != "trying":
+            return await self._asked(host, reason, begun)
+        self._tried.clear()
+        try:
+            return await self._asked(host, reason, begun)
+        finally:
+            self._tried.set()
+
+    async def _asked(self, host: str, reason: str, begun: float) -> str | None:
         self.counted.asked[reason] += 1
         pod, error = None, None
         try:
@@ -234,15 +313,18 @@ class Resolver:
         except GdsError as failure:
             error = failure
         except BaseException:
-            self.breaker.failed(self._clock())  # a try that is never told of would be waited for
+            self.breaker.failed(self._clock(), None, begun)  # a try that is never told of would be waited for
             raise
         now = self._clock()
         self.counted.seconds += now - begun
+        self._usual.took(now - begun)
         if error is not None:
-            self._fail(error, now)
+            self._fail(host, error, now, begun)
             raise NotAnswered(str(error), "failed") from None
         self.breaker.succeeded()
+        self._tried.set()
         self._count(pod)
+        self._lately_failed.drop(host)
         self.answers.put(host, pod, now)
         self._said(host, pod)
         return pod
@@ -256,10 +338,14 @@ class Resolver:
         elif before and pod is not None:
             log.info("gds.knows_somebody", gds=self._asker.shown)
 
-    def _fail(self, error: GdsError, now: float) -> None:
+    def _fail(self, host: str, error: GdsError, now: float, begun: float) -> None:
         self.counted.outcome["failed"] += 1
+        self._lately_failed.put(host, str(error), now)
         before = self.breaker.opened
-        self.breaker.failed(now)
+        if isinstance(error, Refused):
+            self.breaker.answered(begun)
+        else:
+            self.breaker.failed(now, None if isinstance(error, Unreachable) else host, begun)
         if self.breaker.opened > before:
             log.warning("gds.lost", reason=str(error), pause=round(self.breaker.rest(now), 1))
         self._failed(error)

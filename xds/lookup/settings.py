@@ -30,7 +30,8 @@ class Lookup(BaseModel):
     from one /64), and how many may come together; Envoy answers what is more 429 itself. 0 is no limit: set it where
     many customers come from one address, as behind a balancer without PROXY protocol (``edge.proxy_protocol``).
     ``failures``: after so many in a row GDS isn't asked any more, at first for ``pause``, at most for thirty times as
-    long.
+    long; those of one host count once, and an answer that refuses one host (400, 405) doesn't. Such a host isn't asked
+    for again, for a request, within ``pause``.
 
     ``unknown_for``: how long it is remembered that GDS doesn't know a host; ``remember``: of how many hosts at most.
 
