@@ -15,17 +15,21 @@ from whereabouts import Whereabouts
 
 PATIENCE = 10.0
 """Seconds until a request that isn't answered has failed."""
+LATE = 1.0
+"""Seconds that no request takes which waits for nothing, on a busy machine either."""
 
 
 @dataclass
 class Count:
     """``failed`` and ``misrouted`` hold a line for each; ``slowest`` is in seconds. ``reopened``: kept connections
-    that Envoy had closed between two requests, which any client then asks again on a new one."""
+    that Envoy had closed between two requests, which any client then asks again on a new one. ``late``: that took
+    longer than `LATE`."""
 
     asked: int = 0
     connections: int = 0
     reopened: int = 0
     slowest: float = 0.0
+    late: int = 0
     failed: list[str] = field(default_factory=list)
     misrouted: list[str] = field(default_factory=list)
 
@@ -131,6 +135,7 @@ class Load:
         ended = time.monotonic()
         count.asked += 1
         count.slowest = max(count.slowest, ended - began)
+        count.late += ended - began > LATE
         if status != 200:
             count.failed.append(f"{_now()} {domain}: status {status}")
         elif (wrong := self.where.judge(domain, pod, began, ended)) is not None:

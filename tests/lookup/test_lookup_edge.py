@@ -272,6 +272,34 @@ def _unknown(looked: Looked) -> str:
     return httpx.get(f"{looked.edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).text
 
 
+def test_a_move_is_at_the_edge_within_the_refresh_time_that_is_set(tmp_path: Path) -> None:
+    with looking_up(tmp_path, {"refresh": 5.0}) as looked:
+        hosts = customers(24)
+        for host, pod in hosts:
+            looked.edge.becomes(host, pod)
+        until(lambda: all(looked.knows(host) for host, _ in hosts), "all are known")
+        moved = {host: "pod1" if pod != "pod1" else "pod2" for host, pod in hosts}
+        looked.edge.load(*({"op": "put", "domain": host, "pod": pod} for host, pod in moved.items()))
+        # Half of them would take longer than this, were it twenty times as slow.
+        until(lambda: all(looked.edge.ask(host).pod == pod for host, pod in moved.items()), "all have moved", 5 + 15)
+
+
+def test_as_the_edge_is_set_by_default_a_host_that_the_certificate_is_not_for_is_a_421_and_no_question(
+    tmp_path: Path,
+) -> None:
+    with looking_up(tmp_path, more={"edge": {}}) as looked:
+        edge, (host, pod) = looked.edge, customers(8)[7]
+        edge.put("cold.elsewhere.test", "pod1")
+        for h2 in (False, True):
+            assert edge.ask("cold.elsewhere.test", h2=h2).status == 421
+            assert edge.ask("nobody.example.com", h2=h2).status == 404
+        answer = edge.ask(host)
+        assert (answer.status, answer.pod) == (200, pod)
+        until(lambda: looked.at_envoy(host), "it is known")
+        assert (edge.ask(host, h2=True).pod, edge.ask("cold.elsewhere.test").status) == (pod, 421)
+        assert looked.gds.asked["cold.elsewhere.test"] == 0
+
+
 def test_envoy_tells_which_hosts_are_busy_and_these_are_asked_again_first(tmp_path: Path) -> None:
     lookup = {"sample": 1.0, "refresh": 2.0, "refresh_rate": 4.0}
     with looking_up(tmp_path, lookup) as looked:

@@ -7,18 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from edge_harness import Edge, customers, until
 from looking_up import Looked, looking_up
+from steady_load import Load
+from whereabouts import Whereabouts
 
 ALL = customers(200)
 KNOWN = ALL[:60]
 COLD = iter(ALL[60:])
 PATIENCE = 2.0
 SETTINGS = {"timeout": 1.0, "patience": PATIENCE, "failures": 3, "grace": 6.0}
+SLOW = 2.0
 LATE = 8.0
 """Seconds in which a cold request is answered, on a busy machine."""
 
@@ -75,6 +79,23 @@ def test_gds_that_answers_with_errors_is_taken_for_away(looked: Looked) -> None:
     edge.becomes(host, pod)
 
 
+def test_a_host_that_gds_cannot_answer_for_shuts_gds_for_nobody(looked: Looked) -> None:
+    edge, (host, pod) = looked.edge, next(COLD)
+    until(lambda: looked.metric("lookup_breaker", state="closed") == 1, "GDS is asked")
+    opened = looked.metric("lookup_breaker_opened_total")
+    looked.gds.says["odd.example.com"] = "no pod's name"
+    try:
+        for _ in range(5):
+            turned_away(edge, "odd.example.com")
+            time.sleep(0.4)  # it is asked for again after the pause
+        assert looked.gds.asked["odd.example.com"] > 3
+        answer = edge.ask(host)
+        assert (answer.status, answer.pod) == (200, pod)
+        assert looked.metric("lookup_breaker_opened_total") == opened
+    finally:
+        del looked.gds.says["odd.example.com"]
+
+
 def test_gds_slow_keeps_nobody_who_is_known_waiting(looked: Looked) -> None:
     edge, (host, pod) = looked.edge, next(COLD)
     looked.gds.delay = 3.0
@@ -84,6 +105,27 @@ def test_gds_slow_keeps_nobody_who_is_known_waiting(looked: Looked) -> None:
     finally:
         looked.gds.delay = 0.0
     edge.becomes(host, pod)
+
+
+def test_gds_slow_by_two_seconds_leaves_known_customers_as_they_were_while_others_come_for_the_first_time(
+    tmp_path: Path,
+) -> None:
+    known, new = ALL[:40], ALL[40:72]
+    with looking_up(tmp_path, {"refresh": 5.0}) as looked, ThreadPoolExecutor(8) as visitors:
+        edge = looked.edge
+        for host, pod in known:
+            edge.becomes(host, pod)
+        until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
+        load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
+        looked.gds.delay = SLOW
+        with load:
+            first = dict(zip([host for host, _ in new], visitors.map(edge.ask, [host for host, _ in new]), strict=True))
+            load.wait(300)
+        load.prove()
+        # Whoever waits for GDS waits for twice as long.
+        assert load.count.late <= 0.01 * load.count.asked
+        assert {host: (one.status, one.pod) for host, one in first.items()} == {host: (200, pod) for host, pod in new}
+        assert looked.metric("lookup_breaker", state="closed") == 1
 
 
 def test_the_control_plane_away_turns_cold_hosts_away_and_what_it_knew_it_knows_again(looked: Looked) -> None:

@@ -49,7 +49,8 @@ def test_what_is_known_already_stays_as_it_is(looked: Looked) -> None:
     looked.edge.put("known.example.com", "pod2")
     looked.learned("known.example.com", "pod2")
     done = imported(looked, "known.example.com pod1\n", "--json")
-    assert json.loads(done.stdout) == {"lines": 1, "hosts": 1, "taken": 0, "known_already": 1, "bad_lines": []}
+    said = {"lines": 1, "hosts": 1, "taken": 0, "held": 0, "known_already": 1, "bad_lines": []}
+    assert json.loads(done.stdout) == said
     assert looked.edge.ask("known.example.com").pod == "pod2"
 
 

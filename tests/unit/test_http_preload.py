@@ -47,7 +47,7 @@ def noted(audit: Audit) -> list[tuple[str, str, str]]:
 async def test_an_import_is_noted_when_it_begins_and_when_it_ends() -> None:
     audit = Audit()
     answers = await ordered(audit, Taking(), *[order(more=True)] * 50, order())
-    assert answers[0].json() == {"taken": 1, "kept": 0, "refused": []}
+    assert answers[0].json() == {"taken": 1, "held": 0, "kept": 0, "refused": []}
     assert noted(audit) == [
         ("ann", "done", "1 taken, 0 known already, 0 refused"),
         ("ann", "done", "50 taken, 0 known already, 0 refused"),

@@ -161,7 +161,7 @@ def test_a_round_is_spread_evenly_over_the_refresh_time_and_takes_the_oldest_fir
     rounds = Rounds(refresh=10, rate=100)
     for number in range(5):
         rounds.add(f"h{number}")
-    assert rounds.seconds == 9
+    assert rounds.seconds(0) == 9
     asked = [(now / 10, host) for now in range(0, 181) if (host := rounds.next(now / 10, everybody))]
     assert [host for _, host in asked[:10]] == ["h0", "h1", "h2", "h3", "h4"] * 2
     gaps = [after - before for (before, _), (after, _) in itertools.pairwise(asked)]
@@ -172,7 +172,7 @@ def test_the_rate_is_kept_however_many_are_known() -> None:
     rounds = Rounds(refresh=1, rate=50)
     for number in range(10_000):
         rounds.add(f"h{number}")
-    assert rounds.seconds == 200
+    assert rounds.seconds(0) == 200
     asked = [host for step in range(10_000) if (host := rounds.next(step / 1000, everybody))]
     assert 495 <= len(asked) <= 505
     assert asked == [f"h{number}" for number in range(len(asked))]
@@ -216,6 +216,103 @@ def test_busy_hosts_are_asked_within_the_refresh_time_though_a_round_takes_longe
     assert "stranger" not in asked
     # The others go on: the busy ones take at most every second question.
     assert sum(len(times) for times in asked.values()) - sum(len(asked[f"h{n}"]) for n in range(1_990, 2_000)) >= 590
+
+
+def asked_of(rounds: Rounds, seconds: float, step: float = 0.001, slow: float = 0.0) -> dict[str, list[float]]:
+    """When each was asked; ``slow``: so long after a question the next one can be asked."""
+    asked: dict[str, list[float]] = {}
+    free, now = 0.0, 0.0
+    while now < seconds:
+        if now >= free and (host := rounds.next(now, everybody)):
+            asked.setdefault(host, []).append(now)
+            free = now + slow
+        now += step
+    return asked
+
+
+def test_how_long_a_round_takes_is_told_as_it_goes_with_busy_hosts_and_a_slow_gds() -> None:
+    for busy, slow in ((0, 0.0), (200, 0.0), (0, 0.05)):
+        rounds = Rounds(refresh=10, rate=50)
+        for number in range(1_000):
+            rounds.add(f"h{number}")
+        rounds.favour([f"h{number}" for number in range(1_000 - busy, 1_000)])
+        asked = asked_of(rounds, 90, slow=slow)
+        took = max(after - before for times in asked.values() for before, after in itertools.pairwise(times))
+        assert 0.9 * took <= rounds.seconds(90) <= 1.1 * took, (busy, slow)
+        assert took >= (20 if not (busy or slow) else 35), (busy, slow)
+
+
+def test_a_round_that_has_become_long_is_told_so_at_once_and_not_longer_than_it_is() -> None:
+    rounds = Rounds(refresh=10, rate=50)
+    rounds.add("first")
+    for step in range(60_000):
+        rounds.next(step / 1000, everybody)
+    assert 9 <= rounds.seconds(60) <= 10
+    for number in range(1_000):
+        rounds.add(f"h{number}")
+    assert 19 <= rounds.seconds(60) <= 25
+    assert rounds.wait(60) <= 0.02
+
+
+def test_what_is_to_be_asked_at_its_time_is_and_the_rate_holds_and_the_others_go_on() -> None:
+    rounds = Rounds(refresh=10, rate=50)
+    for number in range(10_000):
+        rounds.add(f"h{number}")
+    rounds.next(0, everybody)
+    for number in range(5_000, 5_200):
+        rounds.at(f"h{number}", 3.0, 0)
+    rounds.not_at("h5001")
+    rounds.drop("h5002")
+    asked = asked_of(rounds, 30)
+    times = sorted(now for one in asked.values() for now in one)
+    assert sum(len(one) for one in asked.values()) <= 50 * 30 + 4
+    at_its_time = {host: one[0] for host, one in asked.items() if int(host[1:]) >= 5_000}
+    assert len(at_its_time) == 198
+    assert min(at_its_time.values()) >= 3.0
+    assert sorted(at_its_time.values())[0] <= 3.2
+    others = [now for host, one in asked.items() if int(host[1:]) < 5_000 for now in one]
+    assert sum(3 <= now < 13 for now in others) >= 0.7 * sum(3 <= now < 13 for now in times)
+
+
+def test_what_is_to_be_asked_at_its_time_waits_until_enough_others_were_asked() -> None:
+    rounds = Rounds(refresh=10, rate=50)
+    for number in range(10_000):
+        rounds.add(f"h{number}")
+    rounds.next(0, everybody)
+    rounds.at("h5000", 1.0, 100)
+    times = asked_of(rounds, 5)
+    assert 1.9 <= times["h5000"][0] <= 2.2
+    alone = Rounds(refresh=100, rate=50)
+    alone.add("a")
+    alone.next(0, everybody)
+    alone.at("a", 1.0, 1)
+    assert alone.wait(2.0) > 80
+
+
+def test_in_a_small_edge_what_is_to_be_asked_at_its_time_waits_for_no_turn() -> None:
+    rounds = Rounds(refresh=100, rate=50)
+    rounds.add("a")
+    assert rounds.next(0, everybody) == "a"
+    rounds.at("a", 10.0, 0)
+    assert rounds.wait(4.0) == 6.0
+    assert rounds.next(9.9, everybody) is None
+    assert rounds.next(10.0, everybody) == "a"
+    assert rounds.next(10.1, everybody) is None
+
+
+def test_a_domain_that_is_gone_is_asked_for_again_when_its_grace_time_is_over_unless_gds_is_doubted() -> None:
+    departures = Departures(grace=60, share=0.1, minimum=20)
+    departures.known = 1_000
+    assert departures.missing("a", 5) == 65
+    assert departures.missing("a", 10) is None
+    for number in range(500):
+        departures.missing(f"h{number}", 10)
+    assert departures.doubtful
+    assert departures.missing("b", 11) is None
+    at_once = Departures(grace=0, share=0.1, minimum=20)
+    at_once.known = 1_000
+    assert at_once.missing("a", 5) is None
+    assert at_once.due() == ["a"]
 
 
 def test_a_domain_is_gone_when_gds_has_said_so_for_the_grace_time() -> None:

@@ -140,6 +140,17 @@ async def test_orders_one_by_one_take_no_more_of_a_small_edge_than_two_a_minute(
         assert "lookup.minimum" in of.hold.text
 
 
+async def test_hosts_that_are_preloaded_after_a_rollback_are_told_to_be_held(tmp_path: Path) -> None:
+    of, slices, pod = small_edge(), InSlices(), Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),))
+    async with learning(tmp_path, Gds({}), of, slices, refresh=3600.0) as learner:
+        found = await learner.preload({"first.test": "pod1", "h0.test": "pod1"})
+        assert (found.taken, found.held, found.kept) == (1, 0, 1)
+        await slices(of.rolling_back(State(f"{EPOCH}abc", 7, 0.0, {"pod1": pod}, {"acme.test": "pod1"}), "alice"))
+        found = await learner.preload({"new.test": "pod1", "other.test": "pod1"})
+        assert (found.taken, found.held) == (2, 2)
+        assert "new.test" not in of.edge.domains
+
+
 @pytest.mark.parametrize("before", [f"{EPOCH}abc", f"{EPOCH}older", "of-a-watch"])
 async def test_a_restart_after_a_rollback_gives_no_revision_twice(tmp_path: Path, before: str) -> None:
     pod = Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),))
@@ -253,6 +264,59 @@ async def test_a_domain_that_comes_back_while_it_is_withdrawn_is_asked_again_all
         await learner.refresh("acme.test")
         await followed(of, {"acme.test": "pod2"})
         assert len(learner.rounds) == 1
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 4, 6, 1_000])
+async def test_what_gds_says_is_there_while_it_is_being_withdrawn_with_others_stays(
+    tmp_path: Path, slices: int
+) -> None:
+    left = dict([*TWENTY.items()][:18])
+    gds, of = Gds(left), small_edge()
+    came: list[str | None] = []
+
+    class WithAnAnswerDuring(InSlices):
+        """Once, after so many slices of the withdrawal of several, GDS has h18.test again."""
+
+        async def __call__(self, work: Work[None]) -> None:
+            if getattr(work, "__name__", "") == "_leaving" and not came:
+                for _ in itertools.islice(work, slices):
+                    pass
+                gds.pods["h18.test"] = "pod1"
+                came.append(await learner.resolver.again("h18.test", "refresh"))
+            await super().__call__(work)
+
+    async with learning(tmp_path, gds, of, WithAnAnswerDuring(), refresh=3600.0, grace=0.0) as learner:
+        # Both are ripe together, as after a doubt.
+        learner.departures.known, revision = 20, of.edge.revision_of("h18.test")
+        for host in ("h18.test", "h19.test"):
+            learner.departures.missing(host, 0.0)
+        await learner.resolver.again("h18.test", "refresh")
+        await followed(of, {**left, "h18.test": "pod1"})
+        assert came == ["pod1"]
+        assert len(learner.rounds) == 19
+        if slices == 1:  # nothing was withdrawn yet
+            assert of.edge.revision_of("h18.test") == revision
+
+
+async def test_of_several_changes_of_the_pods_file_the_last_one_counts(tmp_path: Path) -> None:
+    of = small_edge()
+    async with learning(tmp_path, Gds({"new.test": "pod1"}), of, refresh=3600.0) as learner:
+        before = pods_file.read(tmp_path / "pods.json")
+        learner._take_pods([Pod("pod1", endpoints=(Endpoint("127.0.0.1", 2),)), before[1]])
+        learner._take_pods(before)
+        await learner.refresh("new.test")  # comes after them
+        assert dict(of.followed.pods) == {pod.name: pod for pod in before}
+
+
+async def test_a_domain_that_gds_no_longer_has_is_withdrawn_when_the_grace_time_is_over_though_a_round_is_long(
+    tmp_path: Path,
+) -> None:
+    domains = {f"h{number}.test": "pod1" for number in range(2_000)}
+    of = gate(Snapshot(f"{EPOCH}abc", 41, (Pod("pod1", endpoints=(Endpoint("127.0.0.1", 1),)),), [*domains.items()]))
+    gds = Gds({host: "pod1" for host in domains if host != "h5.test"})
+    async with learning(tmp_path, gds, of, refresh=1.0, refresh_rate=20.0, grace=2.0), asyncio.timeout(20):
+        del domains["h5.test"]
+        await followed(of, domains)  # its second turn would come after 100 s
 
 
 async def test_a_wildcard_is_not_asked_for(tmp_path: Path) -> None:

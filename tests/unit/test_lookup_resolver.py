@@ -303,6 +303,21 @@ async def test_of_more_new_hosts_than_a_slow_gds_has_answers_for_as_many_are_ans
     assert len(gds.asked) <= 1.25 * sum(one == "pod1" for one in got)
 
 
+async def test_whose_turn_comes_too_late_for_what_gds_takes_by_then_is_not_asked_for() -> None:
+    gds = Gds()
+    gds.gate = asyncio.Event()
+    asked = resolver(gds, concurrency=1, timeout=2.0, patience=2.0)
+    waiting = [asyncio.create_task(asked.where(f"h{number}.test")) for number in range(4)]
+    await asyncio.sleep(0.01)
+    for _ in range(100):
+        asked._usual.took(5.0)
+    gds.gate.set()
+    assert await waiting[0] is None
+    got = await asyncio.gather(*waiting[1:], return_exceptions=True)
+    assert {one.why for one in got if isinstance(one, NotAnswered)} == {"busy"}
+    assert list(gds.asked) == ["h0.test"]
+
+
 async def test_a_crowd_of_orders_waits_its_turn_and_is_no_failure_of_gds() -> None:
     gds = Gds(acme="pod1")
     gds.gate = asyncio.Event()

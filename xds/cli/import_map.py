@@ -36,8 +36,8 @@ def haproxy_map(
     """A running control plane in lookup mode knows the old proxy's hosts from now on, as if it had asked GDS for them.
 
     What it knows already stays as it is: GDS said so later. All are asked for again in the background. Exit code 0: all
-    lines are taken; 3: not all, the others are named and nothing of the rest is lost; 1: it can't be done. It may be
-    done again.
+    lines are taken; 3: not all, the others are named and nothing of the rest is lost, or some are held back from the
+    edge (`pointsman hold show`); 1: it can't be done. It may be done again.
 
     Examples:
         pointsman import haproxy-map --check /etc/haproxy/backend.map
@@ -46,7 +46,7 @@ def haproxy_map(
     from xds.cli import hosts_file as files
 
     plane = Plane(config, url, token_file)
-    taken = kept = 0
+    taken = kept = held = 0
     with files.progress() as bars:
         found = files.read(file, bars)
         total = len(found.pods)
@@ -57,6 +57,7 @@ def haproxy_map(
             said = plane.order("/api/v1/lookup/hosts", {"hosts": some, "more": done < total})
             taken += said["taken"]
             kept += said["kept"]
+            held += said.get("held", 0)
             found.refuse({one["host"]: one["reason"] for one in said["refused"]})
             bars.advance(task, len(some))
     if not found.lines:
@@ -64,12 +65,18 @@ def haproxy_map(
     if as_json:
         bad = [{"line": one.line, "text": one.text, "reason": one.reason} for one in found.bad]
         print_json(
-            {"lines": found.lines, "hosts": len(found.pods), "taken": taken, "known_already": kept, "bad_lines": bad}
+            {
+                **{"lines": found.lines, "hosts": len(found.pods), "taken": taken, "held": held},
+                **{"known_already": kept, "bad_lines": bad},
+            }
         )
     else:
-        said = f"{len(found.pods):,} hosts can be taken" if check else f"{taken:,} hosts taken, {kept:,} known already"
+        back = f" ({held:,} of them are held back from the edge: `pointsman hold show`)" if held else ""
+        said = f"{taken:,} hosts taken{back}, {kept:,} known already"
+        if check:
+            said = f"{len(found.pods):,} hosts can be taken"
         print("\n".join([*files.bad_lines(file, found.bad), f"{said}; {len(found.bad):,} lines can't be used"]))
-    if found.bad:
+    if found.bad or held:
         raise typer.Exit(exits.FOUND)
 
 

@@ -47,7 +47,11 @@ def lookup_metrics(learner: Learner) -> Iterator[Metric]:
     yield _gauge("waiting", "Hosts that GDS is asked for, or will be.", resolver.waiting)
     yield _gauge("remembering", "Answers remembered, most of them of hosts that nobody has.", len(resolver.answers))
     yield _gauge("known", "Hosts that are asked again in the background.", len(learner.rounds))
-    yield _gauge("round_seconds", "Seconds in which all of them are asked again.", learner.rounds.seconds)
+    yield _gauge(
+        "round_seconds",
+        "Seconds in which all of them are asked again, as it went in the last minute.",
+        learner.round_seconds,
+    )
     yield _gauge("refresh_seconds", "lookup.refresh: what that should be at most.", learner.rounds.refresh)
     yield _gauge("missing", "Known domains that GDS hasn't got at present.", learner.missing)
     yield _gauge("gds_doubted", "1 while GDS misses so many that none is withdrawn.", int(learner.doubtful))
@@ -65,7 +69,7 @@ def lookup_state(learner: Learner) -> LookupState:
         breaker=resolver.breaker.state,
         waiting=resolver.waiting,
         known=len(learner.rounds),
-        round_seconds=round(learner.rounds.seconds, 1),
+        round_seconds=round(learner.round_seconds, 1),
         missing=learner.missing,
         gds_doubted=learner.doubtful,
         gds_knows_nobody=resolver.counted.only_no,

@@ -41,9 +41,11 @@ class Refused(BaseModel):
 
 
 class Taken(BaseModel):
-    """``taken`` are known from now on, ``kept`` were already, and stay as they were."""
+    """``taken`` are known from now on, ``kept`` were already, and stay as they were. ``held``: so many of those taken
+    don't go to the edge before what is held is released."""
 
     taken: int
+    held: int
     kept: int
     refused: list[Refused]
 
@@ -77,7 +79,7 @@ class _Sum:
         if first:
             self._say()
         self._caller = caller
-        self._counts += Counter(taken=found.taken, kept=found.kept, refused=len(found.refused))
+        self._counts += Counter(taken=found.taken, held=found.held, kept=found.kept, refused=len(found.refused))
         if first or not more or self._counts.total() >= NOTED:
             self._say()
         if not more:
@@ -85,8 +87,9 @@ class _Sum:
 
     def _say(self) -> None:
         if self._caller and self._counts:
-            taken, kept, refused = (self._counts[name] for name in ("taken", "kept", "refused"))
-            reason = f"{taken} taken, {kept} known already, {refused} refused"
+            taken, held, kept, refused = (self._counts[name] for name in ("taken", "held", "kept", "refused"))
+            back = f" ({held} of them held back from the edge)" if held else ""
+            reason = f"{taken} taken{back}, {kept} known already, {refused} refused"
             self._audit.note(ORDER, "done", self._caller.name, self._caller.address, reason=reason)
             self._counts.clear()
 
@@ -110,7 +113,7 @@ def preload_api(learner: Learner | None, audit: Audit) -> APIRouter:
             raise HTTPException(503, str(error)) from None
         sums.add(caller, done, order.more)
         refused = [Refused(host=host, reason=reason) for host, reason in done.refused.items()]
-        return Taken(taken=done.taken, kept=done.kept, refused=refused)
+        return Taken(taken=done.taken, held=done.held, kept=done.kept, refused=refused)
 
     @api.get("/lookup/hosts", responses=problems(409))
     async def imported() -> Imported:

@@ -47,12 +47,16 @@ class Departures:
         self.forget(host)
         self._note(False)
 
-    def missing(self, host: str, now: float) -> None:
-        """GDS hasn't got the known domain ``host``."""
+    def missing(self, host: str, now: float) -> float | None:
+        """GDS hasn't got the known domain ``host``. When it is to be asked for it again, as the grace time is over by
+        then; None for at its turn."""
+        first = host not in self._since
         since = self._since.setdefault(host, now)
-        if now - since >= self._grace:
+        ripe = now - since >= self._grace
+        if ripe:
             self._ripe[host] = None
         self._note(True)
+        return since + self._grace if first and not ripe and not self.doubtful else None
 
     def forget(self, host: str) -> None:
         """Whether it is there is no question any more."""

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -102,15 +102,20 @@ class Learner:
         """What was said and isn't followed yet, by domain."""
         self._first_words: set[str] = set()
         """Of these, what GDS says for the first time of hosts that are known from a map."""
-        self._whole: deque[Sequence[Change]] = deque()
-        """Changes that must be judged together."""
+        self._pods_said: Sequence[Pod] | None = None
+        """The pods file, as long as it isn't followed."""
         self._gone: deque[dict[str, None]] = deque()
-        """Domains that are withdrawn together."""
+        """Domains that are withdrawn together; the first of them may be under way."""
         self._recovered = False
         """GDS has a domain again whose withdrawal is held."""
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._pods_file = Files(options.pods)
+
+    @property
+    def round_seconds(self) -> float:
+        """How long it takes until all that is known has been asked again."""
+        return self.rounds.seconds(self._clock())
 
     async def run(self) -> None:
         """Learns until it is cancelled; no fault of GDS ends it. Raises SettingsError when there is no pods file."""
@@ -213,6 +218,7 @@ class Learner:
             self.imported.add(change.domain for change in some)
             for change in some:
                 self.rounds.add(change.domain)
+                found.held += self._gate.waits(change.domain) is not None
             yield
 
     def _knows(self, host: str) -> bool:
@@ -232,21 +238,26 @@ class Learner:
             if knows:
                 if unheard:
                     self.imported.absent(host, now)
-                else:
-                    self.departures.missing(host, now)
+                elif (due := self.departures.missing(host, now)) is not None:
+                    # Not before there was time to see that GDS misses many.
+                    self.rounds.at(host, due, min(self._options.minimum, len(self.rounds)))
                 self._withdraw()
             return
+        leaves = False
         if knows and not unheard:
             self.departures.there(host)
+            self.rounds.not_at(host)
             for gone in self._gone:
-                gone.pop(host, None)
+                if host in gone:
+                    del gone[host]
+                    leaves = True
             if self._is_withheld(host):
                 self._recovered = True
                 self._wake.set()
         coming = self._coming.get(host)
         home = coming.pod if isinstance(coming, PutDomain) else self._gate.followed.home(host)
         first = self.imported.there(host, agrees=home == pod)
-        if home == pod and not isinstance(coming, DeleteDomain):
+        if home == pod and not isinstance(coming, DeleteDomain) and not leaves:
             return
         if not knows and len(self.rounds) >= self._options.domains:
             self.full += 1
@@ -296,11 +307,13 @@ class Learner:
             await self._wake.wait()
             await asyncio.sleep(_AFTER)
             self._wake.clear()
-            while self._whole or self._gone or self._recovered or self._coming:
-                if self._whole:
-                    await self._followed(self._whole.popleft())
+            while self._pods_said or self._gone or self._recovered or self._coming:
+                if self._pods_said:
+                    said, self._pods_said = self._pods_said, None
+                    await self._followed(self._pods_changed(said))
                 if self._gone:
-                    await self._in_slices(self._leaving(self._gone.popleft()))
+                    await self._in_slices(self._leaving(self._gone[0]))
+                    self._gone.popleft()
                 if self._recovered:
                     self._recovered = False
                     await self._in_slices(self._returning())
@@ -320,11 +333,16 @@ class Learner:
         await self._in_slices(self._following(changes, first=first))
         self._dropped(changes)
 
-    def _leaving(self, gone: Collection[str]) -> Work[None]:
+    def _leaving(self, gone: Mapping[str, None]) -> Work[None]:
+        """GDS may say meanwhile that one of them is there: then it is taken from ``gone``, and stays; or, when it is
+        too late for that, it comes again after this."""
         changes: list[DeleteDomain] = []
-        for some in cut(gone):
+        for some in cut([*gone]):
             changes += [DeleteDomain(host) for host in some]
             yield
+        changes = [one for one in changes if one.domain in gone]
+        if not changes:
+            return
         yield from self._following(changes)
         for these in cut(changes):
             self._dropped(these)
@@ -408,15 +426,19 @@ class Learner:
                 self.pods_error = str(error)
 
     def _take_pods(self, pods: Sequence[Pod]) -> None:
+        self.pods_error = ""
+        self._pods_said = pods
+        self._wake.set()
+
+    def _pods_changed(self, pods: Sequence[Pod]) -> list[Change]:
+        """What makes of the pods that are followed by now those of the file; judged together."""
         held = self._gate.followed.pods
         names = {pod.name for pod in pods}
         changes: list[Change] = [PutPod(pod) for pod in pods if held.get(pod.name) != pod]
         changes += [DeletePod(name) for name in held if name not in names]
-        self.pods_error = ""
         if changes:
             log.info("lookup.pods", pods=len(pods), changes=len(changes))
-            self._whole.append(changes)
-            self._wake.set()
+        return changes
 
     def _read_pods(self) -> tuple[Pod, ...]:
         self._pods_file.changed()  # from now on

@@ -11,9 +11,11 @@ from xds.gds.model import PutDomain, check_domain
 
 @dataclass(slots=True)
 class Preloaded:
-    """``changes``: those that become known. ``kept``: hosts that were known already. ``refused``: host → reason."""
+    """``changes``: those that become known; ``held``: so many of them are held back from the edge. ``kept``: hosts that
+    were known already. ``refused``: host → reason."""
 
     changes: list[PutDomain] = field(default_factory=list)
+    held: int = 0
     kept: int = 0
     refused: dict[str, str] = field(default_factory=dict)
 
