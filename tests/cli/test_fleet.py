@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from command import failed, pointsman, said
 from stub_control_plane import StubControlPlane
 
+from xds.cli.fleet import addresses, fleet
 from xds.cli.plane import Plane
+from xds.errors import OrderError
 
 NONE: dict[str, Any] = {"state": "none"}
 HELD: dict[str, Any] = {
@@ -194,3 +197,52 @@ def test_one_that_does_not_answer_keeps_no_status_of_the_others_back(states: lis
     done = pointsman("status", "--url", well.url, "--url", "http://127.0.0.1:1")
     assert any(line.startswith("http://127.0.0.1:1 ") and "doesn't answer" in line for line in done.stdout.splitlines())
     assert "doesn't answer" in failed("status", "--url", "http://127.0.0.1:1", "--url", "http://127.0.0.1:1")
+
+
+def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    def found(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert host == "pointsman-each"
+        return [
+            (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
+            for one in addresses
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+@pytest.mark.parametrize(
+    ("found", "urls"),
+    [
+        (("10.0.0.2", "10.0.0.1"), ["http://10.0.0.1:18080", "http://10.0.0.2:18080"]),
+        (("10.0.0.1",), ["http://pointsman-each:18080"]),
+        (("fd00::1", "10.0.0.1"), ["http://pointsman-each:18080"]),
+        (("fd00::1", "10.0.0.1", "fd00::2", "10.0.0.2"), ["http://10.0.0.1:18080", "http://10.0.0.2:18080"]),
+        (("fd00::1", "fd00::2"), ["http://[fd00::1]:18080", "http://[fd00::2]:18080"]),
+    ],
+)
+def test_a_name_with_several_addresses_stands_for_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, found: tuple[str, ...], urls: list[str]
+) -> None:
+    resolved(monkeypatch, *found)
+    assert addresses("http://pointsman-each:18080") == urls
+
+
+def test_over_https_the_name_stays_since_the_certificate_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved(monkeypatch, "10.0.0.1", "10.0.0.2")
+    assert addresses("https://pointsman-each:18080") == ["https://pointsman-each:18080"]
+
+
+def test_the_addresses_of_a_replica_are_shown_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    resolved(monkeypatch, "10.0.0.1", "10.0.0.2")
+    (tmp_path / "token").write_text("0123456789abcdef0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
+    config = tmp_path / "pointsman.toml"
+    config.write_text(
+        '[gds]\nurl = "http://127.0.0.1:1/gds"\n[xds]\nplaintext = true\n'
+        '[http]\nreplicas = ["http://pointsman-each:18080"]\ntoken_file = "token"\n'
+    )
+    planes = fleet(config, [])
+    assert [plane.url for plane in planes] == ["http://10.0.0.1:18080", "http://10.0.0.2:18080"]
+    assert all("0123456789abcdef" in plane._authorization()["authorization"] for plane in planes)
+    with pytest.raises(OrderError, match=r"http\.replicas"):
+        Plane(config, "http://10.0.0.3:18080")._authorization()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from xds.http.access import OPEN
 from xds.settings import load
 
 MANIFEST = ROOT / "ops" / "kubernetes" / "pointsman.yaml"
-DOCUMENTS: dict[str, dict[str, Any]] = {one["kind"]: one for one in yaml.safe_load_all(MANIFEST.read_text())}
+ALL: list[dict[str, Any]] = [*yaml.safe_load_all(MANIFEST.read_text())]
+DOCUMENTS: dict[str, dict[str, Any]] = {one["kind"]: one for one in reversed(ALL)}
+"""By kind; of the Services the first one."""
+EACH = next(one for one in ALL if one["metadata"]["name"] == "pointsman-each")
 LABELS = {"app.kubernetes.io/name": "pointsman"}
 POD: dict[str, Any] = DOCUMENTS["Deployment"]["spec"]["template"]
 (CONTAINER,) = POD["spec"]["containers"]
@@ -22,9 +26,23 @@ PORTS = {port["name"]: port["containerPort"] for port in CONTAINER["ports"]}
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
-@pytest.mark.parametrize("kind", DOCUMENTS)
-def test_the_schemas_of_kubernetes_take_it_and_know_every_field(kind: str, version: str) -> None:
-    kubernetes_validate.validate(DOCUMENTS[kind], version, strict=True)
+@pytest.mark.parametrize("document", ALL, ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
+def test_the_schemas_of_kubernetes_take_it_and_know_every_field(document: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_an_order_reaches_each_control_plane_through_the_headless_service() -> None:
+    replicas = tomllib.loads(DOCUMENTS["ConfigMap"]["data"]["pointsman.toml"])["http"]["replicas"]
+    (port,) = EACH["spec"]["ports"]
+    assert replicas == [f"http://{EACH['metadata']['name']}:{port['port']}"]
+    assert (EACH["spec"]["clusterIP"], EACH["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert EACH["spec"]["selector"] == LABELS
+    peer = {"podSelector": {"matchLabels": LABELS}}
+    policy = DOCUMENTS["NetworkPolicy"]["spec"]
+    assert any(
+        peer in rule["from"] and {"protocol": "TCP", "port": "http"} in rule["ports"] for rule in policy["ingress"]
+    )
+    assert any(peer in rule["to"] and {"protocol": "TCP", "port": "http"} in rule["ports"] for rule in policy["egress"])
 
 
 def test_what_selects_the_control_planes_selects_these() -> None:

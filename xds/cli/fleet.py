@@ -6,10 +6,12 @@ wasn't done.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from xds.cli.output import plain, print_found, print_json
 from xds.cli.plane import TIMEOUT, Plane
@@ -21,11 +23,33 @@ Ask = Callable[[Plane], Any]
 def fleet(
     config: Path | None, urls: Sequence[str], token_file: Path | None = None, *, patience: float = TIMEOUT
 ) -> list[Plane]:
-    """Those at ``urls``; else those that the setting ``http.replicas`` names, or the one that the settings are of."""
+    """Those at ``urls``; else those that the setting ``http.replicas`` names, each address of a name that has several,
+    or the one that the settings are of."""
     if urls:
         return [Plane(config, url, token_file, patience=patience) for url in urls]
     own = Plane(config, "", token_file, patience=patience)
-    return [Plane(config, url, token_file, patience=patience) for url in own.replicas] or [own]
+    each = [(url, one) for url in own.replicas for one in addresses(url)]
+    return [Plane(config, url, token_file, patience=patience, of=of) for of, url in each] or [own]
+
+
+def addresses(url: str) -> list[str]:
+    """The URL for each address that its name has, such as a headless Service of Kubernetes; itself where there is one
+    or none, and over HTTPS, where the name must be the certificate's. A name of both families stands for one machine
+    twice: then the IPv4 ones are taken."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        return [url]
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
+    except OSError:
+        return [url]
+    kinds = {family for family, *_ in found}
+    family = socket.AF_INET if socket.AF_INET in kinds else socket.AF_INET6
+    hosts = sorted({str(where[0]) for kind, *_, where in found if kind == family})
+    if len(hosts) < 2:
+        return [url]
+    port = f":{parts.port}" if parts.port else ""
+    return [f"http://[{host}]{port}" if ":" in host else f"http://{host}{port}" for host in hosts]
 
 
 def at_once(planes: Sequence[Plane], read: Callable[[Plane], Any]) -> list[Any]:

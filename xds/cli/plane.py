@@ -31,16 +31,24 @@ SILENCE = 30.0
 
 class Plane:
     """``url`` and ``token_file`` go before what the settings say. Every call raises PointsmanError, an OrderError with
-    the answer's ``status`` when it was answered. ``patience``: seconds for each step of one."""
+    the answer's ``status`` when it was answered. ``patience``: seconds for each step of one. ``of``: the one of
+    http.replicas that ``url`` is an address of."""
 
     def __init__(
-        self, config: Path | None = None, url: str = "", token_file: Path | None = None, *, patience: float = TIMEOUT
+        self,
+        config: Path | None = None,
+        url: str = "",
+        token_file: Path | None = None,
+        *,
+        patience: float = TIMEOUT,
+        of: str = "",
     ) -> None:
         self._patience = patience
         self._config = config
         self._url = url.rstrip("/")
         self._token_file = token_file
         self._given = bool(url)
+        self._of = of or self._url
         self._loaded: Settings | None = None
         self._client: httpx.Client | None = None
 
@@ -159,7 +167,7 @@ class Plane:
         with contextlib.suppress(ValueError):
             if ipaddress.ip_address(host).is_loopback:
                 return
-        if self._given and host != "localhost" and self.url not in self.replicas:
+        if self._given and host != "localhost" and self._of not in self.replicas:
             raise OrderError(
                 f"{self.url} isn't one of http.replicas, so it isn't shown the token of these settings: give "
                 "--token-file if it is to have it"
@@ -167,7 +175,7 @@ class Plane:
 
     def _is_of_several(self) -> bool:
         with contextlib.suppress(SettingsError):
-            return self.url in self.replicas
+            return self._of in self.replicas
         return False
 
     def _credentials(self) -> dict[str, str]:
