@@ -53,6 +53,10 @@ _ANEW = 0.5
 """Seconds until the process that watches is started again when it has ended."""
 _RESCAN = 10.0
 """Seconds between two looks at everything where the folder can't be watched."""
+_TRIES = 60
+"""Such looks until watching it is tried again."""
+_ANYWAY = 600.0
+"""Seconds between two looks at everything where it is: of very many changes at once the system tells some alone."""
 
 
 class Folder:
@@ -138,7 +142,7 @@ class Folder:
                 continue
             async with _watching(self.path) as changes, asyncio.TaskGroup() as tasks:
                 await anext(changes)  # it is watched: what changes while we look is seen
-                looking = tasks.create_task(self._look_at_all(), name="certificates")
+                looking = tasks.create_task(self._look_now_and_then(), name="certificates")
                 async for paths in changes:
                     if _place(self.path) != where:
                         looking.cancel()
@@ -156,6 +160,11 @@ class Folder:
     async def _gone(self) -> None:
         error = CertificateError(f"certificates folder {self.path} is gone")
         log.error("certificate", reason=str(error), kept="the pairs before")
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await self._look_at_all()
+            await asyncio.sleep(_ANYWAY)
 
     async def _look_at_all(self) -> None:
         """Everything that is there; only what differs from what is held is read."""
@@ -177,6 +186,8 @@ class Folder:
         refused.end()
 
     def _said_complete(self) -> None:
+        if self.index.complete:
+            return
         readable = self.index.readable
         if readable:
             log.warning(
@@ -185,10 +196,9 @@ class Folder:
                 first=list(islice(readable, _LOGGED)),
                 advice="let nobody but the owner read the keys (chmod 600)",
             )
-        if not self.index.complete:
-            self.index.complete = True
-            self._complete.set()
-            log.info("certificates", usable=len(self.index), set_aside=len(self.index.aside))
+        self.index.complete = True
+        self._complete.set()
+        log.info("certificates", usable=len(self.index), set_aside=len(self.index.aside))
 
     async def _differing(self, found: Sequence[Place]) -> list[Place]:
         unread: list[Place] = []
@@ -350,27 +360,42 @@ async def _watching(folder: Path) -> AsyncIterator[AsyncIterator[Collection[str]
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
             loop.call_soon_threadsafe(batches.put_nowait, batch)
 
+    def watch(missed: bool) -> None:
+        """Until it is to stop. Raises OSError when the folder can't be watched."""
+        deep = _has_folders(folder)
+        while not stop.is_set():
+            with contextlib.closing(_deep(folder) if deep else _flat(folder)) as changes:
+                for paths in changes:
+                    if stop.is_set():
+                        return
+                    tell(None if missed else paths)
+                    missed = not deep and any(map(os.path.isdir, paths))
+                    if missed:
+                        deep = True
+                        break
+                else:
+                    missed = True  # whoever watched has ended: what changes until the next one does isn't seen
+                    stop.wait(_ANEW)
+
     def follow() -> None:
-        try:
-            deep, missed = _has_folders(folder), False
-            while not stop.is_set():
-                with contextlib.closing(_deep(folder) if deep else _flat(folder)) as changes:
-                    for paths in changes:
-                        if stop.is_set():
-                            return
-                        tell(None if missed else paths)
-                        missed = not deep and any(map(os.path.isdir, paths))
-                        if missed:
-                            deep = True
-                            break
-                    else:
-                        missed = True  # whoever watched has ended: what changes until the next one does isn't seen
-                        stop.wait(_ANEW)
-        except OSError as error:
-            log.error("certificates.unwatched", folder=str(folder), reason=str(error), looked_at_every=_RESCAN)
-            tell(())
-            while not stop.wait(_RESCAN):
-                tell(None)
+        missed = False
+        while not stop.is_set():
+            try:
+                watch(missed)
+            except OSError as error:
+                log.error(
+                    "certificates.unwatched",
+                    folder=str(folder),
+                    reason=str(error),
+                    looked_at_every=_RESCAN,
+                    advice="if it is the limit: raise fs.inotify.max_user_watches above the number of folders",
+                )
+                tell(())
+                for _ in range(_TRIES):
+                    if stop.wait(_RESCAN):
+                        return
+                    tell(None)
+                missed = True
 
     async def following() -> AsyncIterator[Collection[str] | None]:
         while True:
