@@ -113,3 +113,8 @@ class Standing:
     @property
     def complete(self) -> bool:
         return self.state == "complete"
+
+    @property
+    def final(self) -> bool:
+        """It won't become another one by waiting alone."""
+        return self.state in ("complete", "set_aside", "rolled_back")

@@ -278,10 +278,10 @@ class Tracker:
     # Who waits
 
     async def wait(self, revision: int, seconds: float, least: int = 0) -> Standing:
-        """How a revision stands: as soon as every Envoy has it, and so many do, else after so many seconds. Raises
-        WaitError when too many wait."""
+        """How a revision stands: as soon as every Envoy has it, and so many do, or it won't be so by waiting; else
+        after so many seconds. Raises WaitError when too many wait."""
         standing = self.receipts.standing(revision, least)
-        if standing.complete or seconds <= 0:
+        if standing.final or seconds <= 0:
             return standing
         if self.waiters >= WAITERS:
             raise WaitError(f"{WAITERS} callers wait for a revision already: ask again without `wait`, or later")
@@ -312,7 +312,7 @@ class Tracker:
             if entry[2].done():
                 continue
             standing = self.receipts.standing(entry[0], entry[3])
-            if standing.complete:
+            if standing.final:
                 entry[2].set_result(None)
             elif standing.state == "expected":
                 heapq.heappush(self._waiting, entry)

@@ -246,3 +246,16 @@ def test_the_addresses_of_a_replica_are_shown_the_token(monkeypatch: pytest.Monk
     assert all("0123456789abcdef" in plane._authorization()["authorization"] for plane in planes)
     with pytest.raises(OrderError, match=r"http\.replicas"):
         Plane(config, "http://10.0.0.3:18080")._authorization()
+
+
+def test_an_edge_without_any_envoy_is_not_well_and_a_control_plane_that_stands_by_is() -> None:
+    none = {"connected": 0, "converged": 0, "behind": 0, "nacking": 0, "late": 0, "spared": 0}
+    well = StubControlPlane(lambda method, path, headers: (200, status()))
+    bare = StubControlPlane(lambda method, path, headers: (200, status(nodes=none)))
+    try:
+        assert ["no Envoy" in one for one in said("status", "--url", bare.url, code=3)["wrong"]] == [True]
+        assert said("status", "--url", bare.url, "--url", bare.url, code=3)["wrong"] != []
+        assert said("status", "--url", well.url, "--url", bare.url)["wrong"] == []
+    finally:
+        well.close()
+        bare.close()

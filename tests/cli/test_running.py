@@ -105,6 +105,16 @@ def test_a_probe_that_the_edge_answers_itself_is_not_well(edge: Edge) -> None:
         edge.gds.delete("/pods/away").raise_for_status()
 
 
+def test_a_host_whose_pod_has_no_endpoints_is_not_well(edge: Edge) -> None:
+    edge.put_pod("bare")
+    try:
+        moved(edge, "bare.example.com", "bare")
+        assert asked(edge, "explain", "bare.example.com", code=3)["routed"]
+    finally:
+        edge.delete("bare.example.com")
+        edge.gds.delete("/pods/bare").raise_for_status()
+
+
 def test_what_is_not_there_is_said_and_not_taken_for_nothing(edge: Edge) -> None:
     assert "edge-9" in failed("diff", "edge-9", *config(edge))
     assert "pod99" in failed("domains", "--pod", "pod99", *config(edge))

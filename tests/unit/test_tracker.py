@@ -241,6 +241,22 @@ async def test_waiters_are_bounded_and_leave_nothing_behind(
     assert not (await world.tracker.wait(99, 0.01)).complete
 
 
+async def test_nobody_waits_for_what_was_rolled_back_or_set_aside(world: World, envoy: Envoy) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    envoy.take()
+    waiting = asyncio.create_task(world.tracker.wait(3, 3_600))
+    await asyncio.sleep(0)
+    world.change(3, PutDomain("d2.test", "no-such-pod"))
+    envoy.take()
+    assert (await asyncio.wait_for(waiting, 30)).state == "set_aside"
+    directory = world.pipeline.directory
+    before = State("E", 1, 0.0, dict(directory.pods), {name: "pod1" for name in directory.domains})
+    drained(world.gate.rolling_back(before, "ann"))
+    world.tracker.look()
+    envoy.take()
+    assert (await asyncio.wait_for(world.tracker.wait(2, 3_600), 30)).state == "rolled_back"
+
+
 def test_a_rollback_undoes_what_is_newer_and_a_release_publishes_it_anew(world: World, envoy: Envoy) -> None:
     world.change(2, PutDomain("d1.test", "pod2"))
     envoy.take()

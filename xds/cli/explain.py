@@ -30,7 +30,8 @@ def explain(
     Envoy what is wanted, was sent, ACKed, and is live (setting http.envoy_admins). With several control planes (setting
     http.replicas) the first one's answer, with the Envoys of all.
 
-    Exit code 3: it goes nowhere, an Envoy lacks something of it or can't be asked for, or one routes it elsewhere.
+    Exit code 3: it goes nowhere, its pod has no endpoints, no Envoy is connected, one lacks something of it or can't be
+    asked for, or routes it elsewhere.
 
     Examples:
         pointsman explain acme.example.com -c pointsman.toml
@@ -56,6 +57,8 @@ def explain(
         not asked
         or not found["routed"]
         or found["envoys"]["have_it"] < found["envoys"]["connected"]
+        or not found["envoys"]["connected"]
+        or not (found["cluster"] and found["cluster"]["endpoints"])
         or elsewhere
         or probed
     ):

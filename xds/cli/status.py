@@ -27,9 +27,9 @@ def status(config: Config = None, url: Urls = None, token_file: Token = None, as
     which.
 
     Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a GDS that knows no host, a change held,
-    an Envoy that rejects something or has lacked a change for more than five seconds, a state that can't be written, a
-    certificate that has ended. An Envoy that is only behind is well: it catches up. 1 when a control plane doesn't
-    answer; of several the others are told of all the same.
+    no Envoy connected (to any of them), one that rejects something or has lacked a change for more than five seconds,
+    a state that can't be written, a certificate that has ended. An Envoy that is only behind is well: it catches up. 1
+    when a control plane doesn't answer; of several the others are told of all the same.
 
     Examples:
         pointsman status -c pointsman.toml
@@ -51,7 +51,7 @@ def status(config: Config = None, url: Urls = None, token_file: Token = None, as
 
 
 def _single(found: dict[str, Any], as_json: bool) -> list[str]:
-    wrong = wrongs(found)
+    wrong = [*wrongs(found), *_nobody(found["nodes"])]
     if as_json:
         print_json({**found, "wrong": wrong})
     else:
@@ -65,6 +65,7 @@ def _several(told: Mapping[str, Any], as_json: bool) -> list[str]:
     asked = {url: found for url, found in told.items() if not isinstance(found, PointsmanError)}
     wrong = [f"{url}: {each}" for url, found in asked.items() for each in wrongs(found)]
     nodes = {what: sum(found["nodes"][what] for found in asked.values()) for what in _COUNTS}
+    wrong += _nobody(nodes)
     if as_json:
         each = [
             {
@@ -86,6 +87,11 @@ def _several(told: Mapping[str, Any], as_json: bool) -> list[str]:
         rows.append(("epochs", styled(f"{', '.join(sorted(epochs))}: they don't follow the same GDS", WARN)))
     facts([*rows, *(("not well", styled(each, BAD)) for each in wrong)])
     return wrong
+
+
+def _nobody(nodes: Mapping[str, int]) -> list[str]:
+    """Of all control planes together: one that stands by has none."""
+    return [] if nodes["connected"] else ["no Envoy is connected, so no change reaches the edge"]
 
 
 def _line(url: str, found: dict[str, Any] | None) -> list[Any]:

@@ -178,7 +178,9 @@ def revisions_api(view: View) -> APIRouter:
     @api.get("/revisions/{revision}", responses=problems(409, 503))
     async def revision(
         revision: Number,
-        wait: Annotated[float, Query(ge=0, le=LONGEST, description="seconds to wait until it is complete")] = 0.0,
+        wait: Annotated[
+            float, Query(ge=0, le=LONGEST, description="seconds to wait until it is complete, or won't be by waiting")
+        ] = 0.0,
         epoch: Annotated[str, Query(max_length=200, description="GDS's, when it must be this one")] = "",
         envoys: Annotated[int, Query(ge=0, le=FLEET, description="that must be connected with it, at least")] = LEAST,
     ) -> RevisionShown:
