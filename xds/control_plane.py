@@ -74,6 +74,7 @@ async def run(settings: Settings) -> None:
         pods_http2=edge.pods_http2,
         acme=host_and_port(edge.acme) if edge.acme else None,
         asking=settings.gds.mode == "lookup",
+        idle=timedelta(seconds=edge.timeouts.transfer_idle),
     )
     resources.warm(edge_of(settings, Tls(edge.certificate)))
     _settle_objects()

@@ -13,11 +13,12 @@ _DAY = 86_400
 
 
 class Timeouts(BaseModel):
-    """How long a client may take. ``connection_idle``: a connection without a request. ``stream_idle``: a request on
-    which nothing moves in either direction, a websocket too. ``request_headers``: for the headers to arrive.
+    """How long a client may take. ``connection_idle``: a connection without a request. ``request_headers``: for the
+    headers to arrive. ``stream_idle``: a request on which nothing moves in either direction, as long as it isn't with a
+    pod. ``transfer_idle``: the same once it is: an upload, a download that is paused, a websocket.
 
     ``request``: for the whole request to arrive, 0 for no limit. An upload is a request: one of 10 GB over 20 Mbit/s
-    takes more than an hour, so the default leaves it to ``stream_idle``, and a client that sends a byte now and then
+    takes more than an hour, so the default leaves it to ``transfer_idle``, and a client that sends a byte now and then
     can hold a request open. Where uploads are short, set 300. Downloads and websockets aren't concerned.
     """
 
@@ -25,6 +26,7 @@ class Timeouts(BaseModel):
 
     connection_idle: Annotated[float, Field(ge=1, le=_DAY)] = 3_600.0
     stream_idle: Annotated[float, Field(ge=1, le=_DAY)] = 300.0
+    transfer_idle: Annotated[float, Field(ge=1, le=_DAY)] = 3_600.0
     request_headers: Annotated[float, Field(ge=0.1, le=300)] = 10.0
     request: Annotated[float, Field(ge=0, le=_DAY)] = 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,3 +86,14 @@ def test_after_any_moves_the_tables_hold_what_they_should(publishes: list[tuple[
                     wanted.setdefault(held[domain], []).append(domain)
             assert tables.shares(number) == wanted
             assert RouteConfiguration.parse(tables.encoded(number)) == route_table(number, wanted)
+
+
+def test_every_route_to_a_pod_has_the_idle_timeout_that_is_set() -> None:
+    idle = timedelta(minutes=20)
+    tables = RouteTables(1, asking=True, idle=idle)
+    for domain, pod in (("aa.example.com", "pod1"), ("*.acme.test", "pod2")):
+        tables.move(domain, None, pod)
+    made = RouteConfiguration.parse(tables.encoded(0))
+    actions = [route.route for host in made.virtual_hosts for route in host.routes]
+    assert [(action.timeout, action.idle_timeout) for action in actions if action] == [(timedelta(0), idle)] * 3
+    assert made == route_table(0, tables.shares(0), asking=True, idle=idle)

@@ -100,7 +100,8 @@ def configuration(settings: Settings, snapshot: Snapshot) -> bytes:
     for domain, pod in snapshot.domains[:DOMAINS]:
         if pod in shares and _usable(domain):
             shares[pod].append(domain)
-    table = route_table(0, {pod: domains for pod, domains in shares.items() if domains})
+    idle = timedelta(seconds=settings.edge.timeouts.transfer_idle)
+    table = route_table(0, {pod: domains for pod, domains in shares.items() if domains}, idle=idle)
     routed = manager("check", edge.timeouts, route_config=table)
     check = Listener(
         name="pointsman-check",

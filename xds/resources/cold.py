@@ -45,6 +45,8 @@ ASKED = "pointsman:lookup"
 POD_HEADER = "x-pointsman-pod"
 """The internal header that carries the answer to the router; overwritten by it, and taken away by every table, so that
 no pod sees it."""
+TRANSFER_IDLE = timedelta(hours=1)
+"""For how long nothing may move on a request that is with a pod, unless the settings say otherwise."""
 UNKNOWN = "#unknown"
 """The name of the catch-all virtual host; no pod can be called so."""
 
@@ -116,16 +118,16 @@ def enabled() -> Any:
     return Any(type_url="type.googleapis.com/envoy.config.route.v3.FilterConfig", value=bytes(config))
 
 
-def unknown_host() -> VirtualHost:
+def unknown_host(idle: timedelta = TRANSFER_IDLE) -> VirtualHost:
     """The catch-all of every table."""
     pair = ConfigKeyValuePair(metadata_namespace=_MARK, key=_KEY, value=_YES)
     marking = Marking(request_rules=[ConfigRule(header=":authority", on_header_present=pair)])
+    # As every route to a pod has them (`xds.resources.routes.virtual_host`).
+    action = RouteAction(cluster_header=POD_HEADER, timeout=timedelta(0), idle_timeout=idle)
     return VirtualHost(
         name=UNKNOWN,
         domains=["*"],
-        routes=[
-            Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster_header=POD_HEADER, timeout=timedelta(0))),
-        ],
+        routes=[Route(match=RouteMatch(prefix="/"), route=action)],
         typed_per_filter_config={**turned_on(), _MARK: packed(_MARKING, marking)},
     )
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from xds.delta import Content, Delta, Key
 from xds.gds.model import Endpoint, Pod
 from xds.resources.clusters import cluster, load_assignment
+from xds.resources.cold import TRANSFER_IDLE
 from xds.resources.listeners import Edge, listeners
 from xds.resources.port80 import acme_cluster
 from xds.resources.rescope import RESCOPE, rescoping_table
@@ -46,8 +47,9 @@ class EdgeResources:
         pods_http2: bool = False,
         acme: tuple[str, int] | None = None,
         asking: bool = False,
+        idle: timedelta = TRANSFER_IDLE,
     ) -> None:
-        self.tables = RouteTables(tables, crowded, asking=asking)
+        self.tables = RouteTables(tables, crowded, asking=asking, idle=idle)
         self._connect_timeout = connect_timeout
         self._pods_http2 = pods_http2
         self._acme = acme

@@ -17,7 +17,7 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 
 from xds.delta import Content, Key
-from xds.resources.cold import POD_HEADER, unknown_host
+from xds.resources.cold import POD_HEADER, TRANSFER_IDLE, unknown_host
 from xds.resources.pairs import Pairs, Placement
 from xds.resources.wire import field
 from xds.slices import SLICE, Work, cut, drained
@@ -76,23 +76,24 @@ def table_number(name: str) -> int:
     return int(name.removeprefix("table-"))
 
 
-def virtual_host(pod: str, domains: Iterable[str]) -> VirtualHost:
+def virtual_host(pod: str, domains: Iterable[str], idle: timedelta = TRANSFER_IDLE) -> VirtualHost:
     """One pod's share of a table: all its domains there, one catch-all route to the pod's cluster."""
-    return VirtualHost(
-        name=pod,
-        domains=list(domains),
-        routes=[Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=pod, timeout=timedelta(0)))],
-    )
+    # No time-out of a whole answer, which large transfers outlast. The idle one takes the place of the manager's,
+    # which ends a silent websocket or a download that is paused.
+    action = RouteAction(cluster=pod, timeout=timedelta(0), idle_timeout=idle)
+    return VirtualHost(name=pod, domains=list(domains), routes=[Route(match=RouteMatch(prefix="/"), route=action)])
 
 
-def route_table(number: int, shares: Mapping[str, Iterable[str]], *, asking: bool = False) -> RouteConfiguration:
+def route_table(
+    number: int, shares: Mapping[str, Iterable[str]], *, asking: bool = False, idle: timedelta = TRANSFER_IDLE
+) -> RouteConfiguration:
     """The table as a dataclass: what `RouteTables.encoded` must equal, byte for byte once parsed. ``asking``: a host
-    that isn't in it is asked for."""
+    that isn't in it is asked for. ``idle``: for how long nothing may move on a request that is with a pod."""
     return RouteConfiguration(
         name=table_name(number),
         virtual_hosts=[
-            *([unknown_host()] if asking else []),
-            *(virtual_host(pod, sorted(shares[pod])) for pod in sorted(shares)),
+            *([unknown_host(idle)] if asking else []),
+            *(virtual_host(pod, sorted(shares[pod]), idle) for pod in sorted(shares)),
         ],
         # While a host is asked for it may become known, and then its own virtual host takes the request.
         request_headers_to_remove=[SCOPE_HEADER, *([POD_HEADER] if asking else [])],
@@ -164,11 +165,14 @@ class RouteTables:
     """All domains, laid out in ``tables`` tables. `move` and `apply` return the numbers of the tables that changed.
 
     A share is encoded once and kept, so a move costs the shares that it touches, whatever the table holds. ``asking``:
-    a host that its table doesn't hold is asked for (`xds.resources.cold`).
+    a host that its table doesn't hold is asked for (`xds.resources.cold`). ``idle``: of every route to a pod.
     """
 
-    def __init__(self, tables: int, crowded: int = CROWDED, *, asking: bool = False) -> None:
+    def __init__(
+        self, tables: int, crowded: int = CROWDED, *, asking: bool = False, idle: timedelta = TRANSFER_IDLE
+    ) -> None:
         self.asking = asking
+        self._idle = idle
         self.pairs = Pairs(tables, crowded)
         self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
         self._wildcards: dict[str, Share] = {}
@@ -364,7 +368,7 @@ class RouteTables:
     def prepare(self, pod: str) -> None:
         """Encodes what all virtual hosts of a pod begin with: a millisecond or two for each pod, once."""
         if pod not in self._shells:
-            self._shells[pod] = bytes(virtual_host(pod, ()))
+            self._shells[pod] = bytes(virtual_host(pod, (), self._idle))
 
     def listed(self, number: int, pod: str = "") -> Iterator[tuple[str, list[str]]]:
         """The pods of a table with their domains, without wildcards, sorted by domain; only ``pod``, if it is given.
@@ -386,7 +390,7 @@ class RouteTables:
     def encoded(self, number: int) -> bytes:
         """The table as an encoded RouteConfiguration; equal content gives equal bytes."""
         if number not in self._heads:
-            self._heads[number] = bytes(route_table(number, {}, asking=self.asking))
+            self._heads[number] = bytes(route_table(number, {}, asking=self.asking, idle=self._idle))
         pods = sorted({*self._tables[number], *self._wildcards})
         return b"".join([self._heads[number], *(self._host(number, pod) for pod in pods)])
 
