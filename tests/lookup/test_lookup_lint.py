@@ -147,4 +147,5 @@ def test_the_filter_that_asks_isnt_taken_for_the_one_that_holds_hosts_off(dump: 
 )
 def test_a_broken_row_is_named(dump: Dump, row: str, change: Callable[[Dump], object]) -> None:
     change(broken := copy.deepcopy(dump))
-    assert [name for name, each in status(broken).items() if each == "broken"] == [row]
+    # A header of ours that a client may say is both rows' matter.
+    assert {name for name, each in status(broken).items() if each == "broken"} - {"internal-headers"} == {row}

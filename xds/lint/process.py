@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
-from xds.lint.config import NOTHING, Config, Message
+from xds.lint.config import NOTHING, Config, Message, seconds
 from xds.lint.rule import Rule, at, first, label, without_http3
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _ACTION = "envoy.overload_actions."
+_LEAST = 0.5
+"""What sets in before the heap is half full sets in on an ordinary day."""
+_MIB, _GIB = 1 << 20, 1 << 30
+_HEAP_LEAST, _HEAP_MOST = 64 * _MIB, 256 * _GIB
+"""The dump doesn't say how much memory there is: no edge has less, or more, than this."""
+_FILES = 1 << 20
+"""The most that Linux gives one process (fs.nr_open); a connection takes two, with that to the pod."""
+
+
+def _taken(config: Config) -> str:
+    return f"{config.rejected[0]}; what was there before goes on" if config.rejected else ""
 
 
 def _admin(config: Config) -> str:
@@ -18,9 +30,16 @@ def _admin(config: Config) -> str:
     if address is None:
         return ""
     socket = at(config.bootstrap, "admin.address.socket_address.address")
-    if socket in ("127.0.0.1", "::1") or at(config.bootstrap, "admin.address.pipe") is not None:
+    if at(config.bootstrap, "admin.address.pipe") is not None or _loopback(socket):
         return ""
     return f"the admin interface is at {socket}"
+
+
+def _loopback(address: object) -> bool:
+    try:
+        return ipaddress.ip_address(str(address)).is_loopback
+    except ValueError:
+        return False
 
 
 def _overload(config: Config) -> Message:
@@ -40,13 +59,20 @@ def _monitor(config: Config, name: str) -> Message:
 
 def _heap(config: Config) -> str:
     # A string in JSON, as all 64-bit numbers are.
-    return "" if int(_monitor(config, _HEAP).get("max_heap_size_bytes", 0)) else "no fixed_heap monitor"
+    limit = int(_monitor(config, _HEAP).get("max_heap_size_bytes", 0))
+    if not limit:
+        return "no fixed_heap monitor"
+    if not _HEAP_LEAST <= limit <= _HEAP_MOST:
+        return f"max_heap_size_bytes is {limit:,}: no machine's memory is meant by that"
+    return ""
 
 
 def _connections(config: Config) -> str:
     limit = int(_monitor(config, _CONNECTIONS).get("max_active_downstream_connections", 0))
     if not limit:
         return "no global_downstream_max_connections monitor"
+    if limit > _FILES // 2:
+        return f"{limit:,} connections: a process has no files for more than {_FILES // 2:,}, with those to pods"
     return (
         "" if at(config.bootstrap, "admin.ignore_global_conn_limit") else "the admin interface is under the limit too"
     )
@@ -61,28 +87,41 @@ def _triggers(config: Config, kind: str, name: str) -> list[Message]:
 def _threshold(kind: str, name: str, most: float) -> Callable[[Config], str]:
     def broken(config: Config) -> str:
         triggers = _triggers(config, kind, name)
-        values = [value for trigger in triggers if isinstance(value := at(trigger, "threshold.value"), float)]
+        # What is zero isn't in the dump.
+        values = [float(trigger["threshold"].get("value", 0)) for trigger in triggers if "threshold" in trigger]
         if not values:
             return f"{name} has no threshold of the heap"
-        return "" if min(values) <= most else f"{name} begins at {min(values)}, not {most}"
+        return "" if _LEAST <= min(values) <= most else f"{name} begins at {min(values)}, not {most}"
 
     return broken
 
 
 def _scaled(config: Config) -> str:
     name = _ACTION + "reduce_timeouts"
-    if not any("scaled" in trigger for trigger in _triggers(config, "actions", name)):
+    scaled = [trigger["scaled"] for trigger in _triggers(config, "actions", name) if "scaled" in trigger]
+    if not scaled:
         return f"{name} isn't scaled with the heap"
+    for each in scaled:
+        begin, end = float(each.get("scaling_threshold", 0)), float(each.get("saturation_threshold", 0))
+        if not _LEAST <= begin <= 0.85 or not begin < end <= 0.95:
+            return f"{name} goes from {begin} to {end} of the heap, not from 0.85 to 0.95"
     actions: list[dict[str, Any]] = _overload(config).get("actions", [])
     factors = [
         factor.get("timer")
         for each in actions
         if each.get("name") == name
         for factor in each.get("typed_config", NOTHING).get("timer_scale_factors", ())
+        if _shrinks(factor)
     ]
     timers = {"HTTP_DOWNSTREAM_CONNECTION_IDLE", "HTTP_DOWNSTREAM_STREAM_IDLE", "TRANSPORT_SOCKET_CONNECT"}
     missing = sorted(timers - set(factors))
     return f"not scaled: {', '.join(missing)}" if missing else ""
+
+
+def _shrinks(factor: Message) -> bool:
+    """At least to half of what it was, or to a minute."""
+    least, scale = seconds(factor.get("min_timeout")), at(factor, "min_scale.value")
+    return (least is not None and least <= 60) or (isinstance(scale, int | float) and scale <= 50)
 
 
 def _runtime(config: Config) -> dict[str, object]:
@@ -130,6 +169,12 @@ def _end(config: Config) -> str:
 
 
 RULES = (
+    Rule(
+        "taken",
+        "What is judged here is the newest: Envoy rejected nothing",
+        "see error_state in /config_dump, and the newest NACK in the control plane's log",
+        _taken,
+    ),
     Rule("admin", "Admin on loopback only", "set admin.address to 127.0.0.1 or a pipe", _admin),
     Rule("overload-refresh", "Overload manager, refresh 0.25 s", "set overload_manager.refresh_interval", _refresh),
     Rule("heap-limit", "fixed_heap", "add the resource monitor fixed_heap with the memory Envoy may have", _heap),

@@ -10,20 +10,24 @@ from pathlib import Path
 from xds.errors import LintError
 from xds.lint.checklist import verdicts
 from xds.lint.rule import Verdict
-from xds.lint.sources import planned, running
+from xds.lint.sources import SAMPLE, planned, running, snapshot_of
 from xds.settings import load
 
 _MARKS = {"held": "held  ", "broken": "BROKEN", "not asked": "-     "}
 
 
-def verdicts_of(source: str | None, bootstrap: Path | None, config: Path | None) -> list[Verdict]:
+def verdicts_of(
+    source: str | None, bootstrap: Path | None, config: Path | None, snapshot: Path | None = None
+) -> list[Verdict]:
     """Of a running Envoy, or of one to be. Raises PointsmanError."""
     if (source is None) == (bootstrap is None):
-        raise LintError("give either an Envoy's admin address or dump, or --bootstrap (with --config)")
+        raise LintError("give either an Envoy's admin address or dump, or --bootstrap (with --config, --snapshot)")
     if source is not None:
+        if snapshot is not None:
+            raise LintError("--snapshot is for --bootstrap: a running Envoy has its tables already")
         return verdicts(running(source))
     assert bootstrap is not None
-    return verdicts(planned(bootstrap, load(config)))
+    return verdicts(planned(bootstrap, load(config), snapshot_of(snapshot) if snapshot else SAMPLE))
 
 
 def as_text(rows: Sequence[Verdict]) -> str:

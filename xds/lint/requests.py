@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
+import re
 from typing import Any
 
 from xds.lint.config import NOTHING, Config, Message, chains, seconds
 from xds.lint.rule import Rule, at, differing, first, label, within
+from xds.resources.manager import INTERNAL_PREFIX
 
 BUFFER = 32 * 1024
 _PROXY = "envoy.filters.listener.proxy_protocol"
 _ACME = "/.well-known/acme-challenge/"
+_IDLE_LEAST, _IDLE_MOST = 300, 3600
+_NOBODYS = [
+    ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
+"""Of documentation (RFC 5737, RFC 3849): no packet comes from there."""
+_CUSTOMERS = 16
+"""So many domains may stand in a listener because the service's own names are routed, too."""
+_PREFETCHED = 120
+"""Names that a listener has Envoy ask for at its start: the settings' 100 and the 20 busiest."""
+_FEW_PODS = 100
+_PREFETCH = "common_tls_context.custom_tls_certificate_selector.typed_config.prefetch_secret_names"
+_DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
 
 
 def _buffers(messages: list[Message], of: str) -> str:
     for message in messages:
         size = message.get("per_connection_buffer_limit_bytes")
-        if size is None or size > BUFFER:
-            return f"per_connection_buffer_limit_bytes of {of} {label(message)} is {size or 'not set: 1 MiB'}"
+        if size is None or not 0 < size <= BUFFER:
+            said = "not set: 1 MiB" if size is None else size or "0: no limit"
+            return f"per_connection_buffer_limit_bytes of {of} {label(message)} is {said}"
     return ""
 
 
@@ -34,6 +51,13 @@ def _proxy_protocol(config: Config) -> str:
 
 
 def _remote_address(config: Config) -> str:
+    for one in config.every_manager():
+        if one.get("xff_num_trusted_hops"):
+            return f"manager {label(one)} believes what clients say in x-forwarded-for (xff_num_trusted_hops)"
+        if one.get("original_ip_detection_extensions"):
+            return f"manager {label(one)} has original_ip_detection_extensions: a client may say who it is"
+        if one.get("skip_xff_append"):
+            return f"manager {label(one)} doesn't tell pods who the client is (skip_xff_append)"
     return differing(config.every_manager(), {"use_remote_address": True}, "manager")
 
 
@@ -58,7 +82,7 @@ def _http2(options: Message, of: str) -> str:
         ("initial_connection_window_size", 1024 * 1024),
     ):
         value = options.get(key)
-        if not isinstance(value, int) or value > most:
+        if not isinstance(value, int) or not 0 < value <= most:
             return f"{key} of {of} is {value or 'not set'}, not at most {most}"
     return ""
 
@@ -87,49 +111,33 @@ def _request(config: Config) -> str:
             return (
                 f"request_timeout of manager {label(one)} is {value:g} s: set 300 s, or none and a stream_idle_timeout"
             )
-    idle = within(config.every_manager(), "stream_idle_timeout", 300, "manager")
+    idle = first(within(config.every_manager(), "stream_idle_timeout", 300, "manager"), _transfers(config))
     off = [one for one in config.every_manager() if not seconds(one.get("request_timeout"))]
     return f"no request_timeout, and {idle}" if off and idle else ""
 
 
 def _routes(config: Config) -> str:
-    for table in config.tables:
-        for host in table.get("virtual_hosts", ()):
-            for route in host.get("routes", ()):
-                if "route" in route and seconds(route["route"].get("timeout")) != 0:
-                    return f"route of {label(host)} in {label(table)} has a time-out, which breaks large transfers"
-    return ""
-
-
-def _filter(manager: Message, part: str) -> bool:
-    return any(part in str(each) for each in manager.get("http_filters", ()))
-
-
-def _one_host(config: Config) -> str:
-    for one in config.every_manager():
-        if not _filter(one, ":authority") or not _mapped(one, 400):
-            return f"manager {label(one)} lets a request with several hosts, or none, look for a route"
-    return ""
-
-
-def _misdirected(config: Config) -> str:
-    """Whether the filter before the router asks for names, or for the SNI itself."""
+    for where, route in config.routes():
+        if seconds(route.get("timeout")) != 0:
+            return f"route of {where} has a time-out, which breaks large transfers"
+        for path in ("max_stream_duration.max_stream_duration", "retry_policy.per_try_timeout"):
+            if seconds(at(route, path)):
+                return f"route of {where} has a {path.split('.')[-1]}, which breaks large transfers"
     for one in config.serving():
-        # Of no other filter: one that asks for unknown hosts has exact matches too.
-        hosts = [str(each) for each in one.get("http_filters", ()) if _type(each).endswith((".RBAC", ".Lua"))]
-        named = [each for each in hosts for sign in ("'suffix'", "'exact'", "requestedServerName") if sign in each]
-        if not named or not _mapped(one, 421):
-            return f"manager {label(one)} serves any host on any connection"
+        for field in ("max_stream_duration", "max_connection_duration"):
+            if seconds(at(one, f"common_http_protocol_options.{field}")):
+                return f"manager {label(one)} has a {field}, which breaks large transfers"
     return ""
 
 
-def _type(filter_: Message) -> str:
-    return str(at(filter_, "typed_config.@type") or "")
-
-
-def _mapped(manager: Message, status: int) -> bool:
-    mappers = at(manager, "local_reply_config.mappers")
-    return isinstance(mappers, list) and any(each.get("status_code") == status for each in mappers)
+def _transfers(config: Config) -> str:
+    """Without one of its own, a route has the manager's."""
+    for where, route in config.routes():
+        value = seconds(route.get("idle_timeout"))
+        if value is None or not _IDLE_LEAST <= value <= _IDLE_MOST:
+            said = "not set" if value is None else f"{value:g} s" if value else "off"
+            return f"idle_timeout of the route of {where} is {said}, not from {_IDLE_LEAST} to {_IDLE_MOST} s"
+    return ""
 
 
 def _port_80(config: Config) -> str:
@@ -152,49 +160,79 @@ def _only_redirects(manager: Message) -> str:
             redirect = route.get("redirect", NOTHING)
             match = route.get("match", NOTHING)
             where = str(match.get("prefix") or at(match, "safe_regex.regex") or "").replace("\\.", ".")
-            if not where.startswith(_ACME) and (
-                not redirect.get("https_redirect") or redirect.get("response_code") != "PERMANENT_REDIRECT"
-            ):
+            if redirect.get("https_redirect") and redirect.get("response_code") == "PERMANENT_REDIRECT":
+                continue
+            if not where.startswith(_ACME) or "|" in where or ":" not in str(at(route, "route.cluster") or ""):
                 return f"does something else than a redirect (308) for {where or 'a route'}"
     return ""
 
 
 def _internal(config: Config) -> str:
     for one in config.serving():
-        key = at(one, "scoped_routes.scope_key_builder")
-        early = str(one.get("early_header_mutation_extensions", ""))
-        if key is None:
-            continue
-        if "OVERWRITE_IF_EXISTS_OR_ADD" not in early or "remove_on_match" not in early:
-            return f"manager {label(one)} takes the scope's header, or others of ours, from a client"
+        removed, written = _early(one)
+        if INTERNAL_PREFIX not in removed:
+            return f"manager {label(one)} takes headers of ours ({INTERNAL_PREFIX}…) from a client"
+        builder = at(one, "scoped_routes.scope_key_builder.fragments")
+        keys = [at(each, "header_value_extractor.name") for each in builder] if isinstance(builder, list) else []
+        for key in keys:
+            if str(key).lower() not in written:
+                return f"manager {label(one)} takes the scope's header, {key}, from a client"
     for table in config.tables:
         if "x-pointsman-scope" not in table.get("request_headers_to_remove", ()):
             return f"table {label(table)} sends the scope's header to pods"
     return ""
 
 
+def _early(manager: Message) -> tuple[set[str], set[str]]:
+    """What is done before a route is looked for: prefixes of headers that are removed, and what is written after."""
+    removed: set[str] = set()
+    written: set[str] = set()
+    for each in manager.get("early_header_mutation_extensions", ()):
+        for mutation in each.get("typed_config", NOTHING).get("mutations", ()):
+            if prefix := at(mutation, "remove_on_match.key_matcher.prefix"):
+                removed.add(str(prefix).lower())
+                written = {header for header in written if not header.startswith(str(prefix).lower())}
+            if at(mutation, "append.append_action") == "OVERWRITE_IF_EXISTS_OR_ADD":
+                written.add(str(at(mutation, "append.header.key")).lower())
+    return removed, written
+
+
 def _private(config: Config) -> str:
     for one in config.every_manager():
-        if not at(one, "internal_address_config.cidr_ranges"):
+        ranges: Any = at(one, "internal_address_config.cidr_ranges") or ()
+        if not ranges or at(one, "internal_address_config.unix_sockets"):
             return f"manager {label(one)} takes x-envoy-… headers from private addresses"
+        for each in ranges:
+            if not _nobodys(f"{each.get('address_prefix')}/{each.get('prefix_len', 0)}"):
+                return f"manager {label(one)} takes x-envoy-… headers from {each.get('address_prefix')}"
     return ""
 
 
+def _nobodys(range_: str) -> bool:
+    try:
+        asked = ipaddress.ip_network(range_, strict=False)
+    except ValueError:
+        return False
+    # Of two kinds of addresses neither is within the other, and asking is an error.
+    return any(asked.version == each.version and asked.subnet_of(each) for each in _NOBODYS)  # type: ignore[arg-type]
+
+
 def _tenants(config: Config) -> str:
-    routed = {
-        domain for table in config.tables for host in table.get("virtual_hosts", ()) for domain in host["domains"]
-    }
+    """Domains wherever in a listener they stand: in a filter's code, too."""
+    routed = {domain for domain in config.domains() if not domain.startswith("*")}
     for listener in config.listeners:
         for one in config.managers(listener):
             hosts: Any = at(one, "route_config.virtual_hosts") or ()
             inside = {domain for host in hosts for domain in host.get("domains", ())} - {"*"}
             if inside:
                 return f"routes of {min(inside)} stand in listener {label(listener)}"
-        for chain in chains(listener):
-            names = chain.get("filter_chain_match", NOTHING).get("server_names", ())
-            tenants = {name for name in names if not name.startswith("*.")} & routed
-            if len(tenants) > 16:
-                return f"{len(tenants)} routed domains stand in filter chains of listener {label(listener)}"
+        tenants = routed & set(_DOMAIN.findall(json.dumps(listener).lower()))
+        if len(tenants) > _CUSTOMERS:
+            return f"{len(tenants)} routed domains stand in listener {label(listener)}"
+    for secured in config.secured():
+        asked: Any = at(secured.context, _PREFETCH) or ()
+        if len(asked) > _PREFETCHED:
+            return f"{len(asked)} names to be asked for at the start stand in listener {label(secured.listener)}"
     return ""
 
 
@@ -208,11 +246,20 @@ def _statistics(config: Config) -> str:
 
 
 def _clusters(config: Config) -> str:
-    routed = {
-        domain for table in config.tables for host in table.get("virtual_hosts", ()) for domain in host["domains"]
-    }
-    both = sorted(label(pod) for pod in config.pods() if label(pod) in routed)
-    return f"cluster {both[0]} is of one domain" if both else ""
+    routed, pods = config.domains(), config.pods()
+    both = sorted(label(pod) for pod in pods if label(pod) in routed)
+    if both:
+        return f"cluster {both[0]} is of one domain"
+    named: dict[str, str] = {}
+    for pod in pods:
+        where = str(at(pod, "eds_cluster_config.service_name") or at(pod, "load_assignment.endpoints") or label(pod))
+        if where in named:
+            return f"clusters {named[where]} and {label(pod)} are of one pod"
+        named[where] = label(pod)
+    asked = any("cluster_header" in route for _, route in config.routes())
+    if len(pods) > _FEW_PODS and len(pods) >= len(routed) and not asked:
+        return f"{len(pods):,} clusters for {len(routed):,} domains: one for each?"
+    return ""
 
 
 RULES = (
@@ -264,8 +311,12 @@ RULES = (
     ),
     Rule("whole-request", "Whole request 5 min, or bounded by idleness", "set edge.timeouts.request", _request),
     Rule("route-timeouts", "No route time-out, for large transfers", "set the time-out of routes to 0", _routes),
-    Rule("one-host", "More than one Host, or none: 400", "put pointsman.hosts before the router", _one_host),
-    Rule("misdirected", "421 when the certificate isn't for the Host", "set edge.misdirected", _misdirected),
+    Rule(
+        "transfer-idle",
+        "A route's own idle time-out, for slow uploads, downloads and websockets, and still an end of what is silent",
+        "set edge.timeouts.transfer_idle between 300 and 3600",
+        _transfers,
+    ),
     Rule("port-80", "Without TLS only redirects (308), and ACME", "redirect everything else", _port_80),
     Rule(
         "internal-headers", "Internal headers from no client, to no pod", "remove and overwrite them early", _internal

@@ -6,7 +6,6 @@ which a wildcard domain would match. They refuse with 403, and `xds.resources.lo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
@@ -27,12 +26,28 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from xds.resources.packed import packed
 
 HOSTS = "pointsman.hosts"
-SAME = "pointsman.same-host"
+COVERED_HOST = "pointsman.covered-host"
 
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _LUA = "envoy.extensions.filters.http.lua.v3.Lua"
 
-_PLAIN = re.compile(r"[a-z0-9.*_-]+")
+COVERED = """\
+local lower, find, sub = string.lower, string.find, string.sub
+function envoy_on_request(request_handle)
+  local host = lower(request_handle:headers():get(":authority") or "")
+  local dot = find(host, ".", 1, true)
+  local wildcard = dot and dot > 1 and "*" .. sub(host, dot)
+  local tls = request_handle:streamInfo():downstreamSslConnection()
+  for _, name in ipairs(tls and tls:dnsSansLocalCertificate() or {}) do
+    name = lower(name)
+    if name == host or name == wildcard then
+      return
+    end
+  end
+  request_handle:respond({[":status"] = "421"}, "The connection is for another host.\\n")
+end
+"""
+"""What ``*`` stands for is one label (RFC 9525, 6.3). Envoy keeps a connection's names after the first request."""
 
 # Port and trailing dot are gone by then. An underscore is in no host name, but in some of the DNS: it is a 404.
 _HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
@@ -52,17 +67,11 @@ def host_filters(names: Iterable[str] | None) -> list[HttpFilter]:
     return [HttpFilter(name=HOSTS, typed_config=packed(_RBAC, RbacFilter(rules=rules)))]
 
 
-def same_host_filters(names: Iterable[str]) -> list[HttpFilter]:
-    """For a filter chain where each name has a certificate of its own: the Host must be the SNI. A matcher can't
-    compare the two, so a script does (some microseconds). A client without SNI is shown the certificate for ``names``.
-    """
-    plain = sorted(name for name in names if _PLAIN.fullmatch(name))
-    lua = Lua(default_source_code=DataSource(inline_string=_SAME.replace("NAMES", ", ".join(map(_entry, plain)))))
-    return [*host_filters(None), HttpFilter(name=SAME, typed_config=packed(_LUA, lua))]
-
-
-def _entry(name: str) -> str:
-    return f'["{name}"] = true'
+def covered_host_filters() -> list[HttpFilter]:
+    """For a filter chain whose certificates come on demand: the Host must be one that the certificate is for which
+    this connection was shown. A matcher knows no more than the first of its names, so a script looks."""
+    lua = Lua(default_source_code=DataSource(inline_string=COVERED))
+    return [*host_filters(None), HttpFilter(name=COVERED_HOST, typed_config=packed(_LUA, lua))]
 
 
 def _named(name: str) -> Permission:
@@ -81,19 +90,3 @@ def _authority(matcher: StringMatcher) -> HeaderMatcher:
 
 def _matches(regex: str) -> StringMatcher:
     return StringMatcher(safe_regex=RegexMatcher(regex=regex))
-
-
-_SAME = """\
-local names = {NAMES}
-function envoy_on_request(request_handle)
-  local host = string.lower(request_handle:headers():get(":authority") or "")
-  local sni = string.lower(request_handle:streamInfo():requestedServerName() or "")
-  local same = host == sni
-  if sni == "" then
-    same = names[host] or names[(string.gsub(host, "^[^.]+", "*"))]
-  end
-  if not same then
-    request_handle:respond({[":status"] = "421"}, "The connection is for another host.\\n")
-  end
-end
-"""

@@ -1,6 +1,7 @@
 """The listeners: https and its HTTP/3 twin, which route by scope, and http, which only redirects to it.
 
-Nothing of a tenant stands in a listener: a listener update drains connections.
+Of tenants nothing stands in a listener but the names that Envoy asks certificates for at its start, which are few: a
+listener update drains connections.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from xds.resources.clusters import BUFFER_BYTES
 from xds.resources.cold import asking_filters
-from xds.resources.hosts import host_filters, same_host_filters
+from xds.resources.hosts import covered_host_filters, host_filters
 from xds.resources.local_replies import UnknownHost, access_logs, local_replies
 from xds.resources.manager import Timeouts, http2_limits, manager, response_headers, scoped
 from xds.resources.packed import packed
@@ -165,5 +166,5 @@ def _https(edge: Edge, chain: str, tables: int, *, http3: bool = False) -> Filte
 
 def _host_filters(edge: Edge, chain: str) -> list[HttpFilter]:
     if edge.misdirected and chain == CUSTOMERS:
-        return same_host_filters(edge.tls.server_names)
+        return covered_host_filters()
     return host_filters(edge.tls.server_names if edge.misdirected and edge.tls.server_names else None)

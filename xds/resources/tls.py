@@ -2,8 +2,8 @@
 
 The service's own names are in a chain of their own, with one certificate, session tickets and resumption. All other
 names, customers' own domains, are in a second one, where Envoy asks for the certificate by SNI when a client comes.
-Certificates come as secrets (SDS), and no name of a customer stands in a listener: a listener update drains
-connections.
+Certificates come as secrets (SDS). A listener update drains connections: of customers' names only those stand there
+that Envoy asks for at its start.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from xds.resources.packed import ads, packed
 SERVICE = "service"
 """The filter chain of the service's own names; of all names, as long as no others have certificates."""
 CUSTOMERS = "customers"
-"""The filter chain of all other names. The certificate shown is the SNI's own: another Host doesn't belong there."""
+"""The filter chain of all other names: which certificate is shown isn't known before the handshake."""
 
 TICKETS = "#session-tickets"
 """The secret that holds the keys of session tickets; no host is called so."""
