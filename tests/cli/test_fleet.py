@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from command import failed, pointsman, said
@@ -259,3 +260,57 @@ def test_an_edge_without_any_envoy_is_not_well_and_a_control_plane_that_stands_b
     finally:
         well.close()
         bare.close()
+
+
+def explanation(envoys: int, query: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Of a host that of so many Envoys two lack, and one rejects."""
+
+    def envoy(number: int, acked: str, rejected: str | None = None) -> dict[str, Any]:
+        copy = {"type": "route", "name": "table-1", "wanted": "v2", "sent": "v2", "acked": acked, "in_flight": False}
+        copies = [{**copy, "rejected": rejected, "error": "no such filter" if rejected else None}]
+        has_it = acked == "v2"
+        return {
+            "node": f"edge-{number}",
+            "has_it": has_it,
+            "connected_seconds": 1.0,
+            "resources": copies,
+            "live": None,
+        }
+
+    shown = [envoy(0, "v1", "v2"), envoy(1, "v1"), envoy(2, "v1"), *(envoy(n, "v2") for n in range(3, envoys))]
+    most = int(query["envoys"][0])
+    return {
+        "host": "a.test",
+        "routed": True,
+        "answer": "",
+        "notes": [],
+        "revision": 7,
+        "published": 7,
+        "epoch": "E",
+        "record": {"domain": "a.test", "pod": "pod1", "revision": 7, "received_at": None, "previous_pod": None},
+        "scope": {"key": "a.", "name": "scope", "table": "table-1", "split": False},
+        "table": "table-1",
+        "table_version": "v2",
+        "virtual_host": "pod1",
+        "route": "prefix / -> pod1",
+        "cluster": None,
+        "certificate": None,
+        "probe": None,
+        "envoys": {"connected": envoys, "have_it": envoys - 3, "rejecting": 1, "shown": shown[:most]},
+    }
+
+
+def test_of_a_thousand_envoys_those_that_differ_are_explained_and_all_when_they_are_wanted() -> None:
+    large = StubControlPlane(lambda method, path, _: (200, explanation(1_000, parse_qs(urlsplit(path).query))))
+    try:
+        lines = pointsman("explain", "a.test", "--url", large.url).stdout.splitlines()
+        summary = next(place for place, line in enumerate(lines) if line.startswith("  Envoys "))
+        assert lines[summary].endswith("997 of 1,000 have it, 1 reject something of it, 2 lack something of it")
+        assert [line.split()[0] for line in lines[summary + 2 : -1]] == ["edge-0", "edge-1", "edge-2"]
+        assert lines[-1] == "  and 997 that have it (--all)"
+        done = pointsman("explain", "a.test", "--all", "--url", large.url)
+        assert sum(line.startswith("edge-") for line in done.stdout.splitlines()) == 1_000
+        assert "--all" not in done.stdout
+        assert len(said("explain", "a.test", "--url", large.url, code=3)["envoys"]["shown"]) == 100
+    finally:
+        large.close()

@@ -115,6 +115,14 @@ def test_a_host_is_explained_from_gds_to_what_envoy_routes_by(edge: Edge) -> Non
     assert found["cluster"]["endpoints"][0]["health"] == "healthy"
 
 
+def test_a_host_is_explained_without_the_envoys_where_they_are_not_wanted(edge: Edge) -> None:
+    found = told(edge, "domains/why.example.com/explain", envoys=0)
+    assert (found["host"], found["envoys"]) == ("why.example.com", None)
+    found = told(edge, "domains/why.example.com/explain", envoys=1)
+    assert (found["envoys"]["connected"], len(found["envoys"]["shown"])) == (1, 1)
+    assert ask(edge, "domains/why.example.com/explain", envoys=1001).status_code == 422
+
+
 def test_a_host_that_goes_nowhere_is_explained_too(edge: Edge) -> None:
     found = told(edge, "domains/nobody.example.org/explain")
     assert (found["routed"], found["record"], found["answer"]) == (False, None, "404")

@@ -113,7 +113,7 @@ def explanation(have_it: int = 3, notes: tuple[str, ...] = ()) -> api.Explanatio
         route="prefix / → cluster pod1",
         cluster=cluster,
         certificate=None,
-        envoys=api.Envoys(connected=3, have_it=have_it, shown=[]),
+        envoys=api.Envoys(connected=3, have_it=have_it, rejecting=0, shown=[]),
         probe=None,
     )
 

@@ -15,10 +15,16 @@ from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, say, st
 from xds.cli.plane import Plane
 from xds.errors import PointsmanError
 
+_FEW = 10
+"""Envoys of which all are shown one by one."""
+
 
 def explain(
     host: Annotated[str, typer.Argument(help="A host as a client would name it.", autocompletion=hosts)],
     probe: Annotated[bool, typer.Option("--probe", help="Also asks the edge for it (setting http.probe).")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the Envoys that have it, one by one; 1,000 of a control plane at most.")
+    ] = False,
     config: Config = None,
     url: Url = "",
     token_file: Token = None,
@@ -28,7 +34,8 @@ def explain(
 
     GDS's record, scope, table, virtual host, route, cluster, endpoints and their health, certificate; and for every
     Envoy what is wanted, was sent, ACKed, and is live (setting http.envoy_admins). With several control planes (setting
-    http.replicas) the first one's answer, with the Envoys of all.
+    http.replicas) the first one's answer, with the Envoys of all. Of more than ten Envoys those that lack something, or
+    route it elsewhere, are shown one by one, and with --all the others, too.
 
     Exit code 3: it goes nowhere, its pod has no endpoints, no Envoy is connected, one lacks something of it or can't be
     asked for, or routes it elsewhere.
@@ -39,19 +46,16 @@ def explain(
         pointsman explain acme.example.com --json | jq .envoys
     """
     plane, *others = fleet(config, [url] if url else (), token_file)
-    query = {"probe": "true"} if probe else {}
+    envoys = {"envoys": 1_000 if every else 100}
+    query = {**envoys, **({"probe": "true"} if probe else {})}
     found = plane.get(plane.path("/api/v1/domains", host, "explain"), query)
-    asked = all([_joined(found, other, host) for other in others])
+    asked = all([_joined(found, other, host, envoys) for other in others])
     if as_json:
         print_json(found)
     else:
-        _show(found)
+        _show(found, every)
     pod = found["record"]["pod"] if found["record"] else None
-    elsewhere = [
-        one
-        for one in found["envoys"]["shown"]
-        if one["live"] and not one["live"]["error"] and one["live"]["pod"] != pod
-    ]
+    elsewhere = [one for one in found["envoys"]["shown"] if _elsewhere(one, pod)]
     probed = found["probe"] and not _right(found["probe"], pod)
     if (
         not asked
@@ -65,14 +69,14 @@ def explain(
         raise typer.Exit(exits.FOUND)
 
 
-def _joined(found: dict[str, Any], other: Plane, host: str) -> bool:
+def _joined(found: dict[str, Any], other: Plane, host: str, query: dict[str, int]) -> bool:
     """Adds the Envoys of another control plane; whether it could be asked, and says the same."""
     try:
-        told = other.get(other.path("/api/v1/domains", host, "explain"))
+        told = other.get(other.path("/api/v1/domains", host, "explain"), query)
     except PointsmanError as error:
         found["notes"].append(f"its Envoys aren't in this: {error}")
         return False
-    for count in ("connected", "have_it"):
+    for count in ("connected", "have_it", "rejecting"):
         found["envoys"][count] += told["envoys"][count]
     found["envoys"]["shown"] += told["envoys"]["shown"]
     here, there = (each["record"]["pod"] if each["record"] else "nowhere" for each in (found, told))
@@ -81,7 +85,13 @@ def _joined(found: dict[str, Any], other: Plane, host: str) -> bool:
     return here == there
 
 
-def _show(found: dict[str, Any]) -> None:
+def _elsewhere(envoy: dict[str, Any], pod: str | None) -> bool:
+    """It routes it to another pod than it should, as its admin says."""
+    live = envoy["live"]
+    return bool(live and not live["error"] and live["pod"] != pod)
+
+
+def _show(found: dict[str, Any], every: bool) -> None:
     record, scope, certificate = found["record"], found["scope"], found["certificate"]
     head = f"{found['host']} → {record['pod']}" if record else f"{found['host']} goes nowhere: {found['answer']}"
     say(styled(head, GOOD if found["routed"] else BAD))
@@ -110,7 +120,7 @@ def _show(found: dict[str, Any]) -> None:
         _link("certificate", text if covers else styled(f"{text}; it is not for this host", WARN))
     if probe := found["probe"]:
         _probe(probe, record)
-    _envoys(found["envoys"])
+    _envoys(found["envoys"], record["pod"] if record else None, every)
 
 
 def _link(name: str, *parts: Any) -> None:
@@ -146,14 +156,31 @@ def _probe(probe: dict[str, Any], record: dict[str, Any] | None) -> None:
     _link("probe", styled(f"{probe['edge']} answers {probe['status']} in {took(probe['seconds'])}, {by}", style))
 
 
-def _envoys(envoys: dict[str, Any]) -> None:
-    all_have = envoys["have_it"] == envoys["connected"]
-    say(
-        styled("  Envoys       ", "bold"),
-        styled(f"{envoys['have_it']} of {envoys['connected']} have it", GOOD if all_have else WARN),
-    )
+def _envoys(envoys: dict[str, Any], pod: str | None, every: bool) -> None:
+    connected, have_it, rejecting = envoys["connected"], envoys["have_it"], envoys["rejecting"]
+    shown = envoys["shown"]
+    differing = [one for one in shown if not one["has_it"] or _elsewhere(one, pod)]
+    counts = {
+        "reject something of it": rejecting,
+        "lack something of it": connected - have_it - rejecting,
+        "route it elsewhere": sum(_elsewhere(one, pod) for one in shown),
+    }
+    words = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+    style = GOOD if have_it == connected and not words else BAD if rejecting else WARN
+    _link("Envoys", styled(f"{have_it:,} of {connected:,} have it{words}", style))
+    listed = shown if every or connected <= _FEW else differing
+    _copies(listed)
+    if connected > len(listed):
+        lacking = connected - have_it - sum(not one["has_it"] for one in listed)
+        others = [f"{lacking:,} that lack something of it"] if lacking else []
+        if having := connected - len(listed) - lacking:
+            others.append(f"{having:,} that have it")
+        say(f"  and {' and '.join(others)}{'' if every else ' (--all)'}")
+
+
+def _copies(envoys: list[dict[str, Any]]) -> None:
     rows = []
-    for envoy in envoys["shown"]:
+    for envoy in envoys:
         live = envoy["live"]
         if live is None:
             lives: Any = styled("-", QUIET)

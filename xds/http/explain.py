@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -25,7 +26,9 @@ from xds.resources.tls import covered
 from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, ResourceType
 
 ENVOYS = 100
-"""Envoys that are shown one by one."""
+"""Envoys that are shown one by one, unless the caller says another number."""
+MOST = 1_000
+"""That may be asked for: what each of them has is written out."""
 
 
 Waits = Callable[[str], tuple[str | None, str | None] | None]
@@ -50,28 +53,31 @@ def explain_api(
         probe: Annotated[
             bool, Query(description="also send a HEAD request for it through the edge (setting http.probe)")
         ] = False,
+        envoys: Annotated[
+            int, Query(ge=0, le=MOST, description="that are shown one by one; 0: they aren't looked at either")
+        ] = ENVOYS,
     ) -> Explanation:
         """The whole chain, of a host that goes nowhere, too: it says so (``routed``), with the reason. What is live is
         read from the admin interfaces that setting http.envoy_admins names, within two seconds."""
         if probe and not may_order(request):
             raise HTTPException(401, "a probe is a request to the customer's pod: it needs the token")
-        return await explained(view, live, host, waits, unknown, probe=probe)
+        return await explained(view, live, host, waits, unknown, probe=probe, envoys=envoys)
 
     return api
 
 
 async def explained(
-    view: View, live: Live, host: str, waits: Waits, unknown: str, *, probe: bool = False
+    view: View, live: Live, host: str, waits: Waits, unknown: str, *, probe: bool = False, envoys: int = ENVOYS
 ) -> Explanation:
     """`explain_api` says what these are. Raises HTTPException for what is no host, and while there is no directory."""
-    found = _known(view, checked(host), waits, unknown)
+    found = _known(view, checked(host), waits, unknown, envoys)
     probing = asyncio.create_task(live.probe(found.host)) if probe else None
     await _ask(live, found)
     found.probe = await probing if probing else None
     return found
 
 
-def _known(view: View, host: str, waits: Waits, unknown: str) -> Explanation:
+def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> Explanation:
     """All that is known here, as it is at one moment."""
     directory, chain = complete(view), _Chain(view, host)
     return Explanation(
@@ -90,16 +96,17 @@ def _known(view: View, host: str, waits: Waits, unknown: str) -> Explanation:
         route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
         cluster=_cluster(view, chain.pod),
         certificate=_certificate(view, host),
-        envoys=_envoys(view, [stream for stream in view.streams() if stream.node is not None], chain.resources),
+        envoys=_envoys(view, chain.resources, envoys) if envoys else None,
         probe=None,
     )
 
 
 async def _ask(live: Live, found: Explanation) -> None:
     """Adds what the admins of the Envoys that are shown say."""
-    nodes = {envoy.node for envoy in found.envoys.shown}
+    envoys = found.envoys.shown if found.envoys else []
+    nodes = {envoy.node for envoy in envoys}
     states, healths = await live.read(nodes, found.host, found.cluster.name if found.cluster else "", found.table)
-    for envoy in found.envoys.shown:
+    for envoy in envoys:
         envoy.live = states.get(envoy.node)
     for endpoint in found.cluster.endpoints if found.cluster else ():
         endpoint.health = healths.get(f"{endpoint.address}:{endpoint.port}", "unknown")
@@ -206,15 +213,22 @@ def _certificate(view: View, host: str) -> Certificate | None:
     )
 
 
-def _envoys(view: View, streams: list[Stream], resources: list[tuple[ResourceType, str]]) -> Envoys:
+def _envoys(view: View, resources: list[tuple[ResourceType, str]], most: int) -> Envoys:
+    streams = [stream for stream in view.streams() if stream.node is not None]
     wanted = {resource: _version(view, *resource) for resource in resources}
     lacking: list[Stream] = []
     having: list[Stream] = []
     for stream in streams:
         (having if stream.has(ROUTE) and stream.has_acked(wanted) else lacking).append(stream)
-    shown = [_envoy(view, stream, False, wanted) for stream in lacking[:ENVOYS]]
-    shown += [_envoy(view, stream, True, wanted) for stream in having[: ENVOYS - len(shown)]]
-    return Envoys(connected=len(streams), have_it=len(having), shown=shown)
+    rejecting = [stream for stream in lacking if _rejects(stream, resources)]
+    worst = islice(dict.fromkeys([*rejecting, *lacking]), most)
+    shown = [_envoy(view, stream, False, wanted) for stream in worst]
+    shown += [_envoy(view, stream, True, wanted) for stream in having[: most - len(shown)]]
+    return Envoys(connected=len(streams), have_it=len(having), rejecting=len(rejecting), shown=shown)
+
+
+def _rejects(stream: Stream, resources: list[tuple[ResourceType, str]]) -> bool:
+    return any(status.rejected for status, _ in (stream.resource(kind, name) for kind, name in resources) if status)
 
 
 def _envoy(

@@ -85,17 +85,20 @@ class Envoy(BaseModel):
 
 
 class Envoys(BaseModel):
-    """``shown`` are at most 100: those that lack something first."""
+    """Of those ``connected``: ``have_it`` ACKed every resource of the chain as it is published, ``rejecting`` rejected
+    one of them. ``shown``: as many as were asked for, those that lack something first."""
 
     connected: int
     have_it: int
+    rejecting: int
     shown: list[Envoy]
 
 
 class Explanation(BaseModel):
     """``routed``: the edge sends the host to ``record.pod``; else ``answer`` says what a client gets. ``notes``: what
     stands in the way, or is about to change it, in words. ``scope``, ``table`` and ``virtual_host`` are how Envoy gets
-    from the host to the cluster. ``probe``: what the edge answered, with ``probe=true``."""
+    from the host to the cluster. ``envoys``: null with ``envoys=0``. ``probe``: what the edge answered, with
+    ``probe=true``."""
 
     host: str
     epoch: str
@@ -112,5 +115,5 @@ class Explanation(BaseModel):
     route: str | None
     cluster: Cluster | None
     certificate: Certificate | None
-    envoys: Envoys
+    envoys: Envoys | None
     probe: Probe | None

@@ -17,7 +17,7 @@ _DAY = 86_400.0
 
 
 def told(found: api.Explanation) -> Explanation:
-    envoys = found.envoys
+    envoys = found.envoys or api.Envoys(connected=0, have_it=0, rejecting=0, shown=[])
     everywhere = envoys.have_it == envoys.connected
     if not envoys.connected:
         had = "no Envoy is connected"
@@ -36,8 +36,16 @@ def told(found: api.Explanation) -> Explanation:
         notes=found.notes,
         links=[*_links(found)],
         copies=Listing([_copy(one) for one in envoys.shown[:ENVOYS]], envoys.connected),
-        copies_text=f"{number(envoys.have_it)} of {number(envoys.connected)} have it" if envoys.connected else "",
+        copies_text=_copies(envoys),
     )
+
+
+def _copies(envoys: api.Envoys) -> str:
+    if not envoys.connected:
+        return ""
+    rest = {"reject": envoys.rejecting, "lack": envoys.connected - envoys.have_it - envoys.rejecting}
+    words = "".join(f", {number(count)} {does} something of it" for does, count in rest.items() if count)
+    return f"{number(envoys.have_it)} of {number(envoys.connected)} have it{words}"
 
 
 def _links(found: api.Explanation) -> Iterator[Link]:
