@@ -102,6 +102,7 @@ def test_the_command_is_content_when_all_say_the_same(edge: Edge) -> None:
         "equal": 2,
         "settled": 0,
         "not_asked_for_yet": 0,
+        "edge_not_asked": "",
         "different": [],
         "unanswered": [],
         "bad_lines": [],
@@ -135,3 +136,25 @@ def test_where_gds_is_watched_nothing_is_imported_and_it_is_said_why(edge: Edge)
     assert (done.returncode, done.stdout) == (1, "")
     assert "gds.mode = watch" in done.stderr
     assert edge.ask("t0.example.com").pod == "pod1"
+
+
+def test_another_proxy_is_not_taken_for_an_edge_that_knows_nobody(edge: Edge, tmp_path: Path) -> None:
+    """What is asked here is GDS, which answers 404 for such a path, as an old proxy may for every host."""
+    old = tmp_path / "backend.map"
+    old.write_text("t0.example.com pod1\nb1.example.com pod2\n")
+    done = pointsman(edge, "compare", "--map", str(old), "--edge", edge.system.gds_url, "--edge-path", "/nothing")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"names the pod of none of 2 hosts in a header {HEADER}" in done.stderr
+
+
+def test_without_its_address_the_edge_of_the_same_machine_is_asked_or_it_is_said_why_not(edge: Edge) -> None:
+    ca = ["--edge-ca", str(edge.system.ca)]
+    listed = "t0.example.com\nnobody.example.com\n"
+    asked = pointsman(edge, "compare", "--hosts", "-", *ca, stdin=listed)
+    assert (asked.returncode, asked.stdout) == (0, "2 hosts: 2 equal, 0 different\n"), asked.stderr
+    unasked = pointsman(edge, "compare", "--hosts", "-", stdin=listed)
+    assert unasked.returncode == 0
+    assert unasked.stdout.startswith(f"the edge wasn't asked: https://127.0.0.1:{edge.system.ports.edge_https}/ names")
+    assert "certificate" in unasked.stdout
+    none = pointsman(edge, "compare", "--hosts", "-", "--edge", "none", *ca, "--json", stdin=listed)
+    assert json.loads(none.stdout)["edge_not_asked"] == "--edge none"

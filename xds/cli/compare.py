@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from xds.settings import Settings
 
 
+_NO_EDGE = "none"
+
+
 def compare(
     map_file: Annotated[
         Path | None, typer.Option("--map", help="The old HAProxy map, `host pod` a line; - for stdin.", metavar="FILE")
@@ -37,7 +40,12 @@ def compare(
     url: Url = "",
     token_file: Token = None,
     edge: Annotated[
-        str, typer.Option("--edge", help="Ask the edge, too: its URL, such as https://127.0.0.1:10443.", metavar="URL")
+        str,
+        typer.Option(
+            "--edge",
+            help="The edge's URL, if it isn't edge.https_port of this machine; none: don't ask it.",
+            metavar="URL",
+        ),
     ] = "",
     edge_ca: Annotated[
         Path | None, typer.Option("--edge-ca", help="Who signs the edge's certificates, if not a public CA.")
@@ -56,8 +64,9 @@ def compare(
 ) -> None:
     """Asks the old map, GDS, the control plane and the edge for each host, and says what differs.
 
-    Exit code 0: all say the same of all hosts; 3: there are differences; 1: some couldn't be compared. Settings say
-    where GDS is, and what it is asked with.
+    Exit code 0: all say the same of all hosts; 3: there are differences; 1: some couldn't be compared, or what is at
+    --edge isn't the edge. Settings say where GDS is, and what it is asked with. Without --edge, this machine's edge
+    is asked when it can be recognised; when it isn't asked, that is said, and is no failure.
 
     Examples:
         pointsman compare --map backend.map -c pointsman.toml
@@ -73,7 +82,7 @@ def compare(
         raise typer.BadParameter("give --map FILE or --hosts FILE")
     loaded = settings.load(config)
     header = pod_header or loaded.edge.pod_header or ""
-    if edge and not header:
+    if edge not in ("", _NO_EDGE) and not header:
         raise CompareError(
             "nothing in the edge's answers names the pod: set edge.pod_header, or name a header that the pods set with "
             "--pod-header"
@@ -87,11 +96,12 @@ def compare(
         if sample and sample < len(listed):
             listed = random.SystemRandom().sample(listed, sample)
         through = (edge, edge_path, header, edge_ca)
-        tally = asyncio.run(_compared(loaded, Plane(config, url, token_file), through, listed, bounds, bars))
+        tally, unasked = asyncio.run(_compared(loaded, Plane(config, url, token_file), through, listed, bounds, bars))
     if as_json:
-        print_json(_as_json(tally, found))
+        print_json(_as_json(tally, found, unasked))
     else:
-        print("\n".join([*_told(tally), *files.bad_lines(file, found.bad), _summary(tally, found)]))
+        said = [f"the edge wasn't asked: {unasked}"] if unasked else []
+        print("\n".join([*_told(tally), *files.bad_lines(file, found.bad), *said, _summary(tally, found)]))
     if tally.different:
         raise typer.Exit(exits.FOUND)
     if tally.unanswered or found.bad:
@@ -105,7 +115,8 @@ async def _compared(
     listed: Sequence[tuple[str, str]],
     bounds: Bounds,
     bars: Progress,
-) -> Tally:
+) -> tuple[Tally, str]:
+    """And why the edge wasn't asked."""
     from xds.compare import run, sources
     from xds.lookup.client import LookupClient, Wait
 
@@ -122,10 +133,20 @@ async def _compared(
             sources.ControlPlane(plane.url, http, lookup=gds.mode == "lookup"),
         ]
         edge, path, header, ca = through
-        if edge:
+        unasked = (
+            "--edge none" if edge == _NO_EDGE else "" if header else "it doesn't name pods (setting edge.pod_header)"
+        )
+        if not unasked:
             clients = await stack.enter_async_context(sources.through(bounds.together, ca))
-            asked.append(sources.Edge(edge, path, header, clients))
-        return await run.compare(listed, asked, bounds, lambda row: bars.advance(task))
+            probe = sources.Edge(edge or f"https://127.0.0.1:{loaded.edge.https_port}", path, header, clients)
+            try:
+                await probe.recognise([host for host, _ in listed])
+                asked.append(probe)
+            except CompareError as error:
+                if edge:
+                    raise
+                unasked = f"{error} (options --edge, --edge-ca)"
+        return await run.compare(listed, asked, bounds, lambda row: bars.advance(task)), unasked
 
 
 def _told(tally: Tally) -> list[str]:
@@ -152,12 +173,13 @@ def _summary(tally: Tally, found: HostMap) -> str:
     return "; ".join(parts)
 
 
-def _as_json(tally: Tally, found: HostMap) -> dict[str, Any]:
+def _as_json(tally: Tally, found: HostMap, unasked: str) -> dict[str, Any]:
     return {
         "hosts": tally.hosts,
         "equal": tally.equal,
         "settled": tally.settled,
         "not_asked_for_yet": tally.silent,
+        "edge_not_asked": unasked,
         "different": [row.as_json() for row in tally.different],
         "unanswered": [row.as_json() for row in tally.unanswered],
         "bad_lines": [{"line": bad.line, "text": bad.text, "reason": bad.reason} for bad in found.bad],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,8 @@ from xds.lookup.asking import Asker
 
 _NONE = ("", "-")
 _SHOWN = 200
+_TRIED, _TRIED_TOGETHER = 50, 10
+"""Hosts by which an edge is recognised, and how many of them are asked for at a time."""
 _TIMES, _PAUSE = 30, 1.0
 """How often the edge is asked again when it says that it is asked too often, and after how many seconds."""
 
@@ -75,6 +77,22 @@ class Edge:
         self._url = url.rstrip("/") + path
         self._header = header
         self._http = http
+
+    async def recognise(self, hosts: Sequence[str]) -> None:
+        """Asks for some of ``hosts`` until it names a pod, as only our edge does. Raises CompareError when it names
+        none: another proxy's 404 would be taken for a host that the edge doesn't know."""
+        told = Said()
+        for begin in range(0, min(len(hosts), _TRIED), _TRIED_TOGETHER):
+            some = hosts[begin : min(begin + _TRIED_TOGETHER, _TRIED)]
+            answers = await asyncio.gather(*map(self.said, some))
+            if any(answer.pod for answer in answers):
+                return
+            told = next((answer for answer in answers if answer.error), told)
+        why = f", one of its answers: {told.error}" if told.error else ""
+        raise CompareError(
+            f"{self._url} names the pod of none of {min(len(hosts), _TRIED)} hosts in a header {self._header}{why}: is "
+            "it the edge, does it send that header (setting edge.pod_header), and is one of the hosts known?"
+        )
 
     async def said(self, host: str) -> Said:
         try:
