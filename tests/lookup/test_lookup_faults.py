@@ -211,3 +211,10 @@ def refreshed(looked: Looked, host: str) -> str:
 def pointsman(looked: Looked, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "xds.cli", *words, "-c", str(looked.folder / "pointsman.toml")]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_an_order_for_a_name_with_other_letters_than_ascii_asks_for_it_as_clients_send_it(tmp_path: Path) -> None:
+    with looking_up(tmp_path) as looked:
+        looked.edge.put("xn--mller-kva.example.com", "pod2")
+        assert refreshed(looked, "m\u00fcller.example.com") == "xn--mller-kva.example.com: not routed \u2192 pod2"
+        assert looked.edge.ask("xn--mller-kva.example.com").pod == "pod2"

@@ -38,7 +38,7 @@ def test_a_line_is_taken_however_it_is_written(line: str) -> None:
         ("acme.example.com", "must be a host and a pod"),
         ("acme.example.com pod1 # moved", "has 4 words"),
         ("acme_example pod1", "not a lower-case host name"),
-        ("münchen.example.com pod1", "not a lower-case host name"),
+        ("mün..chen.example.com pod1", "not a lower-case host name"),
         ("acme.example.com pod/1", "not a pod's name"),
         (".example.com pod1", "stands for hosts"),
         ("*.example.com pod1", "stands for hosts"),
@@ -77,3 +77,9 @@ def test_a_list_of_hosts_has_no_pods() -> None:
 def test_what_is_shown_of_a_bad_line_is_short_and_printable() -> None:
     (bad,) = read(b"a " * 100_000 + b"\x00\xff").bad
     assert len(bad.text) <= 80
+
+
+def test_a_name_with_other_letters_than_ascii_is_taken_as_clients_send_it() -> None:
+    found = read("M\u00dcLLER.de:443 pod1\nxn--mller-kva.de pod1\nstra\u00dfe.example pod2\n")
+    assert found.pods == {"xn--mller-kva.de": "pod1", "xn--strae-oqa.example": "pod2"}
+    assert (found.bad, found.repeated) == ([], 1)

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Sequence
 
+import idna
 import msgspec
 
 from xds.errors import RecordError
@@ -17,6 +18,7 @@ from xds.errors import RecordError
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _POD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LONGEST = 253
 _PLAIN = re.compile(r"[a-z0-9.\n-]*")
 _NEVER_PLAIN = ("..", ".-", "-.", "\n.", ".\n", "\n-", "-\n")
 
@@ -96,17 +98,24 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 def normalise_host(host: str) -> str:
-    """A Host header's or SNI's form of a name: lower case, without port and trailing dot."""
+    """A Host header's or SNI's form of a name: lower case, without port and trailing dot, and in ASCII, as clients send
+    it (``xn--…``)."""
     host = host.strip().lower()
     name, colon, port = host.rpartition(":")
     if colon and port.isdigit():
         host = name
-    return host.removesuffix(".")
+    host = host.removesuffix(".")
+    if host.isascii() or len(host) > _LONGEST:
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        return host  # no name at all, and whoever checks it says so
 
 
 def check_domain(domain: str) -> None:
     """Raises RecordError unless ``domain`` is one that can stand in a route table."""
-    if not 2 <= len(domain) <= 253 or not _DOMAIN.fullmatch(domain):
+    if not 2 <= len(domain) <= _LONGEST or not _DOMAIN.fullmatch(domain):
         raise RecordError(f"domain {domain[:80]!r} is not a lower-case host name or *.suffix")
 
 
