@@ -111,3 +111,14 @@ def test_what_gds_has_not_got_of_the_map_goes_without_a_hold_and_is_named(looked
 def pointsman(looked: Looked, *words: str) -> str:
     command = [sys.executable, "-m", "xds.cli", *words, "--config", str(looked.folder / "pointsman.toml")]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_what_one_control_plane_has_learned_can_be_imported_into_another(looked: Looked) -> None:
+    """As `docs/lookup.md` says; here into the same one, which knows all of it."""
+    looked.edge.put("first.example.com", "pod2")
+    looked.learned("first.example.com", "pod2")
+    learned = "".join("\t".join(line.split("\t")[:2]) + "\n" for line in pointsman(looked, "domains").splitlines())
+    assert "first.example.com\tpod2\n" in learned
+    done = imported(looked, learned)
+    count = len(learned.splitlines())
+    assert (done.returncode, done.stdout) == (0, f"0 hosts taken, {count} known already; 0 lines can't be used\n")

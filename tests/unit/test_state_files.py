@@ -361,3 +361,18 @@ def test_the_moments_before_any_of_them_are_those_that_follow_it_in_the_list(tmp
     every = kept.kept()
     for index, moment in enumerate(every):
         assert kept.kept(2, before=moment.place) == every[index + 1 :][:2]
+
+
+def test_what_the_documents_say_to_remove_is_all_that_was_learned_and_no_more(tmp_path: Path) -> None:
+    """`docs/operating.md`, `docs/lookup.md`: the token and the audit log stay."""
+    made = folder(tmp_path)
+    made.write(state())
+    made.append([entry(8)])
+    for name in ("hold.json", "token", "audit.log", "audit.log.1"):
+        (made.path / name).write_text("{}")
+    made.close()
+    for pattern in ("*.state", "*.journal", "hold.json"):
+        for file in made.path.glob(pattern):
+            file.unlink()
+    assert sorted(file.name for file in made.path.iterdir()) == ["audit.log", "audit.log.1", "lock", "token"]
+    assert StateFolder(made.path).load().state is None
