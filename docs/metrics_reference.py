@@ -51,7 +51,7 @@ STATE = """\
 | `pointsman_responses_sent_total`, `…_acked_total`, `…_nacked_total` `{node,type}` | of the streams that are open |
 | `pointsman_xds_refused_total{kind}` | refused at the xDS port |
 | `pointsman_certificate_expiration_timestamp_seconds{name}` | the twenty certificates that end first, and the service's own |
-| `pointsman_certificates`, `…_expiring{days}`, `…_set_aside{kind}`, `…_readable` | the folder of certificates |
+| `pointsman_certificates`, `…_expiring{days}`, `…_set_aside{kind}`, `…_readable`, `…_missing`, `…_folder_unreadable`, `…_staples{used}` | the folder of certificates |
 | `pointsman_on_demand_*` | certificates on demand, where that is on |
 | `pointsman_lookup_*` | where GDS is asked for one host at a time: `docs/lookup.md` |
 | `pointsman_unknown_host_requests_total`, `pointsman_unknown_host{host}` | requests for hosts that GDS doesn't know; of the hosts only those with a hundredth of them |

@@ -17,6 +17,7 @@ import structlog
 from xds.audit import Audit
 from xds.busy_hosts import BusyHosts
 from xds.cache import Cache
+from xds.certificates import losses
 from xds.edge_options import edge_of
 from xds.edge_settings import host_and_port
 from xds.edge_tls import EdgeTls, Options
@@ -103,7 +104,7 @@ async def run(settings: Settings) -> None:
         handshakes=handshakes,
         unknown_hosts=unknown_hosts,
         busy_hosts=busy_hosts,
-        on_settled=lambda stream, node, settled: _settled(tracker, pipeline, stream, node, settled),
+        on_settled=lambda stream, node, settled: _settled(tracker, pipeline, tls, stream, node, settled),
         where=(lambda host, client: learner.where(host, client)) if settings.gds.mode == "lookup" else None,  # type: ignore[union-attr]
         refusing=Paced(settings.lookup.refuse_rate, settings.lookup.patience / 2),
         on_returned=lambda *held: pipeline.isolator.returned(*held),
@@ -240,7 +241,8 @@ def _unknown(settings: Settings) -> str:
     return f"404 with the page {unknown.page}" if unknown.page else "404"
 
 
-def _settled(tracker: Tracker, pipeline: Pipeline, stream: Stream, node: str, settled: Settled) -> None:
+def _settled(tracker: Tracker, pipeline: Pipeline, tls: EdgeTls, stream: Stream, node: str, settled: Settled) -> None:
+    tls.settled(settled)
     tracker.settled(stream, settled)
     pipeline.settled(stream, node, settled)
 
@@ -274,7 +276,7 @@ def _standing(settings: Settings, pipeline: Pipeline, server: XdsServer) -> Stan
 
 
 def _tls(settings: Settings) -> Options:
-    edge, tls = settings.edge, settings.edge.tls
+    edge, tls, guard = settings.edge, settings.edge.tls, settings.guard
     return Options(
         folder=edge.certificates,
         certificate=edge.certificate,
@@ -288,6 +290,7 @@ def _tls(settings: Settings) -> Options:
         handshake_timeout=tls.on_demand.handshake_timeout,
         ticket_secret=tls.tickets.secret,
         ticket_rotation=tls.tickets.rotation,
+        losses=losses.Limits(guard.share, guard.window, guard.enabled),
     )
 
 

@@ -18,13 +18,15 @@ from xds.certificates.customers import Customers
 from xds.certificates.folder import Folder
 from xds.certificates.index import Entry, Index
 from xds.certificates.leases import Leases
+from xds.certificates.losses import Limits
 from xds.certificates.pem import read_pem
 from xds.certificates.reading import Clock
 from xds.certificates.tickets import SECRET_BYTES, ticket_keys, until_next
 from xds.errors import CertificateError
+from xds.protocol.state import Settled
 from xds.resources.secrets import CertificatePair, secret, ticket_secret
 from xds.resources.tls import TICKETS, Tls
-from xds.resources.types import SECRET, Update, resource
+from xds.resources.types import SECRET, Resource, Update, resource
 from xds.server.files import Files
 from xds.server.on_demand import OnDemand
 
@@ -38,9 +40,12 @@ _LOOK = 60.0
 """Seconds between two looks at the tickets' secret."""
 
 
+_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The settings `edge.certificates`, `edge.certificate` and `edge.tls.*`. Times are seconds."""
+    """The settings `edge.certificates`, `edge.certificate`, `edge.tls.*`, and `guard` for losses. Times are seconds."""
 
     folder: Path
     certificate: str = "edge"
@@ -54,6 +59,7 @@ class Options:
     handshake_timeout: float = 5.0
     ticket_secret: Path | None = None
     ticket_rotation: int = 28_800
+    losses: Limits = _LIMITS
 
 
 class EdgeTls:
@@ -69,7 +75,14 @@ class EdgeTls:
         *,
         clock: Clock = time.time,
     ) -> None:
-        self.folder = Folder(options.folder, self._certificates_changed, self._used, clock=clock)
+        self.folder = Folder(
+            options.folder,
+            self._certificates_changed,
+            self._used,
+            own=options.certificate,
+            limits=options.losses,
+            clock=clock,
+        )
         stranger = options.certificate if options.unknown == "default" else ""
         self.customers = Customers(self.folder, known, stranger)
         self.on_demand: OnDemand | None = None
@@ -81,6 +94,7 @@ class EdgeTls:
         self._changed = changed
         self._clock = clock
         self._names: tuple[str, ...] = ()
+        self._shown: tuple[Resource, CertificatePair] | None = None
         self._busiest: tuple[str, ...] = ()
         self._ticket_file = Files(*([options.ticket_secret] if options.ticket_secret else []))
         self._ticket_secret = random.token_bytes(SECRET_BYTES)
@@ -144,15 +158,14 @@ class EdgeTls:
 
     async def _certificates_changed(self, names: Collection[str]) -> None:
         if self._options.certificate in names:
-            await self._service_changed()
+            self._service_changed()
         if self.on_demand is not None:
             await self.on_demand.renew(names)
 
-    async def _service_changed(self) -> None:
-        pair = await self.folder.load(self._options.certificate)
+    def _service_changed(self) -> None:
+        pair = self.folder.kept(self._options.certificate)
         entry = self.index.get(self._options.certificate)
         if pair is None or entry is None:
-            log.error("certificate", certificate=self._options.certificate, reason="it is gone", kept="the pair before")
             return
         self._show(pair)
         names = self._hosts(entry)
@@ -176,8 +189,16 @@ class EdgeTls:
     def _used(self, name: str) -> bool:
         return name == self._options.certificate or (self.on_demand is not None and self.on_demand.uses(name))
 
+    def settled(self, settled: Settled) -> None:
+        """An Envoy ACKed or NACKed secrets that all are sent."""
+        version = settled.versions.get(self._options.certificate) if settled.kind is SECRET else None
+        if self._shown is not None and version == self._shown[0].version:
+            self.folder.settled(self._options.certificate, self._shown[1], settled.error)
+
     def _show(self, pair: CertificatePair) -> None:
-        self._publish({SECRET: {pair.name: resource(SECRET, pair.name, bytes(secret(pair)))}})
+        made = resource(SECRET, pair.name, bytes(secret(pair)))
+        self._shown = made, pair
+        self._publish({SECRET: {pair.name: made}})
 
     async def _rotate_tickets(self) -> None:
         while True:

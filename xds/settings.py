@@ -170,6 +170,8 @@ class Guard(_Part):
     they are all that there are (in lookup mode ``lookup.minimum`` is for those removed). ``window``: seconds within
     which changes count together, as one.
 
+    ``share`` and ``window`` are for certificates that go from ``edge.certificates``, too.
+
     ``least``: domains that GDS has at least when a control plane begins that has no state on disk. With fewer it serves
     nobody until it has them, or until ``pointsman hold release``: somebody's GDS may be half restored. ``allow_empty``:
     it serves also when GDS has no domain yet.

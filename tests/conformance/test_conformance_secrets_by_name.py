@@ -39,6 +39,12 @@ class Source:
             return None
         return Shown(name, resource(SECRET, name, bytes(body(SDS, name, content))))
 
+    def outdated(self, shown: Shown) -> bool:
+        return False
+
+    def settled(self, shown: Shown, error: str | None) -> None:
+        pass
+
 
 class World:
     def __init__(self, names: int = 10) -> None:

@@ -17,8 +17,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from demo.issuer import Issuer, write_mounted
-from xds.certificates import folder, watcher
-from xds.certificates.folder import Folder, _watching
+from xds.certificates import folder, watcher, watching
+from xds.certificates.folder import Folder
 
 ROOM = 50
 """Watches that the system has for the process that watches, in a user namespace of its own."""
@@ -50,7 +50,7 @@ def watches_itself() -> int:
 async def test_folders_within_are_watched_by_another_process_that_ends_with_the_watch(tmp_path: Path) -> None:
     (tmp_path / "a.test").mkdir()
     before = watches_itself()
-    async with asyncio.timeout(30), _watching(tmp_path) as changes:
+    async with asyncio.timeout(30), watching.watching(tmp_path) as changes:
         assert await anext(changes) == []
         assert len(watchers(tmp_path)) == 1
         assert watches_itself() == before, "the watch is this process's own, and is set up while all else waits"
@@ -63,7 +63,7 @@ async def test_folders_within_are_watched_by_another_process_that_ends_with_the_
 
 async def test_when_the_process_that_watches_is_killed_another_does_and_everything_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "a.test").mkdir()
-    async with asyncio.timeout(30), _watching(tmp_path) as changes:
+    async with asyncio.timeout(30), watching.watching(tmp_path) as changes:
         await anext(changes)
         os.kill(watchers(tmp_path)[0], signal.SIGKILL)
         while await anext(changes) is not None:
@@ -133,22 +133,22 @@ async def known(made: Folder, host: str) -> None:
 async def test_a_folder_that_cant_be_watched_is_looked_at_again_and_again_and_watched_when_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority, watches = Issuer(), folder._deep
+    authority, watches = Issuer(), watching._deep
     write_mounted(tmp_path, "a.test", authority.issue("a.test"))
 
     def cannot(where: Path) -> Generator[list[str]]:
         raise OSError("OS file watch limit reached")
         yield []
 
-    monkeypatch.setattr(folder, "_RESCAN", 0.2)
-    monkeypatch.setattr(folder, "_TRIES", 20)
-    monkeypatch.setattr(folder, "_deep", cannot)
+    monkeypatch.setattr(watching, "_RESCAN", 0.2)
+    monkeypatch.setattr(watching, "_TRIES", 20)
+    monkeypatch.setattr(watching, "_deep", cannot)
     with capture_logs() as logs:
         async with followed(tmp_path) as made:
             await known(made, "a.test")
             write_mounted(tmp_path, "b.test", authority.issue("b.test"))
             await known(made, "b.test")
-            monkeypatch.setattr(folder, "_deep", watches)
+            monkeypatch.setattr(watching, "_deep", watches)
             async with asyncio.timeout(30):
                 while not watchers(tmp_path):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
@@ -172,8 +172,8 @@ async def test_what_the_system_doesnt_tell_is_found_all_the_same(
             yield from watcher.watched(str(tmp_path.parent / "elsewhere"), deep=False)
 
     (tmp_path.parent / "elsewhere").mkdir(exist_ok=True)
-    monkeypatch.setattr(folder, "_ANYWAY", 0.2)
-    monkeypatch.setattr(folder, "_deep", silent)
+    monkeypatch.setattr(folder, "_ROUND", 0.2)
+    monkeypatch.setattr(watching, "_deep", silent)
     async with followed(tmp_path) as made:
         await known(made, "a.test")
         write_mounted(tmp_path, "b.test", authority.issue("b.test"))

@@ -34,7 +34,7 @@ _RSA_BITS = 2048
 _FOR_SERVERS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
-KINDS = "file", "pem", "key", "order", "dates", "names", "type", "use", "staple"
+KINDS = "file", "pem", "key", "order", "dates", "names", "type", "use", "staple", "envoy"
 """What may be wrong with a certificate: `CertificateError.kind`."""
 
 
@@ -59,11 +59,13 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """``staple``: why an OCSP response that is there isn't used; empty when it is, or there is none."""
+    """``staple``: why an OCSP response that is there isn't used; empty when it is, or there is none. ``staple_ends``:
+    when the one that is used does, in seconds since 1970; 0 for none."""
 
     pair: CertificatePair
     facts: Facts
     staple: str = ""
+    staple_ends: float = 0.0
 
 
 def facts_of(where: str, chain: bytes) -> Facts:
@@ -76,7 +78,11 @@ def check_dates(where: str, facts: Facts, now: float) -> None:
     if now < facts.not_before:
         raise CertificateError(f"certificate {where}: not valid before {shown(facts.not_before)}", kind="dates")
     if now >= facts.not_after:
-        raise CertificateError(f"certificate {where}: expired on {shown(facts.not_after)}", kind="dates")
+        raise expired(where, facts)
+
+
+def expired(where: str, facts: Facts) -> CertificateError:
+    return CertificateError(f"certificate {where}: expired on {shown(facts.not_after)}", kind="dates")
 
 
 def check(name: str, files: Files, chain: bytes, key: bytes, staple: bytes | None, now: float) -> Checked:
@@ -94,10 +100,10 @@ def check(name: str, files: Files, chain: bytes, key: bytes, staple: bytes | Non
     if issuer is not None and now >= issuer.not_valid_after_utc.timestamp():
         expired = shown(issuer.not_valid_after_utc.timestamp())
         raise CertificateError(f"certificate {files.chain}: its issuer expired on {expired}", kind="dates")
-    response, reason = staple, ""
+    response, reason, ends = staple, "", 0.0
     if staple is not None:
         try:
-            check_staple(files.staple, staple, leaf, issuer, now)
+            ends = check_staple(files.staple, staple, leaf, issuer, now)
         except CertificateError as error:
             response, reason = None, str(error)
     if response is None and _must_staple(files.chain, leaf):
@@ -108,7 +114,7 @@ def check(name: str, files: Files, chain: bytes, key: bytes, staple: bytes | Non
         )
     # Written anew: Envoy reads PEM otherwise than we do (a byte order mark, half a certificate at the end), and is to
     # get what was checked.
-    return Checked(CertificatePair(name, _pem(certificates), _key_pem(private), response), facts, reason)
+    return Checked(CertificatePair(name, _pem(certificates), _key_pem(private), response), facts, reason, ends)
 
 
 def shown(seconds: float) -> str:

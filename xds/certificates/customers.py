@@ -11,7 +11,7 @@ from xds.certificates.folder import Folder
 from xds.certificates.index import Entry
 from xds.errors import RecordError
 from xds.gds.model import check_domain
-from xds.resources.secrets import secret
+from xds.resources.secrets import CertificatePair, secret
 from xds.resources.types import SECRET, Resource, resource
 
 _INDEXING = 10.0
@@ -22,10 +22,11 @@ Refused = Literal["no host", "not in the directory", "no certificate", "certific
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """``certificate`` is its name in the folder."""
+    """``certificate`` is its name in the folder, ``pair`` what the resource was made of."""
 
     certificate: str
     resource: Resource
+    pair: CertificatePair | None = None
 
 
 class Customers:
@@ -46,6 +47,16 @@ class Customers:
         """Which certificate is for ``name`` now, as far as that is known; empty for none."""
         entry = self._folder.index.covering(name.lower()) if self.allowed(name) else None
         return entry.place.name if entry else self.stranger
+
+    def outdated(self, shown: Shown) -> bool:
+        """Whether the certificate's pair is another one by now."""
+        pair = self._folder.kept(shown.certificate)
+        return pair is not None and shown.pair is not None and pair is not shown.pair
+
+    def settled(self, shown: Shown, error: str | None) -> None:
+        """An Envoy ACKed it, or NACKed it with that error."""
+        if shown.pair is not None:
+            self._folder.settled(shown.certificate, shown.pair, error)
 
     async def secret(self, name: str) -> Shown | None:
         """For the SNI ``name``; None when a client that says so gets no certificate."""
@@ -78,4 +89,4 @@ class Customers:
         pair = await self._folder.load(certificate)
         if pair is None:
             return None
-        return Shown(certificate, resource(SECRET, name, bytes(secret(pair, name))))
+        return Shown(certificate, resource(SECRET, name, bytes(secret(pair, name))), pair)

@@ -2,32 +2,29 @@
 
 All reading is done in a thread, a few at a time: with a hundred thousand certificates as with ten, the event loop
 goes on. First all leaves are read, which tells whose names are covered; then, slowly, everything is checked. A
-certificate that is used is checked whole before.
+certificate that is used is checked whole before. What no event tells of (a link's target elsewhere, another machine's
+change on NFS, an overflow) is found by looking at everything again, slowly, for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import subprocess
-import sys
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from xds.certificates import watcher
+from xds.certificates.checks import expired
 from xds.certificates.index import Aside, Entry, Index
 from xds.certificates.layouts import Place, places, touched
-from xds.certificates.reading import Clock, Read, read_leaves, read_whole, read_wholes, stamps
-from xds.certificates.watcher import watched
+from xds.certificates.losses import Limits, Losses
+from xds.certificates.pairs import Pairs
+from xds.certificates.reading import Clock, Read, read_leaves, read_whole, read_wholes, stamped, stamps
+from xds.certificates.watching import identity, watching
 from xds.errors import CertificateError
 from xds.resources.secrets import CertificatePair
 
@@ -41,27 +38,25 @@ _PAUSE = 0.005
 """Seconds between two portions of the slow check."""
 _QUIET = 1.0
 """Seconds without a client that waited for a certificate; before that, the slow check is slower."""
-_KEPT = 512
-"""Pairs kept in memory beside those in use."""
 _AGAIN = 0.3
 """Seconds after which what looks broken is looked at again: files of one certificate are replaced one by one."""
+_PATIENCE = 3.0
+"""Seconds for which the service's own may look broken at the start."""
 _DATES = 0.5
-"""Seconds between two looks for certificates whose time has come."""
+"""Seconds between two looks for certificates whose time has come, or is over."""
 _LOGGED = 20
 """Of what one look sets aside."""
-_ANEW = 0.5
-"""Seconds until the process that watches is started again when it has ended."""
-_RESCAN = 10.0
-"""Seconds between two looks at everything where the folder can't be watched."""
-_TRIES = 60
-"""Such looks until watching it is tried again."""
-_ANYWAY = 600.0
-"""Seconds between two looks at everything where it is: of very many changes at once the system tells some alone."""
+_ROUND = 10.0
+"""Seconds between two rounds of looking at everything again."""
+_STEP = 200
+"""Certificates that are looked at in one step of a round."""
+_BREATH = 1.0
+"""Seconds between two steps."""
 
 
 class Folder:
-    """``changed`` is awaited with names whose certificate is another now, or gone. ``used`` says of which an older pair
-    is in use. ``clock``: seconds since 1970."""
+    """``changed`` is awaited with names whose certificate is another now, or gone. ``used`` says of which a pair is in
+    use. ``own``: a certificate that is never without the last good pair. ``clock``: seconds since 1970."""
 
     def __init__(
         self,
@@ -69,36 +64,50 @@ class Folder:
         changed: Callable[[Collection[str]], Awaitable[None]],
         used: Callable[[str], bool],
         *,
+        own: str = "",
+        limits: Limits | None = None,
         clock: Clock = time.time,
     ) -> None:
         self.path = path
         self.index = Index()
+        self.missing: dict[str, None] = {}
+        """Kept though they are gone: so many went at once that it is rather the folder that is gone."""
+        self.trouble = ""
+        """Why the folder can't be read now; empty when it can."""
         self._changed = changed
         self._used = used
+        self._own = own
         self._clock = clock
         self._complete = asyncio.Event()
-        self._pairs: OrderedDict[str, CertificatePair] = OrderedDict()
+        self._pairs = Pairs(used)
+        self._losses = Losses(limits or Limits())
         self._one = asyncio.Lock()
         """Held while files are read and taken: what was read before never replaces what was read after."""
         self._loaded_at = float("-inf")
         self._loading: dict[str, asyncio.Task[CertificatePair | None]] = {}
         self._early: dict[str, float] = {}
         """From when on what is set aside because its time hasn't come can be used, in seconds since 1970."""
+        self._nacks: asyncio.Queue[tuple[str, CertificatePair, str]] = asyncio.Queue()
 
-    def first(self, name: str) -> tuple[CertificatePair, Entry]:
+    def first(self, name: str, patience: float = _PATIENCE) -> tuple[CertificatePair, Entry]:
         """Reads one at the start, and waits for it. Raises CertificateError when it can't be used; one that has
-        expired can: there is no better one."""
-        read = read_whole(self.path, name, self._clock())
+        expired can: there is no better one. What looks broken is looked at again for ``patience`` seconds, as whatever
+        renews it may be about to."""
+        until = time.monotonic() + patience
+        while (read := read_whole(self.path, name, self._clock())).checked is None and time.monotonic() < until:
+            time.sleep(_AGAIN)
         if not self.path.is_dir():
             raise CertificateError(f"certificates folder {self.path}: there is none (settings edge.certificates)")
         if read.place is None:
             raise CertificateError(f"certificates folder {self.path} has no {name}.crt (settings edge.certificate)")
         if read.checked is None:
             raise read.error or CertificateError(f"certificate {name} can't be read")
-        self._take(read, None)
+        entry = _entry(read.place, read)
+        self.index.put(entry)
+        self._pairs.put(name, read.checked.pair, None)
         if read.error is not None:
+            self._set_aside(read, read.error, None, keep=True)
             log.error("certificate", certificate=name, reason=str(read.error), kept="it is used: there is no other")
-        entry = self.index.get(name) or Entry(read.place, read.checked.facts, read.stamp, read.readable, True)
         return read.checked.pair, entry
 
     async def complete(self, patience: float) -> None:
@@ -108,9 +117,8 @@ class Folder:
 
     async def load(self, name: str) -> CertificatePair | None:
         """The pair, read and checked now unless that was done lately; None when it can't be used."""
-        kept = self._pairs.get(name)
+        kept = self._pairs.asked(name)
         if kept is not None:
-            self._pairs.move_to_end(name)
             return kept
         self._loaded_at = time.monotonic()
         task = self._loading.get(name)
@@ -119,32 +127,82 @@ class Folder:
             task.add_done_callback(lambda _: self._loading.pop(name, None))
         return await asyncio.shield(task)
 
+    def kept(self, name: str) -> CertificatePair | None:
+        """The pair that `load` gives without reading: the newest good one that was read; None for none."""
+        return self._pairs.get(name)
+
+    def settled(self, name: str, pair: CertificatePair, error: str | None) -> None:
+        """An Envoy ACKed this very pair, or NACKed it with that error."""
+        if error is not None:
+            self._nacks.put_nowait((name, pair, error))
+        elif (entry := self.index.get(name)) is not None:
+            self._pairs.accepted(name, pair, entry)
+
+    async def accept_losses(self) -> list[str]:
+        """What is missing is gone indeed. Those names."""
+        async with self._one:
+            names = [name for name in self.missing if name != self._own]
+            self._remove(names)
+        log.warning("certificates.removed", total=len(names), first=names[:_LOGGED], reason="an order accepts it")
+        await self._tell(names)
+        return names
+
     async def run(self) -> None:
         """For ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="certificates")
+            tasks.create_task(self._rounds(), name="certificates again")
             tasks.create_task(self._await_dates(), name="certificates to come")
+            tasks.create_task(self._go_back(), name="certificates rejected")
 
     async def _await_dates(self) -> None:
-        """No file changes when a certificate's time comes, as after a clock that was behind its issuer's."""
+        """No file changes when a certificate's time comes or is over, or that of its OCSP response."""
+        before = self._clock()
         while True:
             await asyncio.sleep(_DATES)
             now = self._clock()
-            await self._look_again([name for name, starts in self._early.items() if starts <= now])
+            refused, over = _Refused(), self.index.ended(now)
+            for entry in over:
+                name = entry.place.name
+                self._put_aside(name, expired(name, entry.facts), entry.stamp, refused, keep=self._keeps(name))
+            refused.end()
+            await self._tell([entry.place.name for entry in over])
+            again = [name for name, starts in self._early.items() if starts <= now]
+            if now < before:  # the clock was wrong: what seemed to be over may not be
+                again += [name for name, aside in self.index.aside.items() if aside.kind == "dates"]
+            before = now
+            await self._look_again([*again, *self.index.staples_over(now)])
+
+    async def _go_back(self) -> None:
+        """What an Envoy rejects though it passed every check is set aside."""
+        while True:
+            name, pair, reason = await self._nacks.get()
+            entry = self.index.get(name)
+            if entry is None or not self._pairs.rejects(name, pair):
+                continue
+            error = _rejected(name, reason)
+            good = self._pairs.go_back(name, reason, keep=name == self._own)
+            if good is not None:
+                self.index.put(good)
+            keep = good is not None or name == self._own
+            self.index.put_aside(name, Aside(error.kind, str(error), entry.stamp), keep=keep)
+            kept = "the pair before" if good else "it, as there is none before" if keep else "none"
+            log.error("certificate", certificate=name, reason=str(error), kept=kept)
+            await self._tell([name])
 
     async def _follow(self) -> None:
         """For ever. A folder that is replaced, or whose link leads elsewhere now, is found within a second."""
         while True:
-            where = _place(self.path)
+            where = identity(self.path)
             if where is None:
-                await self._gone()
+                self._troubled(f"certificates folder {self.path} is gone")
                 await asyncio.sleep(1.0)
                 continue
-            async with _watching(self.path) as changes, asyncio.TaskGroup() as tasks:
+            async with watching(self.path) as changes, asyncio.TaskGroup() as tasks:
                 await anext(changes)  # it is watched: what changes while we look is seen
-                looking = tasks.create_task(self._look_now_and_then(), name="certificates")
+                looking = tasks.create_task(self._look_at_all(), name="certificates")
                 async for paths in changes:
-                    if _place(self.path) != where:
+                    if identity(self.path) != where:
                         looking.cancel()
                         break
                     if paths is None:
@@ -152,26 +210,67 @@ class Folder:
                     elif paths:
                         await self._look_at(paths)
 
+    async def _rounds(self) -> None:
+        """For ever: a hundred thousand certificates take eight minutes, and hardly any of the processor."""
+        while True:
+            await asyncio.sleep(_ROUND)
+            if self.trouble:
+                await self._look_at_all()
+            if not self.index.complete:
+                continue
+            found = await self._list() or []
+            await self._look_again([each.name for each in found if not self._knows(each.name)])
+            del found  # as long as the round takes
+            for some in _portions(list({*self.index, *self.index.aside}), _STEP):
+                await self._look_again(await self._others(some))
+                await asyncio.sleep(_BREATH)
+
+    async def _others(self, names: Sequence[str]) -> list[str]:
+        """Those of which a file is another now."""
+        found: list[str] = []
+        for name, (place, stamp) in zip(names, await asyncio.to_thread(stamped, self.path, names), strict=True):
+            held, aside = self.index.get(name), self.index.aside.get(name)
+            if place is not None and (stamp != _stamp_of(held, aside) or (held is not None and held.place != place)):
+                found.append(name)
+        return found
+
+    def _knows(self, name: str) -> bool:
+        return name in self.index or name in self.index.aside
+
     async def _load(self, name: str) -> CertificatePair | None:
         async with self._one:
-            self._take(await asyncio.to_thread(read_whole, self.path, name, self._clock()), _Refused())
-        return self._pairs.get(name)
+            read = await asyncio.to_thread(read_whole, self.path, name, self._clock())
+            # Whether it is gone for good is for the watch to find.
+            another = read.place is not None and self._take(read, _Refused())
+            pair = self._pairs.get(name)
+        if another and self._used(name):
+            await self._changed([name])
+        return pair
 
-    async def _gone(self) -> None:
-        error = CertificateError(f"certificates folder {self.path} is gone")
-        log.error("certificate", reason=str(error), kept="the pairs before")
+    def _troubled(self, reason: str) -> None:
+        if reason != self.trouble:
+            log.error("certificate", reason=reason, kept="all as it was")
+        self.trouble = reason
 
-    async def _look_now_and_then(self) -> None:
-        while True:
-            await self._look_at_all()
-            await asyncio.sleep(_ANYWAY)
+    async def _list(self) -> list[Place] | None:
+        """All that is there, after what isn't was looked at again; None when the folder can't be read."""
+        try:
+            found = await asyncio.to_thread(lambda: list(places(self.path)))
+        except OSError as error:
+            self._troubled(f"certificates folder {self.path}: {error.strerror}")
+            return None
+        self.trouble = ""
+        there = {each.name for each in found}
+        gone = {*self.index, *self.index.aside} - there
+        await self._look_again([name for name in gone if name not in self.missing])
+        await self._look_again([name for name in self.missing if name in there])
+        return found
 
     async def _look_at_all(self) -> None:
         """Everything that is there; only what differs from what is held is read."""
-        found = await asyncio.to_thread(_listed, self.path)
-        there = {each.name for each in found}
-        gone = [name for name in {*self.index, *self.index.aside} if name not in there]
-        await self._look_again(gone)
+        found = await self._list()
+        if found is None:
+            return
         unread = await self._differing(found)
         refused = _Refused()
         for some in _portions(unread, _LEAVES):
@@ -204,21 +303,21 @@ class Folder:
         unread: list[Place] = []
         for some in _portions(found, 4 * _LEAVES):
             for each, stamp in zip(some, await asyncio.to_thread(stamps, self.path, some), strict=True):
-                held = self.index.get(each.name)
-                aside = self.index.aside.get(each.name)
-                if (aside.stamp if aside else held.stamp if held else None) != stamp or (
-                    held is not None and held.place != each
-                ):
+                held, aside = self.index.get(each.name), self.index.aside.get(each.name)
+                if stamp != _stamp_of(held, aside) or (held is not None and held.place != each):
                     unread.append(each)
         return unread
 
     async def _check_all(self, refused: _Refused) -> None:
         names = [name for name in self.index if (entry := self.index.get(name)) and not entry.checked]
         for some in _portions(names, _WHOLE):
+            others: list[str] = []
             async with self._one:
                 for read in await asyncio.to_thread(read_wholes, self.path, some, self._clock()):
-                    if read.name in self.index:
-                        self._take(read, refused, keep=False)
+                    known = read.name in self.index and read.place is not None
+                    if known and self._take(read, refused, keep=False) and self._used(read.name):
+                        others.append(read.name)
+            await self._tell(others)
             quiet = time.monotonic() > self._loaded_at + _QUIET
             await asyncio.sleep(_PAUSE if quiet else 20 * _PAUSE)
 
@@ -233,57 +332,100 @@ class Folder:
         """Reads these anew. Good news is taken at once; what looks bad, or gone, only when it stays so."""
         bad: list[str] = []
         for last in (False, True):
-            taken: list[str] = []
             refused = _Refused()
+            gone: list[str] = []
             for some in _portions(names, _WHOLE):
+                taken: list[str] = []
                 async with self._one:
                     for read in await asyncio.to_thread(read_wholes, self.path, some, self._clock()):
                         if not last and (read.error is not None or read.place is None):
                             bad.append(read.name)
+                        elif read.place is None:
+                            gone.append(read.name)
                         elif self._take(read, refused):
                             taken.append(read.name)
+                await self._tell(taken)
             refused.end()
-            if taken:
-                await self._changed(taken)
+            await self._lose(gone)
             if last or not bad:
                 break
             names = bad
             await asyncio.sleep(_AGAIN)
 
-    def _take(self, read: Read, refused: _Refused | None, *, keep: bool | None = None) -> bool:
-        """Takes what was read; whether what is to be used is another now."""
-        name, held = read.name, self.index.get(read.name)
-        self._early.pop(name, None)
-        if read.place is None:
-            known = held is not None or name in self.index.aside
+    async def _tell(self, names: Collection[str]) -> None:
+        if names:
+            await self._changed(names)
+
+    async def _lose(self, names: Sequence[str]) -> None:
+        """These are gone from the folder. The service's own stays as it was; so do others, when many go or it does."""
+        if self._own in names and self._own in self.index:
+            self.missing[self._own] = None
+            gone = CertificateError(f"certificate {self._own} is gone from the folder", kind="file")
+            self._put_aside(self._own, gone, 0, _Refused(), keep=True)
+        names = [name for name in names if name not in self.missing]
+        usable = [name for name in names if name in self.index]
+        may = self._own not in self.missing
+        may = may and self._losses.may_go(len(usable), len(self.index) - len(self.missing), time.monotonic())
+        if usable and not may:
+            self.missing.update(dict.fromkeys(usable))
+            log.error(
+                "certificates.missing",
+                total=len(self.missing),
+                first=usable[:_LOGGED],
+                kept="those in use; others can't be read",
+                advice="bring them back; to accept it, restart or POST /api/v1/certificates/missing/accept",
+            )
+            names = [name for name in names if name not in self.missing]
+        known = [name for name in names if self._knows(name)]
+        self._remove(known)
+        await self._tell(known)
+
+    def _remove(self, names: Collection[str]) -> None:
+        for name in names:
             self.index.remove(name)
-            self._pairs.pop(name, None)
-            return known
-        if read.error is not None or read.facts is None:
-            error = read.error or CertificateError(f"certificate {name} can't be read")
-            if read.facts is not None and read.facts.not_before > self._clock():
-                self._early[name] = read.facts.not_before
-            used = self._used(name) if keep is None else keep or self._used(name)
-            before = self.index.aside.get(name)
-            self.index.put_aside(name, Aside(error.kind, str(error), read.stamp), keep=used)
-            if refused is not None and (before is None or before.reason != str(error)):
-                refused.add(name, str(error))
+            self._pairs.remove(name)
+            self._early.pop(name, None)
+            self.missing.pop(name, None)
+
+    def _take(self, read: Read, refused: _Refused, *, keep: bool | None = None) -> bool:
+        """Takes what was read, and is there; whether what is to be used is another now."""
+        name, held, checked = read.name, self.index.get(read.name), read.checked
+        self._early.pop(name, None)
+        self.missing.pop(name, None)
+        error = read.error
+        if error is None and checked and (why := self._pairs.rejected(name, checked.pair)):
+            error = _rejected(name, why)
+        if error is not None or read.facts is None or read.place is None:
+            error = error or CertificateError(f"certificate {name} can't be read")
+            self._set_aside(read, error, refused, keep=self._keeps(name) if keep is None else keep or self._keeps(name))
             return False
-        checked = read.checked
-        unused = checked.staple if checked else ""
-        whole = checked is not None
-        self.index.put(Entry(read.place, read.facts, read.stamp, read.readable, whole, unused))
+        self.index.put(_entry(read.place, read))
         if checked is None:
             return False
-        before_pair = self._pairs.pop(name, None)
-        self._pairs[name] = checked.pair
-        while len(self._pairs) > _KEPT:
-            self._pairs.popitem(last=False)
         if read.readable and self.index.complete and not (held and held.readable):
             log.warning("certificates.readable", certificate=name, advice="let nobody but the owner read the key")
-        if unused and (held is None or held.staple != unused):
-            log.warning("certificate", certificate=name, reason=unused, kept="the certificate, without it")
-        return before_pair != checked.pair
+        if checked.staple and (held is None or held.staple != checked.staple):
+            log.warning("certificate", certificate=name, reason=checked.staple, kept="the certificate, without it")
+        return self._pairs.put(name, checked.pair, held)
+
+    def _keeps(self, name: str) -> bool:
+        """Whether the pair before stays when its successor is bad."""
+        return name == self._own or self._used(name)
+
+    def _set_aside(self, read: Read, error: CertificateError, refused: _Refused | None, *, keep: bool) -> None:
+        if read.facts is not None and read.facts.not_before > self._clock():
+            self._early[read.name] = read.facts.not_before
+        self._put_aside(read.name, error, read.stamp, refused, keep=keep)
+
+    def _put_aside(
+        self, name: str, error: CertificateError, stamp: int, refused: _Refused | None, *, keep: bool
+    ) -> None:
+        before = self.index.aside.get(name)
+        self.index.put_aside(name, Aside(error.kind, str(error), stamp), keep=keep)
+        if not keep:
+            self._pairs.drop(name)
+        if refused is not None and (before is None or before.reason != str(error)):
+            refused.add(name, str(error))
 
 
 class _Refused:
@@ -303,108 +445,23 @@ class _Refused:
             log.error("certificates", set_aside=self._count, shown=_LOGGED)
 
 
-def _listed(folder: Path) -> list[Place]:
-    try:
-        return list(places(folder))
-    except OSError as error:
-        log.error("certificate", reason=f"certificates folder {folder}: {error.strerror}", kept="the pairs before")
-        return []
+def _entry(place: Place, read: Read) -> Entry:
+    assert read.facts is not None
+    checked = read.checked
+    unused, ends = (checked.staple, checked.staple_ends) if checked else ("", 0.0)
+    return Entry(place, read.facts, read.stamp, read.readable, checked is not None, unused, ends)
+
+
+def _stamp_of(held: Entry | None, aside: Aside | None) -> int | None:
+    """Of the files that were read last."""
+    return aside.stamp if aside else held.stamp if held else None
+
+
+def _rejected(name: str, reason: str) -> CertificateError:
+    return CertificateError(f"certificate {name}: Envoy rejects it: {reason}", kind="envoy")
 
 
 def _portions(some: Sequence[T], size: int) -> Iterator[list[T]]:
     rest = iter(some)
     while portion := list(islice(rest, size)):
         yield portion
-
-
-def _place(folder: Path) -> tuple[int, int] | None:
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _has_folders(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.is_dir() for entry in entries)
-
-
-def _flat(folder: Path) -> Generator[list[str]]:
-    for changes in watched(str(folder), deep=False):
-        yield [path for _, path in changes]
-
-
-def _deep(folder: Path) -> Generator[list[str]]:
-    """Ends when the process does that watches. Raises OSError when it can't."""
-    command = [sys.executable, "-P", watcher.__file__, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        try:
-            for line in process.stdout or ():
-                said = json.loads(line)
-                if isinstance(said, str):
-                    raise OSError(said)
-                yield said
-        finally:
-            process.kill()
-
-
-@contextlib.asynccontextmanager
-async def _watching(folder: Path) -> AsyncIterator[AsyncIterator[Collection[str] | None]]:
-    """Batches of changed paths, often empty ones, the first when it is watched; None when anything may have changed."""
-    loop = asyncio.get_running_loop()
-    batches: asyncio.Queue[Collection[str] | None] = asyncio.Queue()
-    stop = threading.Event()
-
-    def tell(batch: Collection[str] | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-            loop.call_soon_threadsafe(batches.put_nowait, batch)
-
-    def watch(missed: bool) -> None:
-        """Until it is to stop. Raises OSError when the folder can't be watched."""
-        deep = _has_folders(folder)
-        while not stop.is_set():
-            with contextlib.closing(_deep(folder) if deep else _flat(folder)) as changes:
-                for paths in changes:
-                    if stop.is_set():
-                        return
-                    tell(None if missed else paths)
-                    missed = not deep and any(map(os.path.isdir, paths))
-                    if missed:
-                        deep = True
-                        break
-                else:
-                    missed = True  # whoever watched has ended: what changes until the next one does isn't seen
-                    stop.wait(_ANEW)
-
-    def follow() -> None:
-        missed = False
-        while not stop.is_set():
-            try:
-                watch(missed)
-            except OSError as error:
-                log.error(
-                    "certificates.unwatched",
-                    folder=str(folder),
-                    reason=str(error),
-                    looked_at_every=_RESCAN,
-                    advice="if it is the limit: raise fs.inotify.max_user_watches above the number of folders",
-                )
-                tell(())
-                for _ in range(_TRIES):
-                    if stop.wait(_RESCAN):
-                        return
-                    tell(None)
-                missed = True
-
-    async def following() -> AsyncIterator[Collection[str] | None]:
-        while True:
-            yield await batches.get()
-
-    thread = threading.Thread(target=follow, name="certificates", daemon=True)
-    thread.start()
-    try:
-        yield following()
-    finally:
-        stop.set()
-        await asyncio.to_thread(thread.join, 5.0)

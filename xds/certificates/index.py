@@ -20,7 +20,8 @@ _DAY = 86_400.0
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A certificate that can be used. ``stamp`` differs when a file of it does. ``readable``: others than its owner
-    may read the key's file. ``checked``: the key and the whole chain were, too."""
+    may read the key's file. ``checked``: the key and the whole chain were, too. ``staple``: why an OCSP response that
+    is there isn't used; ``staple_ends``: when one that is used does, in seconds since 1970, 0 for none."""
 
     place: Place
     facts: Facts
@@ -28,6 +29,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     readable: bool = False
     checked: bool = False
     staple: str = ""
+    staple_ends: float = 0.0
 
 
 class Aside(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +52,12 @@ class Index:
         self._expiring: dict[int, set[str]] = {}
         """The names by the day, since 1970, on which they expire."""
         self._readable: set[str] = set()
+        self._over: set[str] = set()
+        """Those at their end that are in use still."""
+        self._stapled: set[str] = set()
+        self._unstapled: set[str] = set()
+        self._staples: list[tuple[float, str]] = []
+        """A heap of when responses end, also of such as aren't used any more."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -81,7 +89,12 @@ class Index:
         if before is not None:
             self._forget_day(name, before)
         self._expiring.setdefault(_day(entry), set()).add(name)
+        self._over.discard(name)
         (self._readable.add if entry.readable else self._readable.discard)(name)
+        (self._unstapled.add if entry.staple else self._unstapled.discard)(name)
+        (self._stapled.add if entry.staple_ends else self._stapled.discard)(name)
+        if entry.staple_ends and (before is None or before.staple_ends != entry.staple_ends):
+            heapq.heappush(self._staples, (entry.staple_ends, name))
 
     def put_aside(self, name: str, aside: Aside, *, keep: bool) -> None:
         """``keep``: the one from before is in use and stays so."""
@@ -94,10 +107,37 @@ class Index:
         self._remove_entry(name)
 
     def covering(self, host: str) -> Entry | None:
-        """The certificate for a host: one with the very name before one with a wildcard, then that which lasts
-        longest."""
-        names = self._of(host) or self._of("*." + host.partition(".")[2])
-        return max((self._entries[name] for name in names), key=lambda entry: entry.facts.not_after, default=None)
+        """The certificate for a host: one that isn't at its end, with the very name before one with a wildcard, then
+        that which lasts longest."""
+        exact = self._of(host)
+        if len(exact) == 1 and exact[0] not in self._over:
+            return self._entries[exact[0]]
+        names = (*exact, *self._of("*." + host.partition(".")[2]))
+
+        def rank(name: str) -> tuple[bool, bool, float]:
+            return name not in self._over, name in exact, self._entries[name].facts.not_after
+
+        best = max(names, key=rank, default=None)
+        return None if best is None else self._entries[best]
+
+    def ended(self, now: float) -> list[Entry]:
+        """Those that came to their end since this was asked last."""
+        today = int(now // _DAY)
+        days = [self._expiring[day] for day in self._expiring if day <= today]
+        found = [self._entries[name] for names in days for name in names if name not in self._over]
+        found = [entry for entry in found if entry.facts.not_after <= now]
+        self._over.update(entry.place.name for entry in found)
+        return found
+
+    def staples_over(self, now: float) -> list[str]:
+        """Those whose OCSP response ended since this was asked last."""
+        found: list[str] = []
+        while self._staples and self._staples[0][0] <= now:
+            ends, name = heapq.heappop(self._staples)
+            entry = self._entries.get(name)
+            if entry is not None and entry.staple_ends == ends:
+                found.append(name)
+        return found
 
     def soonest(self, count: int, after: tuple[int, str] | None = None) -> list[Entry]:
         """Those that expire first; ``after``: of those that follow the one with this `ending`."""
@@ -127,6 +167,16 @@ class Index:
         """Whose key others may read."""
         return self._readable
 
+    @property
+    def stapled(self) -> Collection[str]:
+        """That are shown with an OCSP response, as far as they were checked."""
+        return self._stapled
+
+    @property
+    def unstapled(self) -> Collection[str]:
+        """That have an OCSP response which isn't used."""
+        return self._unstapled
+
     def reasons(self) -> Mapping[str, int]:
         """How many are set aside, by kind."""
         return Counter(aside.kind for aside in self._aside.values())
@@ -140,7 +190,8 @@ class Index:
         if entry is not None:
             self._forget_hosts(name, entry)
             self._forget_day(name, entry)
-            self._readable.discard(name)
+            for names in (self._readable, self._over, self._stapled, self._unstapled):
+                names.discard(name)
 
     def _forget_day(self, name: str, entry: Entry) -> None:
         day = _day(entry)

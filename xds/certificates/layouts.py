@@ -12,6 +12,7 @@ that can't be printed is nobody's: no Envoy, log or answer could carry it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ _LAYOUTS = (
 )
 _FLAT, _LIVING = 0, 3
 _IN_FOLDERS = (1, 2)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _ENDINGS = (".crt", ".key", ".ocsp")
 
 
@@ -91,6 +93,17 @@ def touched(folder: Path, path: str) -> str | None:
 def _found(folder: Path, name: str, layouts: range | tuple[int, ...]) -> Place | None:
     for layout in layouts:
         found = Place(name, layout)
-        if os.path.exists(found.files(folder).chain):
+        if _exists(found.files(folder).chain):
             return found
     return None
+
+
+def _exists(path: str) -> bool:
+    """Also when that can't be told: what a disk that fails doesn't show isn't gone."""
+    try:
+        os.stat(path)
+    except ValueError:
+        return False
+    except OSError as error:
+        return error.errno not in _ABSENT
+    return True

@@ -70,6 +70,12 @@ def stamps(folder: Path, found: Sequence[Place]) -> list[int]:
     return [_stamp(each.files(folder)) for each in found]
 
 
+def stamped(folder: Path, names: Sequence[str]) -> list[tuple[Place | None, int]]:
+    """Where each is, and its stamp."""
+    found = [place(folder, name) for name in names]
+    return [(each, _stamp(each.files(folder)) if each else 0) for each in found]
+
+
 def _leaf(folder: Path, found: Place, now: float) -> Read:
     files = found.files(folder)
     try:

@@ -17,28 +17,31 @@ from xds.certificates.pem import UNREADABLE
 from xds.errors import CertificateError
 
 
-def check_staple(where: str, der: bytes, leaf: x509.Certificate, issuer: x509.Certificate | None, now: float) -> None:
-    """Raises CertificateError. Who signed it is checked when the chain holds the issuer."""
+def check_staple(where: str, der: bytes, leaf: x509.Certificate, issuer: x509.Certificate | None, now: float) -> float:
+    """When it ends, in seconds since 1970. Raises CertificateError. Who signed it is checked when the chain holds the
+    issuer."""
     try:
         response = ocsp.load_der_ocsp_response(der)
         status = response.response_status
         if status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise _unusable(where, f"the responder said {status.name.lower()}")
-        _check_single(where, response, leaf, issuer, datetime.fromtimestamp(now, UTC))
+        return _check_single(where, response, leaf, issuer, datetime.fromtimestamp(now, UTC))
     except UNREADABLE as error:
         raise _unusable(where, f"not an OCSP response in DER ({error})") from None
 
 
 def _check_single(
     where: str, response: ocsp.OCSPResponse, leaf: x509.Certificate, issuer: x509.Certificate | None, now: datetime
-) -> None:
+) -> float:
     if response.serial_number != leaf.serial_number:
         raise _unusable(where, "it is about another certificate")
     if response.certificate_status is not ocsp.OCSPCertStatus.GOOD:
         raise _unusable(where, f"it says that the certificate is {response.certificate_status.name.lower()}")
     if now < response.this_update_utc:
         raise _unusable(where, f"not valid before {response.this_update_utc.isoformat()}")
-    if response.next_update_utc is not None and now >= response.next_update_utc:
+    if response.next_update_utc is None:
+        raise _unusable(where, "it doesn't say when it ends (nextUpdate)")
+    if now >= response.next_update_utc:
         raise _unusable(where, f"expired on {response.next_update_utc.isoformat()}")
     if issuer is not None:
         digest = Hash(response.hash_algorithm)
@@ -46,6 +49,7 @@ def _check_single(
         if digest.finalize() != response.issuer_key_hash:
             raise _unusable(where, "it is about a certificate of another issuer")
         _check_signer(where, response, issuer)
+    return response.next_update_utc.timestamp()
 
 
 def _check_signer(where: str, response: ocsp.OCSPResponse, issuer: x509.Certificate) -> None:

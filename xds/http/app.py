@@ -70,7 +70,7 @@ def create_app(
     app.include_router(explain_api(view, live, access.may_order, waits, unknown))
     app.include_router(differences_api(view, operator.held if operator else tuple))
     if view.tls is not None:
-        app.include_router(certificates_api(view.tls))
+        app.include_router(certificates_api(view.tls, audit))
     if operator:
         app.include_router(orders_api(operator))
         app.include_router(preload_api(view.lookup, audit))

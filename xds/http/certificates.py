@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from xds.audit import Audit
 from xds.certificates.checks import KINDS, shown
 from xds.certificates.index import Entry, ending
 from xds.edge_tls import EdgeTls
 from xds.gds.model import normalise_host
+from xds.http.orders import TOKEN, Order, caller_of
 from xds.http.paging import Limit, MarkCursor, Page, cursor_of, mark_of, page_of
 from xds.http.problems import problems
 
@@ -29,8 +31,8 @@ _NAMES = 100
 
 class CertificateShown(BaseModel):
     """``hosts`` are the first 100. Times are ISO 8601 in UTC; ``days`` are left. ``checked``: the key and the whole
-    chain were, too. ``staple``: why an OCSP response that is there isn't used. ``held``: some Envoy holds it on
-    demand."""
+    chain were, too. ``staple``: why an OCSP response that is there isn't used; ``staple_ends``: when one that is used
+    does. ``held``: some Envoy holds it on demand."""
 
     name: str
     hosts: list[str]
@@ -41,6 +43,7 @@ class CertificateShown(BaseModel):
     checked: bool
     key_readable_by_others: bool
     staple: str
+    staple_ends: str
     held: bool
 
 
@@ -61,6 +64,7 @@ class OneCertificate(BaseModel):
     checked: bool | None = None
     key_readable_by_others: bool | None = None
     staple: str | None = None
+    staple_ends: str | None = None
     held: bool | None = None
 
 
@@ -72,14 +76,23 @@ class OnDemandShown(BaseModel):
 
 
 class Certificates(Page[CertificateShown]):
-    """``complete``: all of the folder was read. ``readable``: whose keys others than the owner may read, ``limit`` of
-    them."""
+    """``complete``: all of the folder was read. ``missing``: kept though they are gone from the folder, ``limit`` of
+    them; ``trouble``: why the folder can't be read now. ``readable``: whose keys others than the owner may read."""
 
     complete: bool
     set_aside_total: int
+    missing_total: int
+    missing: list[str]
+    trouble: str
     readable_total: int
     readable: list[str]
     on_demand: OnDemandShown | None
+
+
+class Accepted(BaseModel):
+    """``removed``: certificates that were kept though they were gone, and aren't any more."""
+
+    removed: int
 
 
 class Unused(BaseModel):
@@ -91,7 +104,7 @@ class Unused(BaseModel):
     in_use: bool
 
 
-def certificates_api(tls: EdgeTls) -> APIRouter:
+def certificates_api(tls: EdgeTls, audit: Audit) -> APIRouter:
     api = APIRouter(prefix="/api/v1/certificates", tags=["certificates"])
 
     @api.get("", responses=problems())
@@ -107,6 +120,9 @@ def certificates_api(tls: EdgeTls) -> APIRouter:
             total=len(index),
             complete=index.complete,
             set_aside_total=len(index.aside),
+            missing_total=len(tls.folder.missing),
+            missing=list(islice(tls.folder.missing, limit)),
+            trouble=tls.folder.trouble,
             readable_total=len(readable),
             readable=list(islice(readable, limit)),
             on_demand=OnDemandShown(held=on_demand.held, busiest=on_demand.asked_most(limit)) if on_demand else None,
@@ -132,6 +148,16 @@ def certificates_api(tls: EdgeTls) -> APIRouter:
             raise HTTPException(404, f"no certificate is for {name}")
         return OfHost(host=name, **_shown(tls, entry))
 
+    @api.post("/missing/accept", responses=problems(413), openapi_extra=TOKEN)
+    async def accept_missing(request: Request, order: Order) -> Accepted:
+        """What is missing from the folder is gone indeed: it is used no longer."""
+        caller = caller_of(request, order)
+        names = await tls.folder.accept_losses()
+        audit.note(
+            "certificates.accept_missing", "done", caller.name, caller.address, reason=f"{len(names)} certificates"
+        )
+        return Accepted(removed=len(names))
+
     @api.get("/{name}", response_model_exclude_unset=True, responses=problems(404))
     async def certificate(name: str) -> OneCertificate:
         """One by its name in the folder."""
@@ -151,6 +177,22 @@ def certificate_metrics(tls: EdgeTls) -> Iterator[Metric]:
     for kind, count in (dict.fromkeys(KINDS, 0) | dict(index.reasons())).items():
         aside.add_metric([kind], count)
     yield aside
+    yield GaugeMetricFamily(
+        "pointsman_certificates_missing",
+        "Certificates kept though they are gone from the folder.",
+        value=len(tls.folder.missing),
+    )
+    yield GaugeMetricFamily(
+        "pointsman_certificates_folder_unreadable",
+        "1 while the folder of certificates can't be read.",
+        value=1 if tls.folder.trouble else 0,
+    )
+    staples = GaugeMetricFamily(
+        "pointsman_certificates_staples", "Certificates with an OCSP response, used or not.", labels=["used"]
+    )
+    staples.add_metric(["yes"], len(index.stapled))
+    staples.add_metric(["no"], len(index.unstapled))
+    yield staples
     readable = len(index.readable)
     yield GaugeMetricFamily("pointsman_certificates_readable", "Keys that others may read.", value=readable)
     within = GaugeMetricFamily(
@@ -198,5 +240,6 @@ def _shown(tls: EdgeTls, entry: Entry) -> dict[str, Any]:
         "checked": entry.checked,
         "key_readable_by_others": entry.readable,
         "staple": entry.staple,
+        "staple_ends": shown(entry.staple_ends) if entry.staple_ends else "",
         "held": tls.on_demand is not None and tls.on_demand.uses(entry.place.name),
     }

@@ -17,6 +17,7 @@ from xds.cache import Changed
 from xds.certificates.busiest import Busiest
 from xds.certificates.customers import Shown
 from xds.certificates.leases import Leases
+from xds.protocol.state import Settled
 from xds.resources.types import SECRET, Resource
 
 log = structlog.get_logger()
@@ -42,6 +43,10 @@ class Source(Protocol):
     def certificate(self, name: str) -> str: ...
 
     def secret(self, name: str) -> Awaitable[Shown | None]: ...
+
+    def outdated(self, shown: Shown) -> bool: ...
+
+    def settled(self, shown: Shown, error: str | None) -> None: ...
 
 
 class Handed(Mapping[str, Resource]):
@@ -81,6 +86,13 @@ class Handed(Mapping[str, Resource]):
         """The stream wants these no longer."""
         for name in names:
             self._owner.take_back(self, name)
+
+    def settled(self, settled: Settled) -> None:
+        """The stream ACKed or NACKed what it was sent."""
+        for name, version in settled.versions.items():
+            shown = self.names.get(name)
+            if shown is not None and shown.resource.version == version:
+                self._owner.settled(shown, settled.error)
 
     def close(self) -> None:
         """The stream has ended."""
@@ -149,6 +161,10 @@ class OnDemand:
             if not any(other.holder == handed.holder for other in self._holders.get(name, ())):
                 self._leases.dropped(handed.holder, name)
 
+    def settled(self, shown: Shown, error: str | None) -> None:
+        """An Envoy ACKed what it was shown, or NACKed it with that error."""
+        self._source.settled(shown, error)
+
     async def renew(self, certificates: Collection[str]) -> None:
         """These are other ones now, or gone: who holds one, or should hold one, is told."""
         concerned = set(certificates)
@@ -170,9 +186,12 @@ class OnDemand:
             for start in range(0, len(names), _SLICE):
                 for name in names[start : start + _SLICE]:
                     holders = self._holders.get(name)
-                    if holders and next(iter(holders)).names[name].certificate != self._source.certificate(name):
+                    if holders and self._stale(name, next(iter(holders)).names[name]):
                         await self._replace(name)
                 await asyncio.sleep(0)
+
+    def _stale(self, name: str, shown: Shown) -> bool:
+        return shown.certificate != self._source.certificate(name) or self._source.outdated(shown)
 
     async def _replace(self, name: str) -> None:
         shown = await self._source.secret(name)

@@ -276,6 +276,8 @@ class OpenStream:
             self._rim.spared(self, BY_URL[request.type_url].name if request.type_url else "")
         self._tell_returned(request)  # not of one that is refused, nor of a client that hasn't said who it is
         if settled is not None:
+            if self._handed is not None:
+                self._handed.settled(settled)
             self._rim.settled(self, settled)
         self._stir()
         return settled is not None
