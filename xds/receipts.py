@@ -251,10 +251,11 @@ class Receipts:
             return
         settled = [publish for publish in self._after(before) if publish.mark <= mark]
         for publish in settled:
+            publish.pending -= 1
             if acked and taker.joined <= publish.at:
                 self._note_ack(publish, taker, at)
                 self._acked(publish, key, at)
-            self._settle(publish, at)
+            self._look_whether_complete(publish, at)
 
     def refused(self, key: Hashable, mark: int, kind: str, reason: str, at: float) -> None:
         """It NACKed a response that carried everything up to ``mark``."""
@@ -285,6 +286,9 @@ class Receipts:
 
     def _settle(self, publish: Publish, at: float) -> None:
         publish.pending -= 1
+        self._look_whether_complete(publish, at)
+
+    def _look_whether_complete(self, publish: Publish, at: float) -> None:
         if not publish.pending:
             self._open.remove(publish)
             self._complete(publish, at)

@@ -52,19 +52,19 @@ def changes() -> list[ChangeRow]:
     made = []
     for step in range(14):
         host = f"{chance.choice(words)}-{chance.choice(words)}.example.{chance.choice(['com', 'net', 'org'])}"
-        text = f"{host}: pod{chance.randint(1, 9)} → pod{chance.randint(1, 9)}"
+        before, after = chance.sample(range(1, 10), 2)
+        text = f"{host}: pod{before} → pod{after}"
         made.append(
             ChangeRow(48_213 - step, NOW - 2 - step * 3.7, text, "at all", "good", 1000, 1000, 0.004 * (1 + step % 5))
         )
-    made[0] = replace(made[0], state="on its way", tone="idle", acked=640, seconds=None)
-    made[5] = replace(made[5], text="2 400 domains moved, 12 added, 3 removed")
+    made[5] = replace(made[5], text=f"{made[5].text}, and 2 399 more")
     return made
 
 
 def pods(number: int = 8) -> Listing[PodRow]:
     chance = random.Random(5)
     rows = [
-        PodRow(f"pod{one + 1}", ("fra", "ams", "iad")[one % 3], int(1_000_000 / 24 * (0.4 + chance.random())), 4)
+        PodRow(f"pod{one + 1}", ("fra", "ams", "iad")[one % 3], int(1_000_000 / 24 * (1.05 + 0.4 * chance.random())), 4)
         for one in range(number)
     ]
     return Listing(sorted(rows, key=lambda row: -row.domains), 24, "pod9")
@@ -195,6 +195,7 @@ def trouble() -> Status:
             ],
             2,
         ),
+        changes=[replace(changes()[0], state="on its way", tone="idle", acked=998, seconds=None), *changes()[1:]],
         envoys=envoys(bad=True),
         certificates=Listing([CertificateRow("acme", ("acme.example.com",), 0, NOW + 86400 * 3, 3.0, "warn")], 1204),
         aside=Listing(

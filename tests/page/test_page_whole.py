@@ -102,4 +102,4 @@ def test_every_list_is_there(edge: Edge, page: Page, path: str) -> None:
     answer = page.goto(f"{edge.system.api_url}/{path}")
     assert answer is not None
     assert answer.status == 200
-    page.locator("nav a[aria-current]").is_visible()
+    expect(page.locator("nav a[aria-current]")).to_be_visible()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xds.delta import Key
-from xds.receipt import Move, Receipt
+from xds.receipt import Move, Publish, Receipt
 from xds.receipts import Receipts
 
 
@@ -317,3 +317,19 @@ def test_while_something_is_held_a_revision_that_nobody_remembers_is_not_called_
     assert (fleet.state(1), fleet.state(4)) == ("held", "complete")
     fleet.holding = False
     assert fleet.state(1) == "complete"
+
+
+def test_the_first_that_has_a_change_is_counted_when_it_is_told_of() -> None:
+    told: list[tuple[str, int, int]] = []
+    receipts = Receipts(
+        tell=lambda event, about, node: (
+            told.append((event, about.envoys, about.pending)) if isinstance(about, Publish) else None
+        )
+    )
+    for name in ("a", "b"):
+        receipts.joined(name, name, 0.0)
+        receipts.reached(name, 0, 0.0)
+    receipts.published("E", 1, 1, 1.0)
+    for name in ("a", "b"):
+        receipts.reached(name, 1, 2.0)
+    assert told == [("published", 2, 2), ("first_ack", 2, 1), ("complete", 2, 0)]
