@@ -169,6 +169,7 @@ class Side:
             settings: dict[str, dict[str, object]] = {
                 "gds": {"mode": "lookup"},
                 "lookup": lookup,
+                "guard": {"minimum": 10_000},  # of a few hundred domains more than a hundred move within a minute
                 "log": {"level": "warning"},
             }
             self._system = System(self.folder, Ports(gds, xds, api, edge, plain, admin), settings)

@@ -35,8 +35,8 @@ class Caller:
 
 
 class Operator:
-    """Orders raise HoldError, or StateError, when they can't be done; then nothing has changed. ``learner``: where GDS
-    is asked for one host at a time."""
+    """Orders raise HoldError, or StateError, when they can't be done; then the edge is as it was. ``learner``: where
+    GDS is asked for one host at a time."""
 
     def __init__(self, standing: Standing, audit: Audit, learner: Learner | None = None) -> None:
         self._standing = standing
@@ -98,17 +98,31 @@ class Operator:
 
     async def refresh(self, host: str, caller: Caller) -> tuple[str | None, str | None]:
         """Has GDS asked for ``host``, a domain, now. The pod that it had and the one that it has, None for nobody; by
-        then it is taken. Raises OrderError where GDS is watched, and GdsError when it doesn't answer."""
+        then the edge has it. Raises OrderError where GDS is watched, GdsError when it doesn't answer, and HoldError
+        when the edge doesn't take what it says."""
         try:
             if self._learner is None:
                 raise OrderError("GDS is watched (setting gds.mode), so its changes come by themselves")
             was = self._learner.home(host)
             pod = await self._learner.refresh(host)
+            self._check_taken(host)
         except PointsmanError as error:
             self._say("refused", "refresh", caller, reason=str(error))
             raise
         self._say("done", "refresh", caller, reason=f"{host}: {was or 'nobody'} → {pod or 'nobody'}")
         return was, pod
+
+    def _check_taken(self, host: str) -> None:
+        """Who ordered it would take the customer for moved. Raises HoldError."""
+        if differs := self._gate.waits(host):
+            edge, gds = (pod or "nobody" for pod in differs)
+            why = self._gate.hold.text if self._gate.hold else ""
+            raise HoldError(
+                f"{host}: GDS says {gds}, and that is held, the edge stays with {edge}: {why}; release it if it is "
+                "right (`pointsman hold show`)"
+            )
+        if unused := self._gate.edge.unused("domain", host):
+            raise HoldError(f"{host}: what GDS says isn't used: {unused.reason}")
 
     def _folder(self) -> StateFolder:
         if self._standing.folder is None:

@@ -201,6 +201,26 @@ def test_an_order_has_a_move_at_the_edge_at_once(tmp_path: Path) -> None:
         assert denied.status_code == 401
 
 
+def test_an_order_whose_move_is_held_back_fails_and_says_so(tmp_path: Path) -> None:
+    """The job that moves customers must not take them for moved while the edge still has them where they were."""
+    hosts = [host for host, pod in ALL if pod != "pod1"][:3]
+    with looking_up(tmp_path, {"refresh": 3600.0}, {"guard": {"minimum": 3, "share": 0.001}}) as looked:
+        homes = dict(ALL)
+        for host in hosts:
+            looked.learned(host, homes[host])
+        for host in hosts:
+            looked.edge.put(host, "pod1")
+        for host in hosts[:2]:
+            assert refreshed(looked, host) == f"{host}: {homes[host]} → pod1"
+        held = pointsman(looked, "refresh", hosts[2])
+        assert (held.returncode, looked.edge.ask(hosts[2]).pod) == (1, homes[hosts[2]])
+        assert f"GDS says pod1, and that is held, the edge stays with {homes[hosts[2]]}" in held.stderr
+        assert "guard.minimum" in held.stderr
+        assert pointsman(looked, "hold", "release").returncode == 0
+        assert refreshed(looked, hosts[2]) == f"{hosts[2]}: pod1"
+        looked.edge.becomes(hosts[2], "pod1")
+
+
 def refreshed(looked: Looked, host: str) -> str:
     """What ``pointsman refresh`` says."""
     done = pointsman(looked, "refresh", host)

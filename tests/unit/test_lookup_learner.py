@@ -9,12 +9,15 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from xds.audit import Audit
 from xds.cache import Cache
 from xds.directory import Directory
-from xds.errors import OrderError, RecordError, SettingsError
+from xds.errors import HoldError, OrderError, RecordError, SettingsError
 from xds.gate import Gate
 from xds.gds.model import Endpoint, Pod, Snapshot
 from xds.guard import Limits as GuardLimits
@@ -24,10 +27,12 @@ from xds.lookup import pods_file
 from xds.lookup.asking import NotAnswered
 from xds.lookup.learner import EPOCH, Learner, Options
 from xds.lookup.resolver import Limits
+from xds.operator import Caller, Operator
 from xds.pipeline import Pace, Pipeline
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
 from xds.slices import Work, drained
+from xds.standing import Standing
 from xds.state.format import State
 
 PODS = [{"name": name, "endpoints": [{"address": "127.0.0.1", "port": 1}]} for name in ("pod1", "pod2")]
@@ -149,6 +154,22 @@ async def test_hosts_that_are_preloaded_after_a_rollback_are_told_to_be_held(tmp
         found = await learner.preload({"new.test": "pod1", "other.test": "pod1"})
         assert (found.taken, found.held) == (2, 2)
         assert "new.test" not in of.edge.domains
+
+
+async def test_an_order_is_refused_by_name_when_the_edge_does_not_take_what_gds_says(tmp_path: Path) -> None:
+    gds, of, audit = Gds({"h3.test": "pod9"}), small_edge(), Audit()
+    async with learning(tmp_path, gds, of, refresh=3600.0) as learner:
+        operator = Operator(cast(Standing, SimpleNamespace(gate=of)), audit, learner)
+        for host in ("h0.test", "h1.test"):
+            assert await operator.refresh(host, Caller("ann", "")) == ("pod1", None)
+        with pytest.raises(
+            HoldError, match=r"h2.test: GDS says nobody, and that is held, the edge stays with pod1: .*"
+        ):
+            await operator.refresh("h2.test", Caller("ann", ""))
+        drained(of.releasing("ann"))
+        with pytest.raises(HoldError, match=r"h3.test: what GDS says isn't used: its pod 'pod9'"):
+            await operator.refresh("h3.test", Caller("ann", ""))
+        assert [entry.outcome for entry in audit.newest_first()] == ["refused", "refused", "done", "done"]
 
 
 @pytest.mark.parametrize("before", [f"{EPOCH}abc", f"{EPOCH}older", "of-a-watch"])

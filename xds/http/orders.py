@@ -129,7 +129,8 @@ def orders_api(operator: Operator) -> APIRouter:
 
     @api.post("/domains/{host}/refresh", responses=problems(400, 409, 413, 503), openapi_extra=TOKEN)
     async def refresh(request: Request, host: HostName, order: Order) -> Refreshed:
-        """Has GDS asked for a host now, where it isn't watched: what it says has been taken when this is answered."""
+        """Has GDS asked for a host now, where it isn't watched: what it says is on its way to the Envoys when this is
+        answered 200. 409 when it stays from the edge: held, or set aside."""
         name = checked(host)
         was, pod = await _done(operator.refresh(name, caller_of(request, order)))
         return Refreshed(host=name, was=was, pod=pod)

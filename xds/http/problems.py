@@ -24,7 +24,7 @@ _WHEN = {
     401: "A token is needed, or a client certificate: the header `WWW-Authenticate` says how.",
     403: "The request's Host is a name that isn't this machine's, and there is no token: see setting http.public_read.",
     404: "There is nothing of that name.",
-    409: "It can't be done as things stand; nothing has changed.",
+    409: "It can't be done as things stand; nothing has changed at the edge.",
     413: "The body is larger than any that is taken.",
     422: "A parameter or the body isn't of the form that is described here.",
     503: "Not now: there is no directory yet, or too many ask for the same.",
