@@ -105,14 +105,14 @@ class Operator:
                 raise OrderError("GDS is watched (setting gds.mode), so its changes come by themselves")
             was = self._learner.home(host)
             pod = await self._learner.refresh(host)
-            self._check_taken(host)
+            self._check_taken(host, pod)
         except PointsmanError as error:
             self._say("refused", "refresh", caller, reason=str(error))
             raise
         self._say("done", "refresh", caller, reason=f"{host}: {was or 'nobody'} → {pod or 'nobody'}")
         return was, pod
 
-    def _check_taken(self, host: str) -> None:
+    def _check_taken(self, host: str, pod: str | None) -> None:
         """Who ordered it would take the customer for moved. Raises HoldError."""
         if differs := self._gate.waits(host):
             edge, gds = (pod or "nobody" for pod in differs)
@@ -120,6 +120,11 @@ class Operator:
             raise HoldError(
                 f"{host}: GDS says {gds}, and that is held, the edge stays with {edge}: {why}; release it if it is "
                 "right (`pointsman hold show`)"
+            )
+        if pod is not None and pod not in self._gate.edge.pods:
+            raise HoldError(
+                f"{host}: GDS says {pod}, which isn't in the pods file (setting lookup.pods): the host is answered 503 "
+                "until it is, and then goes there by itself"
             )
         if unused := self._gate.edge.unused("domain", host):
             raise HoldError(f"{host}: what GDS says isn't used: {unused.reason}")

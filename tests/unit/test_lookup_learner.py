@@ -167,9 +167,26 @@ async def test_an_order_is_refused_by_name_when_the_edge_does_not_take_what_gds_
         ):
             await operator.refresh("h2.test", Caller("ann", ""))
         drained(of.releasing("ann"))
-        with pytest.raises(HoldError, match=r"h3.test: what GDS says isn't used: its pod 'pod9'"):
+        with pytest.raises(HoldError, match=r"h3.test: GDS says pod9, which isn't in the pods file .*503"):
             await operator.refresh("h3.test", Caller("ann", ""))
         assert [entry.outcome for entry in audit.newest_first()] == ["refused", "refused", "done", "done"]
+
+
+async def test_of_more_moves_than_the_guard_lets_pass_each_order_tells_whether_the_edge_has_it(tmp_path: Path) -> None:
+    domains = {f"h{number}.test": "pod1" for number in range(300)}
+    pods = [Pod(name, endpoints=(Endpoint("127.0.0.1", 1),)) for name in ("pod1", "pod2")]
+    of = gate(Snapshot(f"{EPOCH}abc", 41, tuple(pods), [*domains.items()]))
+    said: dict[str, str] = {}
+    async with learning(tmp_path, Gds(dict.fromkeys(domains, "pod2")), of, refresh=3600.0) as learner:
+        operator = Operator(cast(Standing, SimpleNamespace(gate=of)), Audit(), learner)
+        for host in [*domains][:150]:
+            try:
+                said[host] = str((await operator.refresh(host, Caller("ann", "")))[1])
+            except HoldError as error:
+                said[host] = "held" if "that is held" in str(error) else str(error)
+        moved = {host for host, pod in of.edge.domains.items() if pod == "pod2"}
+        assert 90 <= len(moved) <= 100
+        assert said == {host: "pod2" if host in moved else "held" for host in said}
 
 
 @pytest.mark.parametrize("before", [f"{EPOCH}abc", f"{EPOCH}older", "of-a-watch"])
