@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ from xds.errors import HoldError, StateError
 from xds.http import problems
 from xds.http.access import Access, Guard
 from xds.http.orders import orders_api
+from xds.lookup.asking import NotAnswered
+from xds.lookup.learner import Learner
 from xds.operator import Caller, Operator
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -105,6 +108,22 @@ def test_a_token_is_long_and_never_the_same(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("short\n")
     with pytest.raises(StateError, match="shorter than"):
         tokens.read(tmp_path / "token")
+
+
+async def test_a_refresh_that_gds_does_not_answer_is_a_503_that_says_when_to_try_again(
+    desk: Desk, api: httpx.AsyncClient
+) -> None:
+    class Slow:
+        def home(self, host: str) -> None:
+            return None
+
+        async def refresh(self, host: str) -> None:
+            raise NotAnswered(f"{host}: GDS is slow", "busy")
+
+    desk._learner = cast(Learner, Slow())
+    said = await api.post("/api/v1/domains/acme.example.com/refresh", json={}, headers=bearer())
+    assert (said.status_code, said.headers.get("retry-after")) == (503, "1")
+    assert "GDS is slow" in said.json()["detail"]
 
 
 async def test_a_refresh_is_refused_where_gds_is_watched_and_for_what_is_no_host(api: httpx.AsyncClient) -> None:

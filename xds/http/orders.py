@@ -148,6 +148,6 @@ async def _done(order: Awaitable[T]) -> T:
     try:
         return await order
     except GdsError as error:
-        raise HTTPException(503, str(error)) from None
+        raise HTTPException(503, str(error), {"retry-after": "1"}) from None
     except PointsmanError as error:
         raise HTTPException(409, str(error)) from None
