@@ -12,7 +12,7 @@ Pure: what happened is told, with its time in seconds of a clock that never goes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -26,6 +26,9 @@ Acked = Callable[[Publish, Hashable, float], None]
 """An Envoy, by its key, has all of a publish since then."""
 Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
 """What happened: its name, what it is about, the node."""
+
+_LOOKED_AT = 2_000
+"""Receipts that are looked at, at most, for one that isn't remembered."""
 
 
 class Receipts:
@@ -403,14 +406,18 @@ class Receipts:
         return (key for key in receipt.bad if key in withheld or self._unused(key, receipt.revision))
 
     def _carrier(self, revision: int) -> Publish:
-        """The publish that surely has a revision of which there is no receipt any more."""
-        later = [
-            receipt.publish
-            for (epoch, number), receipt in self._receipts.items()
-            if epoch == self.epoch and number > revision and receipt.publish is not None
-        ]
+        """A publish that surely has a revision of which there is no receipt any more: that of a later one, an early one
+        where few looks find it. Whoever waits for such a revision asks for it four times a second."""
         assert self._latest is not None
-        return min(later, key=_mark, default=self._latest)
+        first = islice(self._later(self._receipts.values(), revision), SHOWN)
+        if found := min(first, key=_mark, default=None):
+            return found
+        return min(self._later(reversed(self._receipts.values()), revision), key=_mark, default=self._latest)
+
+    def _later(self, receipts: Iterable[Receipt], revision: int) -> Iterator[Publish]:
+        for receipt in islice(receipts, _LOOKED_AT):
+            if receipt.epoch == self.epoch and receipt.revision > revision and receipt.publish is not None:
+                yield receipt.publish
 
 
 def _mark(publish: Publish) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -229,6 +232,29 @@ def test_of_a_revision_that_is_forgotten_it_is_still_known_whether_it_is_complet
     assert fleet.state(1) == "published", "which publish it was isn't known any more, but the 4th surely has it"
     fleet.has("a", 4)
     assert (fleet.state(1), fleet.state(5)) == ("complete", "published")
+
+
+@pytest.mark.parametrize("keep", [1_000, 10_000])
+def test_a_revision_that_is_forgotten_costs_a_few_looks_however_many_are_remembered(keep: int) -> None:
+    class Looked(dict[tuple[str, int], Receipt]):
+        looks = 0
+
+        def items(self) -> Any:
+            for key, receipt in super().items():
+                Looked.looks += 1
+                yield key, receipt
+
+        def values(self) -> Any:
+            return (receipt for _, receipt in self.items())
+
+    fleet = Fleet("a", keep=keep)
+    for revision in range(1, keep + 10):
+        fleet.received(revision)
+        fleet.published(revision, mark=revision)
+        fleet.has("a", revision)
+    fleet.receipts._receipts = Looked(fleet.receipts._receipts)
+    assert fleet.receipts._carrier(5).mark == 10
+    assert Looked.looks <= 100
 
 
 def test_a_revision_of_another_epoch_is_another_one() -> None:
