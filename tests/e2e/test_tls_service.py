@@ -200,6 +200,20 @@ def test_a_staple_is_shown_and_one_that_is_over_is_not(edge: Edge) -> None:
     assert "OCSP response: no response sent" in said
 
 
+def test_a_staple_whose_end_comes_is_withdrawn(edge: Edge) -> None:
+    made = CA.issue(*NAMES, chained=True)
+    put(edge, made, CA.staple(made.certificate, days=15 / 86_400))
+
+    def said() -> str:
+        return openssl("-connect", f"127.0.0.1:{port(edge)}", "-servername", "t0.example.com", "-status")
+
+    url = f"{edge.system.api_url}/api/v1/certificates/edge"
+    until(lambda: "OCSP Response Status: successful" in said(), "it is shown")
+    assert httpx.get(url, trust_env=False).json()["staple_ends"]
+    until(lambda: "expired on" in httpx.get(url, trust_env=False).json()["staple"], "it is told", patience=40)
+    until(lambda: "OCSP response: no response sent" in said(), "it is withdrawn")
+
+
 def test_only_tls_1_2_with_aead_and_tls_1_3_are_spoken(edge: Edge) -> None:
     where = ("-connect", f"127.0.0.1:{port(edge)}", "-servername", "t0.example.com")
     assert "Cipher    : ECDHE-ECDSA-" in openssl(*where, "-tls1_2")
