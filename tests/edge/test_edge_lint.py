@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from edge_harness import Edge, running
+from edge_harness import Edge, envoy_is, running
 
 from demo.certificates import EDGE_NAMES
 from demo.system import ROOT
@@ -709,6 +709,7 @@ def test_a_broken_row_is_named(dump: Dump, row: str, how: str) -> None:
     assert (before[row], after[row]) == ("not asked" if row == "on-demand" else "held", "broken")
 
 
+@pytest.mark.skipif(envoy_is("1.36"), reason="it has no certificates on demand, and edge-lint says so")
 def test_what_is_on_demand_on_a_cluster_that_takes_enough_is_held(dump: Dump) -> None:
     on_demand("pointsman:xds")(changed := copy.deepcopy(dump))
     assert status(from_dump(changed))["on-demand"] == "held"
