@@ -160,7 +160,7 @@ def test_pods_are_listed_with_their_domains_and_endpoints(edge: Edge) -> None:
 
 def test_certificates_that_end_soon_are_a_matter_of_the_exit_code(edge: Edge) -> None:
     found = asked(edge, "certs")
-    assert ([one["name"] for one in found["certificates"]], found["set_aside"], found["ending"]) == (["edge"], [], 0)
+    assert ([one["name"] for one in found["items"]], found["set_aside"], found["ending"]) == (["edge"], [], 0)
     assert asked(edge, "certs", "--within", "60", code=3)["ending"] == 1
 
 
@@ -318,7 +318,7 @@ def test_what_an_envoy_rejects_has_a_code_of_its_own(edge: Edge) -> None:
     found = asked(edge, "wait", str(newest["revision"]), "--timeout", "30s", code=5)
     assert found["state"] == "set_aside"
     aside = asked(edge, "set-aside", code=3)
-    assert [one["name"] for one in aside["records"]] == ["poisoned"]
+    assert [one["name"] for one in aside["items"]] == ["poisoned"]
     assert POISON in pointsman("set-aside", *config(edge)).stdout
     edge.put_pod("poisoned", edge.pods["pod3"])
     until(lambda: pointsman("set-aside", *config(edge)).returncode == 0, "it was put right")

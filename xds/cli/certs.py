@@ -33,10 +33,9 @@ def certs(
     plane = Plane(config, url, token_file)
     found = plane.get("/api/v1/certificates", {"limit": most})
     aside = plane.get("/api/v1/certificates/set-aside", {"limit": 100})
-    found["certificates"] = certificates = found.pop("items")
+    certificates = found["items"]
     soon = [one for one in certificates if one["days"] < within]
     if as_json:
-        del found["next"]
         print_json({**found, "set_aside": aside["items"], "ending": len(soon)})
     else:
         rows = [_row(one, within) for one in certificates]

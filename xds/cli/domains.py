@@ -114,16 +114,15 @@ def set_aside(config: Config = None, url: Url = "", token_file: Token = None, as
 
     Examples:
         pointsman set-aside -c pointsman.toml
-        pointsman set-aside --json | jq -r '.records[].name'
+        pointsman set-aside --json | jq -r '.items[].name'
     """
-    page = Plane(config, url, token_file).get("/api/v1/set-aside", {"limit": PAGE})
-    found = {"total": page["total"], "records": page["items"]}
+    found = Plane(config, url, token_file).get("/api/v1/set-aside", {"limit": PAGE})
     if as_json:
         print_json(found)
     elif not found["total"]:
         print("nothing is set aside")
     else:
-        rows = [[one["kind"], one["name"], one.get("revision", ""), one["reason"]] for one in found["records"]]
+        rows = [[one["kind"], one["name"], one.get("revision", ""), one["reason"]] for one in found["items"]]
         table(("kind", "name", "revision", "reason"), rows, numbers=(2,))
         if found["total"] > len(rows):
             say(f"{found['total']} in all")
