@@ -71,7 +71,6 @@ async def test_every_domain_is_listed_once(api: Api) -> None:
     ("query", "count"),
     [
         ({"pod": "pod2"}, 2),
-        ({"pod": "nobody"}, 0),
         ({"prefix": "d"}, 60),
         ({"prefix": "d5"}, 11),
         ({"prefix": "D5.TEST"}, 1),
@@ -82,6 +81,11 @@ async def test_every_domain_is_listed_once(api: Api) -> None:
 )
 async def test_domains_are_found_by_pod_and_by_how_they_begin(api: Api, query: dict[str, str], count: int) -> None:
     assert len(await api.pages("domains", limit=4, **query)) == count
+
+
+async def test_a_pod_that_is_not_there_has_no_list(api: Api) -> None:
+    answer = await api.http.get("/api/v1/domains", params={"pod": "nobody"})
+    assert (answer.status_code, "nobody" in answer.text) == (404, True)
 
 
 async def test_a_page_goes_on_where_it_was_though_a_domain_is_gone() -> None:

@@ -80,7 +80,7 @@ def filters(folder: Path, text: str) -> list[dict[str, HttpFilter]]:
     (folder / "pointsman.toml").write_text(f"[xds]\nplaintext = true\n{text}\n")
     made = listeners(edge_of(load(folder / "pointsman.toml"), Tls(server_names=("a.example.com",))))
     packed = [
-        each.filters[0].typed_config
+        each.filters[-1].typed_config
         for listener in made
         for each in listener.filter_chains
         if listener.name != "http" and each.filters
