@@ -34,6 +34,10 @@ def app() -> FastAPI:
 
         return StreamingResponse(told())
 
+    @made.get("/quick")
+    async def quick() -> str:
+        return "done"
+
     @made.get("/slow")
     async def slow() -> str:
         await asyncio.sleep(1)
@@ -70,6 +74,21 @@ async def test_who_waits_for_an_answer_gets_it_and_is_let_go_with_the_next_reque
     monkeypatch.setattr(serve, "_UNFINISHED", 0.1)
     async with serving(app(), LOOPBACK, 0) as port:
         assert (await heard(port, WHOLE, WHOLE[:20])).endswith(b'"done"')
+
+
+async def test_who_asks_again_and_again_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short its requests are: at each look none may be under way."""
+    monkeypatch.setattr(serve, "_UNFINISHED", 0.2)
+    async with serving(app(), LOOPBACK, 0) as port:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        async with asyncio.timeout(20):
+            for _ in range(40):
+                writer.write(WHOLE.replace(b"/slow", b"/quick"))
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 ")
+                assert await reader.readexactly(6) == b'"done"'
+                await asyncio.sleep(0.025)
+        writer.close()
 
 
 async def test_a_connection_more_than_there_may_be_is_closed_and_the_others_live(

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from xds.errors import SettingsError
 from xds.server.files import Files
@@ -24,7 +24,8 @@ log = structlog.get_logger()
 CONNECTIONS = 1_000
 """At a time; one more is closed at once."""
 _UNFINISHED = 10.0
-"""Seconds between two looks at whether a client asks for something and reads; if not at two of them, it is let go."""
+"""Seconds between two looks at whether a client asks for something and reads; if it hasn't from one to the next, it is
+let go."""
 _LOOK = 5.0
 """Seconds between two looks at whether the certificate's files have changed."""
 
@@ -87,6 +88,8 @@ class _Protocol(H11Protocol):
 
     _patience: asyncio.TimerHandle | None = None
     _silent = False
+    _seen: RequestResponseCycle | None = None
+    """The request that was the latest at the last look."""
     _unread = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -97,10 +100,11 @@ class _Protocol(H11Protocol):
     def _look(self) -> None:
         unread = self.transport.get_write_buffer_size()
         silent = not unread and (self.cycle is None or self.cycle.response_complete)
-        if (silent and self._silent) or (unread and unread == self._unread):
+        still = silent and self._silent and self.cycle is self._seen
+        if still or (unread and unread == self._unread):
             self.transport.abort()
             return
-        self._silent, self._unread = silent, unread
+        self._silent, self._seen, self._unread = silent, self.cycle, unread
         self._patience = self.loop.call_later(_UNFINISHED, self._look)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
