@@ -151,11 +151,13 @@ def running_faulty(
     domains: int = 1_000,
     heartbeat: float = 1.0,
     environment: Mapping[str, str] | None = None,
+    sotw: bool = False,
 ) -> Iterator[FaultyEdge]:
     """Everything runs and the first answers have come; all of it is ended when the block ends.
 
     With one replica the control plane is on loopback; with several they have addresses of their own and one port, and
-    Envoy finds them by name. Proxying "xds" needs one replica. ``environment`` is the control planes'.
+    Envoy finds them by name. Proxying "xds" needs one replica. ``environment`` is the control planes'. ``sotw``: Envoys
+    ask for the state of the world.
     """
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
     gds_proxy, xds_proxy, names, *apis = free_ports(3 + replicas)
@@ -163,7 +165,7 @@ def running_faulty(
     given: dict[str, dict[str, object]] = {name: dict(values) for name, values in (settings or {}).items()}
     if "gds" in proxied:
         given.setdefault("gds", {})["url"] = f"http://{LOOPBACK}:{gds_proxy}{BASE}"
-    system = System(folder, ports, given, heartbeat=heartbeat)
+    system = System(folder, ports, given, heartbeat=heartbeat, sotw=sotw)
     system.prepare()
     addresses = [LOOPBACK] if replicas == 1 else [f"127.0.0.{2 + number}" for number in range(replicas)]
     for number, (address, api) in enumerate(zip(addresses, apis, strict=True)):

@@ -1,4 +1,5 @@
-"""More than one at either end: two Envoys at one control plane, two control planes side by side."""
+"""More than one at either end: two Envoys at one control plane, two control planes side by side; in both ways of
+asking."""
 
 from __future__ import annotations
 
@@ -19,10 +20,13 @@ SETTINGS = {"gds": {"mode": "lookup"}, "lookup": {**QUICK, "refresh": 30.0}, "ed
 PLANES = 2
 
 
-@pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyEdge]:
-    with running_faulty(tmp_path_factory.mktemp("fleet"), SETTINGS, replicas=PLANES) as edge:
+@pytest.fixture(scope="module", params=["delta", "sotw"])
+def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyEdge]:
+    way = request.param
+    folder = tmp_path_factory.mktemp(f"fleet-{way}")
+    with running_faulty(folder, SETTINGS, replicas=PLANES, sotw=way == "sotw") as edge:
         yield edge
+        assert {node["variant"] for node in edge.nodes()} == {way}
 
 
 def told(edge: FaultyEdge, replica: int, path: str) -> dict[str, Any]:
