@@ -13,6 +13,8 @@ import pytest
 from edge_harness import until
 from looking_up import Looked, looking_up
 
+from xds.http.preload import MOST
+
 
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
@@ -82,10 +84,21 @@ def test_the_order_needs_the_token_and_is_in_the_log(looked: Looked, tmp_path: P
     }
 
 
+def test_a_map_of_many_long_names_is_taken_in_a_few_orders(tmp_path: Path) -> None:
+    """Each is published by itself, in nearly every table."""
+    names = [f"h{number}.{'.'.join(['x' * 60] * 3)}.example.com" for number in range(30_000)]
+    with looking_up(tmp_path, {"refresh": 3600.0}) as looked:
+        done = imported(looked, "".join(f"{name} pod2\n" for name in names))
+        assert (done.returncode, done.stdout) == (0, "30,000 hosts taken, 0 known already; 0 lines can't be used\n")
+        until(lambda: looked.at_envoy(names[-1]), "the last host is at Envoy", 60)
+        assert looked.edge.ask(names[0]).pod == "pod2"
+        assert looked.ready()["revision"] < 10
+
+
 def test_no_order_is_too_large_for_the_event_loop(looked: Looked) -> None:
     answer = httpx.post(
         f"{looked.edge.system.api_url}/api/v1/lookup/hosts",
-        json={"hosts": {f"h{n}.test": "pod1" for n in range(2_001)}},
+        json={"hosts": {f"h{n}.test": "pod1" for n in range(MOST + 1)}},
         headers={"authorization": f"Bearer {(looked.folder / 'state' / 'token').read_text().strip()}"},
         trust_env=False,
     )

@@ -12,12 +12,15 @@ from xds.directory import Directory
 from xds.gds.mirror import MirrorStatus
 from xds.http.access import Access
 from xds.http.app import BODY, create_app
+from xds.http.preload import BODY as HOSTS_BODY
+from xds.http.preload import PATH as HOSTS_PATH
 from xds.http.view import Counts, View
 from xds.operator import Operator
 from xds.resources.routes import RouteTables
 from xds.tracker import Tracker
 
 TOKEN = {"authorization": "Bearer a-token-that-nobody-guesses"}
+JSON = {**TOKEN, "content-type": "application/json"}
 TOO_LARGE = b'{"by": "' + b"x" * BODY + b'"}'
 ORDER = "/api/v1/hold/release"
 
@@ -60,6 +63,14 @@ async def test_who_may_not_order_isnt_told_how_large_a_body_may_be(http: httpx.A
     for content in (TOO_LARGE, in_parts()):
         answer = await http.post(ORDER, content=content)
         assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+
+
+@pytest.mark.parametrize(("size", "status"), [(BODY + 1, 409), (HOSTS_BODY - 100, 409), (HOSTS_BODY + 1, 413)])
+async def test_an_import_may_have_a_larger_one(http: httpx.AsyncClient, size: int, status: int) -> None:
+    """409: there is nothing to import where GDS is watched."""
+    body = b'{"hosts": {"a.test": "pod1"}' + b" " * size
+    answer = await http.post(HOSTS_PATH, content=body[: size - 1] + b"}", headers=JSON)
+    assert answer.status_code == status, answer.text
 
 
 async def test_what_reads_no_body_takes_none_that_is_too_large_either(http: httpx.AsyncClient) -> None:

@@ -10,7 +10,7 @@ from xds.lookup.preload import Preloaded
 
 def taken(hosts: dict[str, str], known: frozenset[str] = frozenset(), room: int = 10) -> Preloaded:
     found = Preloaded()
-    found.look(hosts, {"pod1", "pod2"}, known.__contains__, room)
+    found.look(hosts.items(), {"pod1", "pod2"}, known.__contains__, room)
     return found
 
 

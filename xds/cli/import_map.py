@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from xds.haproxy_map import HostMap
 
-_MOST = 2_000
-_BYTES = 60 * 1024
+_MOST = 50_000
+_BYTES = 4 * 1024 * 1024 - 4_096
 """Hosts, and bytes of them, that one order may have."""
 _AROUND = len('"": "", ')
 _SHOWN = 20
@@ -157,7 +157,7 @@ def _told(found: dict[str, Any]) -> str:
 def _portions(found: HostMap) -> Iterator[dict[str, str]]:
     some: dict[str, str] = {}
     size = 0
-    for host, pod in list(found.pods.items()):
+    for host, pod in found.pods.items():
         added = len(host) + len(pod) + _AROUND
         if some and (size + added > _BYTES or len(some) >= _MOST):
             yield some

@@ -28,6 +28,8 @@ from xds.http.nodes import nodes_api
 from xds.http.orders import orders_api
 from xds.http.page.gather import Gathered
 from xds.http.page.router import pages
+from xds.http.preload import BODY as HOSTS_BODY
+from xds.http.preload import PATH as HOSTS_PATH
 from xds.http.preload import preload_api
 from xds.http.revisions import revisions_api
 from xds.http.status import status_api
@@ -35,7 +37,7 @@ from xds.http.view import View
 from xds.operator import Operator
 
 BODY = 64 * 1024
-"""Bytes of a request's body, at most."""
+"""Bytes of a request's body, at most, but for an import's."""
 
 
 def create_app(
@@ -58,7 +60,7 @@ def create_app(
         openapi_url="/api/openapi.json",
     )
     audit, access = audit or Audit(), access or Access()
-    app.add_middleware(BodyLimit, most=BODY)
+    app.add_middleware(BodyLimit, most=BODY, larger={HOSTS_PATH: HOSTS_BODY})
     app.add_middleware(Guard, access=access, audit=audit)
     problems.install(app)
     app.include_router(audit_api(audit))

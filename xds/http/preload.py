@@ -18,8 +18,12 @@ from xds.lookup.preload import Preloaded
 from xds.operator import Caller
 
 ORDER = "lookup.hosts"
-MOST = 2_000
-"""Hosts of one order; the body's largest size allows for about as many."""
+PATH = "/api/v1/lookup/hosts"
+MOST = 50_000
+"""Hosts of one order: each order is published by itself, in nearly every table, so a few large ones are much less work
+than many small ones."""
+BODY = 4 * 1024 * 1024
+"""Bytes of one order."""
 NOTED = 100_000
 """Hosts of one import, after which it is noted again."""
 WATCHED = (
@@ -96,10 +100,10 @@ class _Sum:
 
 def preload_api(learner: Learner | None, audit: Audit) -> APIRouter:
     """Without a ``learner`` nothing can be preloaded."""
-    api = APIRouter(prefix="/api/v1", tags=["orders"])
+    api = APIRouter(tags=["orders"])
     sums = _Sum(audit)
 
-    @api.post("/lookup/hosts", responses=problems(409, 413, 503), openapi_extra=TOKEN)
+    @api.post(PATH, responses=problems(409, 413, 503), openapi_extra=TOKEN)
     async def hosts(request: Request, order: Hosts) -> Taken:
         """Hosts that are known from now on, as if GDS had said so; one that is known already stays as it is."""
         caller = caller_of(request, order)
@@ -115,7 +119,7 @@ def preload_api(learner: Learner | None, audit: Audit) -> APIRouter:
         refused = [Refused(host=host, reason=reason) for host, reason in done.refused.items()]
         return Taken(taken=done.taken, held=done.held, kept=done.kept, refused=refused)
 
-    @api.get("/lookup/hosts", responses=problems(409))
+    @api.get(PATH, responses=problems(409))
     async def imported() -> Imported:
         """What came of the hosts that were imported, since the start."""
         if learner is None:

@@ -211,7 +211,10 @@ class Learner:
         # What GDS said is known or coming by now, and goes before; what it says from now on comes after.
         if self._gate.position is None:
             raise GdsError("the lookup hasn't begun yet: try again in a moment")
-        found.look(hosts, self._gate.followed.pods, self._knows, self._options.domains - len(self.rounds))
+        room = self._options.domains - len(self.rounds)
+        for pairs in cut(hosts.items()):
+            found.look(pairs, self._gate.followed.pods, self._knows, room)
+            yield
         if found.changes:
             yield from self._following(found.changes)
         for some in cut(found.changes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from xds.errors import RecordError
@@ -23,9 +23,12 @@ class Preloaded:
     def taken(self) -> int:
         return len(self.changes)
 
-    def look(self, hosts: Mapping[str, str], pods: Container[str], known: Callable[[str], bool], room: int) -> None:
-        """``hosts``: each with its pod; ``room``: how many more may be known."""
-        for host, pod in hosts.items():
+    def look(
+        self, hosts: Iterable[tuple[str, str]], pods: Container[str], known: Callable[[str], bool], room: int
+    ) -> None:
+        """``hosts``: each with its pod; ``room``: how many more may be known in all. It may be done again, with more
+        hosts."""
+        for host, pod in hosts:
             try:
                 check_domain(host)
             except RecordError as error:
