@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,8 @@ CONTENT: Mapping[str, tuple[Callable[[bytes], Body], str, Callable[[Body], str]]
 }
 """Per type: how a body is read, which field names it, and the content that the tests set apart by."""
 
+_PASS = 0.02
+"""Seconds in which a server that has nothing to send any more ends its pass over the types."""
 Arrived: TypeAlias = Response | Ended
 
 
@@ -197,6 +200,10 @@ class Stream(ABC):
         heard: list[Response] = []
         clean = 0
         while clean < 2:
+            if clean:
+                time.sleep(
+                    _PASS
+                )  # else the second is answered in the pass of the first, before types that come earlier
             name = self._ask_probe()
             clean += 1
             while True:
