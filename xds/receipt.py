@@ -14,6 +14,10 @@ SHOWN = 20
 KEPT = 100
 """Records of a revision that aren't used that are remembered by name; further ones are counted."""
 
+Event = Literal[
+    "received", "held", "released", "published", "first_ack", "complete", "nack", "connected", "disconnected"
+]
+"""What is told as it happens."""
 State = Literal["expected", "received", "held", "published", "complete", "set_aside", "rolled_back"]
 
 

@@ -19,12 +19,12 @@ from itertools import islice
 from xds.convergence import Convergence
 from xds.delta import Key
 from xds.milestones import Milestones
-from xds.receipt import SHOWN, Nack, Publish, Receipt, Standing, State
+from xds.receipt import SHOWN, Event, Nack, Publish, Receipt, Standing, State
 from xds.takers import Taker, Takers
 
 Acked = Callable[[Publish, Hashable, float], None]
 """An Envoy, by its key, has all of a publish since then."""
-Tell = Callable[[str, Receipt | Publish | Nack | None, str], None]
+Tell = Callable[[Event, Receipt | Publish | Nack | None, str], None]
 """What happened: its name, what it is about, the node."""
 
 _LOOKED_AT = 2_000

@@ -121,6 +121,7 @@ def test_what_is_not_there_is_said_and_not_taken_for_nothing(edge: Edge) -> None
     done = pointsman("watch", "--only", "nothing", "--for", "1", *config(edge))
     assert done.returncode == 2
     assert "there are received" in " ".join(done.stderr.split())
+    assert pointsman("watch", "--only", "released", "--for", "0.5", *config(edge)).returncode == 0
 
 
 def test_a_host_that_goes_nowhere_says_so_with_its_exit_code(edge: Edge) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -18,10 +18,11 @@ from xds.cli.output import BAD, GOOD, QUIET, WARN, print_line, say, styled, took
 from xds.cli.plane import Plane
 from xds.cli.together import Together
 from xds.errors import OrderError, PointsmanError
+from xds.receipt import Event
 
 _AGAIN = 0.5, 5.0
 """Seconds until a lost control plane is tried again: at first, and at most."""
-EVENTS = "received", "held", "published", "first_ack", "complete", "nack", "connected", "disconnected", "status"
+EVENTS = *get_args(Event), "status"
 _LOOK = 0.5
 """Seconds between two looks at the clock."""
 _STYLES = {"complete": GOOD, "nack": BAD, "held": BAD, "disconnected": WARN}
