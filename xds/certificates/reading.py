@@ -40,7 +40,7 @@ def read_leaf(folder: Path, found: Place, now: float) -> Read:
     """Quickly: the leaf alone, and that there is a key."""
     try:
         return _leaf(folder, found, now)
-    except Exception as error:
+    except Exception as error:  # whatever a file holds, it is set aside and ends nothing
         return Read(found.name, found, _stamp(found.files(folder)), error=_unforeseen(found.name, error))
 
 
@@ -53,7 +53,7 @@ def read_whole(folder: Path, name: str, now: float) -> Read:
     stamp = _stamp(found.files(folder))
     try:
         return _whole(folder, found, stamp, now)
-    except Exception as error:
+    except Exception as error:  # whatever a file holds, it is set aside and ends nothing
         return Read(name, found, stamp, error=_unforeseen(name, error))
 
 
