@@ -64,7 +64,7 @@ def register(name: str, gds: str, address: str) -> None:
         answer = client.get(f"{gds}/pods/{name}")
         record = {"name": name} if answer.status_code == 404 else answer.raise_for_status().json()
         record["endpoints"] = [{"address": address, "port": POD_PORT}]
-        client.put(f"{gds}/pods/{name}", json=record).raise_for_status()
+        client.put(f"{gds}/pods/{name}", json=record, headers={"GDS-Actor": f"the demo's {name}"}).raise_for_status()
     print(f"{name}: GDS knows it at {address}:{POD_PORT}", flush=True)
 
 

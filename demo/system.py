@@ -96,7 +96,7 @@ class System:
             lines.writelines(f"{domain} {pod}\n" for domain, pod in domains)
         try:
             with open_store(str(self.folder / "gds.sqlite")) as store, backend.open("rb") as read:
-                done = import_map(store, read, decode_pods(json.dumps(list(pods)).encode()))
+                done = import_map(store, read, decode_pods(json.dumps(list(pods)).encode()), "the demo")
         except GdsError as error:
             raise DemoError(f"GDS can't load {backend}: {error}") from None
         return f"{done.domains:,} domains"

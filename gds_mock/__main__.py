@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from pathlib import Path
 
+from gds_mock.authorship import LONGEST, check_actor
 from gds_mock.errors import BadLines, BadPod, GdsError
 from gds_mock.importing import Imported, import_map
 from gds_mock.opening import is_postgres, open_store, require_extra
@@ -65,7 +67,19 @@ def _import(store: Store, options: argparse.Namespace) -> None:
     except BadPod as error:
         raise BadPod(f"{options.pods}: {error}") from None
     with Path(options.map).open("rb") as lines:
-        print(_report(import_map(store, lines, pods), options.map))
+        print(_report(import_map(store, lines, pods, _by(options)), options.map))
+
+
+def _by(options: argparse.Namespace) -> str:
+    """Who imports: as it was said, else the user of this process, who chose to run it."""
+    if options.by is not None:
+        return check_actor(options.by.strip(), "--by")
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # in a container a user may have a number alone
+        user = f"user {os.getuid()}"
+    said = f"{user}, import of {Path(options.map).name}"[:LONGEST]
+    return "".join(each if each.isprintable() else "?" for each in said)
 
 
 def _report(done: Imported, source: str) -> str:
@@ -88,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     # Without defaults: they would override what stands before the word "import".
     _add_store_options(loading, argparse.SUPPRESS, argparse.SUPPRESS)
     loading.add_argument("map", help="the map file")
+    loading.add_argument("--by", metavar="WHO", help="who makes this change (default: the user, and the file's name)")
     loading.add_argument("--pods", help="a JSON array of pods, to be written in the same transaction")
     return parser
 

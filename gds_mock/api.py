@@ -15,9 +15,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gds_mock import contract, problems
+from gds_mock.authorship import HEADER, parse_actor
 from gds_mock.errors import BadPod, BadRequest, TooLarge
 from gds_mock.names import normalise
 from gds_mock.ndjson import NdjsonReader
+from gds_mock.negotiation import prefers_json
 from gds_mock.preconditions import etag, parse_if_match
 from gds_mock.service import Service, Settings
 from gds_mock.store import Snapshot, Store
@@ -48,12 +50,21 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
+async def _actor(
+    request: Request,
+    gds_actor: Annotated[str | None, Header(description="who makes the change: 1 to 200 printable characters")] = None,
+) -> str | None:
+    del gds_actor  # says in the document that there is such a header
+    return parse_actor(request.headers.getlist(HEADER))
+
+
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(encode(value), status, headers, "application/json")
 
 
 Asked = Annotated[Service, Depends(_service)]
 Body = Annotated[bytes, Depends(_body)]
+Actor = Annotated[str | None, Depends(_actor)]
 IfMatch = Annotated[str | None, Header()]
 
 
@@ -68,32 +79,39 @@ class _Placed(msgspec.Struct):
 
 
 @router.get("/backend/{host:path}", response_class=PlainTextResponse)
-async def get_backend(host: str, service: Asked) -> Response:
-    """The pod's name alone. The entity tag is the host's own entry's: a wildcard's answer has none."""
+async def get_backend(host: str, service: Asked, accept: Annotated[str, Header()] = "") -> Response:
+    """The pod's name alone. The entity tag is the host's own entry's: a wildcard's answer has none.
+
+    With `Accept: application/json` the entry that answers: the domain, its own or the wildcard's, the pod, the revision
+    at which that last changed, who did it (`by`) and when (`at`), where that is known."""
     domain = normalise(host)
     entry = await service.read(service.store.lookup, domain)
-    headers = {"ETag": etag(entry.revision)} if entry.domain == domain else None
+    headers = {"Vary": "Accept"}
+    if prefers_json(accept):
+        return _json(entry, headers=headers)
+    if entry.domain == domain:
+        headers["ETag"] = etag(entry.revision)
     return PlainTextResponse(entry.pod, headers=headers)
 
 
 @router.put("/backend/{host:path}")
-async def put_backend(host: str, service: Asked, body: Body, if_match: IfMatch = None) -> Response:
+async def put_backend(host: str, service: Asked, body: Body, actor: Actor, if_match: IfMatch = None) -> Response:
     """Puts a domain on a pod. What is so already makes no new revision."""
     domain, condition = normalise(host), parse_if_match(if_match)
     try:
         pod = msgspec.json.decode(body, type=_Placement).pod
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f'the body must be {{"pod": "<name>"}}: {error}') from None
-    done = await service.write(service.store.put_domain, domain, pod, condition)
+    done = await service.write(service.store.put_domain, domain, pod, condition, actor)
     return _json(
         _Placed(domain, pod, done.revision), 201 if done.created else 200, headers={"ETag": etag(done.changed_at)}
     )
 
 
 @router.delete("/backend/{host:path}", status_code=204)
-async def delete_backend(host: str, service: Asked, if_match: IfMatch = None) -> Response:
+async def delete_backend(host: str, service: Asked, actor: Actor, if_match: IfMatch = None) -> Response:
     """Forgets a domain; its own entry only, never the wildcard that would answer for it."""
-    await service.write(service.store.delete_domain, normalise(host), parse_if_match(if_match))
+    await service.write(service.store.delete_domain, normalise(host), parse_if_match(if_match), actor)
     return Response(status_code=204)
 
 
@@ -104,7 +122,7 @@ async def get_backends(service: Asked) -> Response:
 
 
 @router.post("/backends")
-async def post_backends(request: Request, service: Asked) -> Response:
+async def post_backends(request: Request, service: Asked, actor: Actor) -> Response:
     """Puts and deletes as one revision, or none of them."""
     stage = await service.read(service.store.stage)
     try:
@@ -116,7 +134,7 @@ async def post_backends(request: Request, service: Asked) -> Response:
                 block.clear()
         await service.read(reader.feed, bytes(block))
         await service.read(reader.finish)
-        return _json(await service.write(stage.apply, limit=service.settings.load_limit))
+        return _json(await service.write(stage.apply, (), actor, limit=service.settings.load_limit))
     except ClientDisconnect:
         return problems.problem(400, "the body ended early: nothing was applied")
     finally:
@@ -137,20 +155,20 @@ async def get_pod(name: str, service: Asked) -> Response:
 
 
 @router.put("/pods/{name}")
-async def put_pod(name: str, service: Asked, body: Body) -> Response:
+async def put_pod(name: str, service: Asked, body: Body, actor: Actor) -> Response:
     """Creates or replaces a pod, and answers it whole. What is so already makes no new revision."""
     pod = decode_pod(body)
     if pod.name not in ("", name):
         raise BadPod(f"the body names pod {pod.name[:80]!r}, the path {name[:80]!r}")
     pod = msgspec.structs.replace(pod, name=name)
-    done = await service.write(service.store.put_pod, pod)
+    done = await service.write(service.store.put_pod, pod, actor)
     return _json(pod, 201 if done.created else 200, headers={"ETag": etag(done.changed_at)})
 
 
 @router.delete("/pods/{name}", status_code=204)
-async def delete_pod(name: str, service: Asked) -> Response:
+async def delete_pod(name: str, service: Asked, actor: Actor) -> Response:
     """Deletes a pod that no domain lives on."""
-    await service.write(service.store.delete_pod, name)
+    await service.write(service.store.delete_pod, name, actor)
     return Response(status_code=204)
 
 

@@ -89,11 +89,12 @@ class Stage(ABC):
         if self.bad_lines:
             raise BadLines(tuple(self._errors), self.bad_lines)
 
-    def apply(self, pods: Iterable[Pod] = ()) -> Loaded:
-        """Writes these pods and everything staged as one revision, on disk when it returns. Raises BadLines."""
+    def apply(self, pods: Iterable[Pod] = (), by: str | None = None) -> Loaded:
+        """Writes these pods and everything staged as one revision, on disk when it returns: ``by`` whom. Raises
+        BadLines."""
         self.check()
         with self._using:
-            return self._write(pods)
+            return self._write(pods, by)
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -106,4 +107,4 @@ class Stage(ABC):
         """Line, domain, pod, and the pod and line of the domain's first line, by line."""
 
     @abstractmethod
-    def _write(self, pods: Iterable[Pod]) -> Loaded: ...
+    def _write(self, pods: Iterable[Pod], by: str | None) -> Loaded: ...

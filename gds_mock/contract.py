@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from gds_mock.authorship import LONGEST
+
 JSON, NDJSON, TEXT, EVENTS = "application/json", "application/x-ndjson", "text/plain", "text/event-stream"
 PROBLEM = "application/problem+json"
 
@@ -23,7 +25,11 @@ Answers = dict[int, tuple[str, str]]
 """By status: the content type, empty for none, and when it is answered so."""
 
 CALLS: dict[str, tuple[str, Answers, dict[int, str]]] = {
-    "GET /backend/{host}": ("", {200: (TEXT, "The pod's name.")}, {400: "", 404: "", 503: ""}),
+    "GET /backend/{host}": (
+        "",
+        {200: (TEXT, "The pod's name; as JSON the entry that says so.")},
+        {400: "", 404: "", 503: ""},
+    ),
     "PUT /backend/{host}": (
         JSON,
         {200: (JSON, "The domain was there."), 201: (JSON, "The domain is new.")},
@@ -55,7 +61,7 @@ CALLS: dict[str, tuple[str, Answers, dict[int, str]]] = {
     "DELETE /pods/{name}": (
         "",
         {204: ("", "It is deleted.")},
-        {404: "", 409: "Domains live on it.", 503: ""},
+        {400: "", 404: "", 409: "Domains live on it.", 503: ""},
     ),
     "GET /watch": (
         "",
@@ -85,6 +91,19 @@ _POD = {
         },
     },
 }
+_ENTRY = {
+    "type": "object",
+    "required": ["domain", "pod", "revision"],
+    "properties": {
+        "domain": _TEXT,
+        "pod": _TEXT,
+        "revision": _WHOLE,
+        "by": {"type": "string", "maxLength": LONGEST, "description": "who put it there; missing: nobody said so"},
+        "at": {"type": "string", "format": "date-time", "description": "when, in UTC; missing: it isn't known"},
+    },
+}
+_ENTRIES = {"GET /backend/{host}": {JSON: {"schema": _ENTRY}}}
+"""What else a call answers with 200, when it is asked for that."""
 _BODIES = {"PUT /backend/{host}": _PLACEMENT, "PUT /pods/{name}": _POD, "POST /backends": _TEXT}
 _PROBLEM = {
     "type": "object",
@@ -116,6 +135,8 @@ def _described(document: dict[str, Any], base: str) -> dict[str, Any]:
                 str(status): {"description": text, **({"content": {kind: {"schema": {}}}} if kind else {})}
                 for status, (kind, text) in answers.items()
             }
+            if call in _ENTRIES:
+                responses["200"]["content"].update(_ENTRIES[call])
             for status, text in problems.items():
                 content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
                 responses[str(status)] = {"description": text or TEXTS[status], "content": content}

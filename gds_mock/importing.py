@@ -21,8 +21,8 @@ class Imported:
     empty_pods: tuple[str, ...]
 
 
-def import_map(store: Store, lines: Iterable[bytes], pods: Sequence[Pod] = ()) -> Imported:
-    """Adds and moves what the map says, and deletes nothing. Raises BadLines when any line is bad.
+def import_map(store: Store, lines: Iterable[bytes], pods: Sequence[Pod] = (), by: str | None = None) -> Imported:
+    """Adds and moves what the map says, and deletes nothing; ``by``: who says it. Raises BadLines when any line is bad.
 
     A map that puts one host on two pods is bad: which one HAProxy meant depends on its kind of lookup.
     """
@@ -48,7 +48,7 @@ def import_map(store: Store, lines: Iterable[bytes], pods: Sequence[Pod] = ()) -
         stage.add(rows)
         stage.reject_contradictions()
         empty = tuple(sorted(named - known))
-        return Imported(stage.apply((*pods, *(Pod(name) for name in empty))), domains, empty)
+        return Imported(stage.apply((*pods, *(Pod(name) for name in empty)), by), domains, empty)
 
 
 def _pair(stage: Stage, number: int, raw: bytes) -> tuple[str, str] | None:

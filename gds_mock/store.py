@@ -29,11 +29,13 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """One entry of the change log."""
+    """One entry of the change log, with who made its revision and when, as far as known."""
 
     seq: int
     revision: int
     change: Change
+    by: str | None = None
+    at: str | None = None
 
 
 class Snapshot(Protocol):
@@ -52,7 +54,8 @@ class Snapshot(Protocol):
 
 
 class Store(ABC):
-    """The directory. Every method raises StoreUnavailable when what keeps it does not answer."""
+    """The directory. Every method raises StoreUnavailable when what keeps it does not answer. ``by``: who asks for the
+    change, None when nobody says so."""
 
     name: str
     """What messages call it: a file, or a server without its password."""
@@ -114,19 +117,19 @@ class Store(ABC):
         """At most ``limit`` changes that follow ``seq``. Raises HistoryGone when they were forgotten meanwhile."""
 
     @abstractmethod
-    def put_domain(self, domain: str, pod: str, condition: Condition | None = None) -> Written:
+    def put_domain(self, domain: str, pod: str, condition: Condition | None = None, by: str | None = None) -> Written:
         """Puts a normalised domain on a pod. Raises MissingPod, PreconditionFailed."""
 
     @abstractmethod
-    def delete_domain(self, domain: str, condition: Condition | None = None) -> None:
+    def delete_domain(self, domain: str, condition: Condition | None = None, by: str | None = None) -> None:
         """Forgets a normalised domain. Raises UnknownDomain, PreconditionFailed."""
 
     @abstractmethod
-    def put_pod(self, pod: Pod) -> Written:
+    def put_pod(self, pod: Pod, by: str | None = None) -> Written:
         """Creates or replaces a pod; the same pod again changes nothing. Raises BadPod."""
 
     @abstractmethod
-    def delete_pod(self, name: str) -> None:
+    def delete_pod(self, name: str, by: str | None = None) -> None:
         """Deletes a pod that no domain lives on. Raises UnknownPod, PodInUse.
 
         There is no index by pod: pods go rarely, and an index would cost every load of a million domains.

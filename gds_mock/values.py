@@ -32,12 +32,14 @@ class Pod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)] = 1024
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A domain, the pod it lives on, and the revision at which that last changed."""
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A domain, the pod it lives on, and the revision at which that last changed: who did it, and when, if known."""
 
     domain: str
     pod: str
     revision: int
+    by: str | None = None
+    at: str | None = None
 
 
 class PutDomain(msgspec.Struct, frozen=True, tag_field="op", tag="put"):

@@ -21,10 +21,12 @@ CHANGES_PER_EVENT = 1_000
 _REVISION = re.compile(r"[0-9]{1,18}")
 
 
-class _ChangeEvent(msgspec.Struct):
+class _ChangeEvent(msgspec.Struct, omit_defaults=True):
     revision: int
     changes: list[Change]
     more: bool
+    by: str | None = None
+    at: str | None = None
 
 
 class _Heartbeat(msgspec.Struct):
@@ -52,8 +54,9 @@ def cut(epoch: str, logged: list[Logged], limit: int = CHANGES_PER_EVENT) -> lis
     beyond = logged[limit].revision if len(logged) > limit else None
     events = []
     for revision, group in groupby(taken, attrgetter("revision")):
-        more = revision == beyond
-        data = encode(_ChangeEvent(revision, [entry.change for entry in group], more)).decode()
+        more, entries = revision == beyond, [*group]
+        event = _ChangeEvent(revision, [entry.change for entry in entries], more, entries[0].by, entries[0].at)
+        data = encode(event).decode()
         events.append(
             ServerSentEvent(data, event="change", id=None if more else f"{epoch}:{revision}", sep="\n").encode()
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gds_mock.bulk import Loaded, Row, Stage
@@ -38,8 +38,8 @@ INSERT INTO gds_changes
 SELECT :first + n, :revision, CASE WHEN pod IS NULL THEN 'delete' ELSE 'put' END, 'domain', domain, pod
 FROM moved ORDER BY n"""
 _APPLY = (
-    "INSERT INTO gds_domains SELECT domain, pod, :revision FROM moved WHERE NOT known ORDER BY n",
-    "UPDATE gds_domains d SET pod = m.pod, revision = :revision FROM moved m"
+    "INSERT INTO gds_domains SELECT domain, pod, :revision, :author, :made FROM moved WHERE NOT known ORDER BY n",
+    "UPDATE gds_domains d SET pod = m.pod, revision = :revision, author = :author, made = :made FROM moved m"
     " WHERE m.known AND m.pod IS NOT NULL AND d.domain = m.domain",
     "DELETE FROM gds_domains d USING moved m WHERE m.pod IS NULL AND d.domain = m.domain",
 )
@@ -89,13 +89,13 @@ class PostgresStage(Stage):
         with self._store.engines.errors():
             return [tuple(row) for row in self._db.execute(text(_CONTRADICTIONS))]
 
-    def _write(self, pods: Iterable[Pod]) -> Loaded:
+    def _write(self, pods: Iterable[Pod], by: str | None) -> Loaded:
         with self._store.engines.errors():
             for statement in ("ANALYZE staged", _WANTED, "ANALYZE wanted"):
                 self._db.execute(text(statement))
             self._db.commit()
             self._db.execution_options(isolation_level="READ COMMITTED")
-        with self._store.writing(self._db) as tx:
+        with self._store.writing(by, self._db) as tx:
             for pod in pods:
                 write_pod(tx, pod)
             puts, deletes = self._apply(tx)
@@ -111,10 +111,11 @@ class PostgresStage(Stage):
         if puts + deletes:
             tx.db.execute(text("ANALYZE moved"))
             tx.db.execute(text(_LOG), {"first": tx.take(puts + deletes), "revision": tx.revision})
-            _apply_moves(tx.db, tx.revision)
+            _apply_moves(tx)
         return puts, deletes
 
 
-def _apply_moves(db: Connection, revision: int) -> None:
+def _apply_moves(tx: Transaction) -> None:
+    values = {"revision": tx.revision, "author": tx.by, "made": tx.at}
     for statement in _APPLY:
-        db.execute(text(statement), {"revision": revision} if ":revision" in statement else {})
+        tx.db.execute(text(statement), values if ":revision" in statement else {})

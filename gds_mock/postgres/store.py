@@ -31,19 +31,21 @@ from gds_mock.values import Entry, Pod, decode_pod, is_pod_name
 
 _META = text("SELECT epoch, revision, floor, floor_seq FROM gds_meta WHERE one = 1")
 _LOOKUP = text(
-    "SELECT domain, pod, revision FROM gds_domains WHERE domain = ANY(CAST(:names AS text[]))"
+    "SELECT domain, pod, revision, author, made FROM gds_domains WHERE domain = ANY(CAST(:names AS text[]))"
     " ORDER BY array_position(CAST(:names AS text[]), domain) LIMIT 1"
 )
 _CHANGES = text(
-    "SELECT seq, revision, op, kind, name, payload FROM gds_changes WHERE seq > :seq ORDER BY seq LIMIT :limit"
+    "SELECT c.seq, c.revision, r.author, r.made, c.op, c.kind, c.name, c.payload FROM gds_changes c"
+    " LEFT JOIN gds_revisions r ON r.revision = c.revision WHERE c.seq > :seq ORDER BY c.seq LIMIT :limit"
 )
 _BEFORE_PUT = text(
     "SELECT EXISTS (SELECT FROM gds_pods WHERE name = :pod) AS there, d.pod, d.revision"
     " FROM (SELECT 1) one LEFT JOIN gds_domains d ON d.domain = :domain"
 )
 _PUT = text(
-    "INSERT INTO gds_domains VALUES (:domain, :pod, :revision)"
-    " ON CONFLICT (domain) DO UPDATE SET pod = excluded.pod, revision = excluded.revision"
+    "INSERT INTO gds_domains VALUES (:domain, :pod, :revision, :author, :made)"
+    " ON CONFLICT (domain) DO UPDATE SET"
+    " pod = excluded.pod, revision = excluded.revision, author = excluded.author, made = excluded.made"
 )
 
 
@@ -101,7 +103,7 @@ class PostgresStore(Store):
 
     def lookup(self, domain: str) -> Entry:
         for row in self._ask(_LOOKUP, names=[domain, *wildcards_for(domain)]):
-            return Entry(row.domain, row.pod, row.revision)
+            return Entry(row.domain, row.pod, row.revision, row.author, row.made)
         raise UnknownDomain(f"no pod is known for {domain}")
 
     def pods(self) -> list[Pod]:
@@ -127,7 +129,10 @@ class PostgresStore(Store):
         (meta,) = self._ask(_META)
         if seq < meta.floor_seq or meta.epoch != self.epoch:
             raise HistoryGone("the change log was cut: take a new snapshot")
-        return [Logged(row.seq, row.revision, change(row.op, row.kind, row.name, row.payload)) for row in rows]
+        return [
+            Logged(row.seq, row.revision, change(row.op, row.kind, row.name, row.payload), row.author, row.made)
+            for row in rows
+        ]
 
     # Writing.
 
@@ -135,31 +140,31 @@ class PostgresStore(Store):
         return nullcontext(given) if given is not None else self.engines.quick.connect()
 
     @contextmanager
-    def writing(self, connection: Connection | None = None) -> Iterator[Transaction]:
+    def writing(self, by: str | None, connection: Connection | None = None) -> Iterator[Transaction]:
         """One atomic transaction: committed, and on disk, when the block ends; undone when it raises."""
         with self.engines.errors(), self._connection(connection) as db, db.begin():
-            tx = Transaction(db, self._keep_changes)
+            tx = Transaction(db, self._keep_changes, by)
             self.check_epoch(tx.epoch)
             yield tx
             revision = tx.finish()
         self.committed = max(self.committed, revision)
 
-    def put_domain(self, domain: str, pod: str, condition: Condition | None = None) -> Written:
+    def put_domain(self, domain: str, pod: str, condition: Condition | None = None, by: str | None = None) -> Written:
         if not is_pod_name(pod):
             raise MissingPod(f"there is no pod {pod[:80]!r} to put {domain} on")
-        with self.writing() as tx:
+        with self.writing(by) as tx:
             row = tx.db.execute(_BEFORE_PUT, {"pod": pod, "domain": domain}).one()
             if not row.there:
                 raise MissingPod(f"there is no pod {pod[:80]!r} to put {domain} on")
             require(condition, domain, row.revision)
             if row.pod == pod:
                 return Written(tx.before, row.revision)
-            tx.db.execute(_PUT, {"domain": domain, "pod": pod, "revision": tx.revision})
+            tx.db.execute(_PUT, {"domain": domain, "pod": pod, "revision": tx.revision, "author": tx.by, "made": tx.at})
             tx.record("put", "domain", domain, pod)
         return Written(tx.revision, tx.revision, created=row.pod is None)
 
-    def delete_domain(self, domain: str, condition: Condition | None = None) -> None:
-        with self.writing() as tx:
+    def delete_domain(self, domain: str, condition: Condition | None = None, by: str | None = None) -> None:
+        with self.writing(by) as tx:
             named = {"domain": domain}
             row = tx.db.execute(text("SELECT revision FROM gds_domains WHERE domain = :domain"), named).one_or_none()
             if row is None:
@@ -168,14 +173,14 @@ class PostgresStore(Store):
             tx.db.execute(text("DELETE FROM gds_domains WHERE domain = :domain"), named)
             tx.record("delete", "domain", domain, None)
 
-    def put_pod(self, pod: Pod) -> Written:
-        with self.writing() as tx:
+    def put_pod(self, pod: Pod, by: str | None = None) -> Written:
+        with self.writing(by) as tx:
             return write_pod(tx, pod)
 
-    def delete_pod(self, name: str) -> None:
+    def delete_pod(self, name: str, by: str | None = None) -> None:
         if not is_pod_name(name):
             raise UnknownPod(f"there is no pod {name[:80]!r}")
-        with self.writing() as tx:
+        with self.writing(by) as tx:
             named = {"name": name}
             if tx.db.execute(text("DELETE FROM gds_pods WHERE name = :name"), named).rowcount == 0:
                 raise UnknownPod(f"there is no pod {name[:80]!r}")

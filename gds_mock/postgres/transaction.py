@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from gds_mock.authorship import now
 from gds_mock.store import Written
 from gds_mock.values import Pod, check_pod, encode
 
@@ -21,7 +22,7 @@ _FLOOR = text(
     " WHERE revision = (SELECT revision - 1 FROM gds_changes WHERE seq = :oldest_kept)"
 )
 _FINISH = """
-WITH ended AS (INSERT INTO gds_revisions VALUES (:revision, :last)) {sweep}
+WITH ended AS (INSERT INTO gds_revisions VALUES (:revision, :last, :author, :made)) {sweep}
 UPDATE gds_meta SET revision = :revision, last_seq = :last, floor = :floor, floor_seq = :floor_seq,
   swept = :swept, swept_seq = :swept_seq
 WHERE one = 1 RETURNING pg_notify(:channel, :news)"""
@@ -34,10 +35,12 @@ _END, _END_AND_SWEEP = text(_FINISH.format(sweep="")), text(_FINISH.format(sweep
 class Transaction:
     """A write in progress, alone among all instances. The store begins and ends it; others only record."""
 
-    def __init__(self, db: Connection, keep_changes: int) -> None:
+    def __init__(self, db: Connection, keep_changes: int, by: str | None) -> None:
         self.db = db
+        self.by = by
         self._keep = keep_changes
         meta = db.execute(_BEGIN).one()
+        self.at = now()  # once the lock is held
         self.epoch: str = meta.epoch
         self.before: int = meta.revision
         self.revision: int = self.before + 1
@@ -70,6 +73,8 @@ class Transaction:
         values = {
             "revision": self.revision,
             "last": last,
+            "author": self.by,
+            "made": self.at,
             "floor": self._floor,
             "floor_seq": self._floor_seq,
             "swept": self._swept,

@@ -22,9 +22,10 @@ FROM (SELECT domain, pod, max(line) FROM temp.staged GROUP BY domain) s
 LEFT JOIN domains d ON d.domain = s.domain
 WHERE s.pod IS NOT d.pod ORDER BY s.domain"""
 _PUT = """
-INSERT INTO domains SELECT name, payload, revision FROM changes
+INSERT INTO domains SELECT name, payload, revision, ?, ? FROM changes
 WHERE seq >= ? AND kind = 'domain' AND op = 'put' ORDER BY seq
-ON CONFLICT(domain) DO UPDATE SET pod = excluded.pod, revision = excluded.revision"""
+ON CONFLICT(domain) DO UPDATE SET
+  pod = excluded.pod, revision = excluded.revision, author = excluded.author, made = excluded.made"""
 _DELETE = """
 DELETE FROM domains WHERE domain IN
 (SELECT name FROM changes WHERE seq >= ? AND kind = 'domain' AND op = 'delete')"""
@@ -67,10 +68,10 @@ class SqliteStage(Stage):
                 " WHERE s.pod IS NOT f.pod ORDER BY s.line"
             )
 
-    def _write(self, pods: Iterable[Pod]) -> Loaded:
+    def _write(self, pods: Iterable[Pod], by: str | None) -> Loaded:
         with sqlite_errors(self._store.path):
             self._db.execute("COMMIT")
-        with self._store.writing(self._db) as tx:
+        with self._store.writing(by, self._db) as tx:
             for pod in pods:
                 write_pod(tx, pod)
             puts, deletes = self._apply(tx)
@@ -84,7 +85,7 @@ class SqliteStage(Stage):
         begin = tx.last_seq() + 1
         tx.db.execute(_LOG, (tx.revision,))
         puts, deletes = tx.db.execute(_COUNT, (begin,)).fetchone()
-        tx.db.execute(_PUT, (begin,))
+        tx.db.execute(_PUT, (tx.by, tx.at, begin))
         if deletes:
             tx.db.execute(_DELETE, (begin,))
         return puts, deletes

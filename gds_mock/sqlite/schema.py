@@ -9,21 +9,31 @@ from contextlib import contextmanager
 
 from gds_mock.errors import StoreUnavailable
 
-_APPLICATION = 0x47445331  # "GDS1": tells our file from any other SQLite file
+_APPLICATION = 0x47445332  # "GDS2": tells our file from any other SQLite file, and its layout from the one before
+_BEFORE = 0x47445331  # "GDS1": it had nothing of who made a change, and when
 
 # `changes` is the log that watchers replay; seq runs on without gaps over all revisions. `revisions` says where each
-# one ends. Whatever is at or before `floor` is history that is gone, even while its rows wait to be swept.
+# one ends, who made it and when. Whatever is at or before `floor` is history that is gone, even while its rows wait to
+# be swept.
 _TABLES = """
 CREATE TABLE meta(
     one INTEGER PRIMARY KEY CHECK (one = 1), epoch TEXT NOT NULL, revision INTEGER NOT NULL,
     floor INTEGER NOT NULL, floor_seq INTEGER NOT NULL);
 CREATE TABLE pods(name TEXT PRIMARY KEY, body TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE domains(domain TEXT PRIMARY KEY, pod TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE domains(
+    domain TEXT PRIMARY KEY, pod TEXT NOT NULL, revision INTEGER NOT NULL, author TEXT, made TEXT) WITHOUT ROWID;
 CREATE TABLE changes(
     seq INTEGER PRIMARY KEY, revision INTEGER NOT NULL, op TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
     payload TEXT);
-CREATE TABLE revisions(revision INTEGER PRIMARY KEY, last INTEGER NOT NULL);
-INSERT INTO revisions VALUES (0, 0);
+CREATE TABLE revisions(revision INTEGER PRIMARY KEY, last INTEGER NOT NULL, author TEXT, made TEXT);
+INSERT INTO revisions VALUES (0, 0, NULL, NULL);
+"""
+# Of what is there already nobody knows it. None of these touches a row, however many there are.
+_TO_GDS2 = """
+ALTER TABLE domains ADD COLUMN author TEXT;
+ALTER TABLE domains ADD COLUMN made TEXT;
+ALTER TABLE revisions ADD COLUMN author TEXT;
+ALTER TABLE revisions ADD COLUMN made TEXT;
 """
 
 
@@ -52,7 +62,8 @@ def connect(path: str, *, busy_seconds: float, read_only: bool = False) -> sqlit
 
 
 def prepare(db: sqlite3.Connection, path: str) -> None:
-    """Makes the tables in a new file, and proves that an old one is ours and can be written."""
+    """Makes the tables in a new file, brings those of the layout before up to this one, and proves that an old file is
+    ours and can be written."""
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise StoreUnavailable(f"the store {path} can't use a write-ahead log there")
     db.execute("BEGIN IMMEDIATE")
@@ -62,6 +73,10 @@ def prepare(db: sqlite3.Connection, path: str) -> None:
             for statement in _TABLES.split(";"):
                 db.execute(statement)
             db.execute("INSERT INTO meta VALUES (1, ?, 0, 0, 0)", (secrets.token_hex(8),))
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        elif application == _BEFORE:
+            for statement in _TO_GDS2.split(";"):
+                db.execute(statement)
             db.execute(f"PRAGMA application_id = {_APPLICATION}")
         elif application != _APPLICATION:
             raise StoreUnavailable(f"the store {path} is a SQLite file of something else")

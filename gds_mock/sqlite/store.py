@@ -88,7 +88,7 @@ class SqliteStore(Store):
     def lookup(self, domain: str) -> Entry:
         with self._reading() as db:
             for name in (domain, *wildcards_for(domain)):
-                row = db.execute("SELECT domain, pod, revision FROM domains WHERE domain = ?", (name,)).fetchone()
+                row = db.execute("SELECT * FROM domains WHERE domain = ?", (name,)).fetchone()
                 if row is not None:
                     return Entry(*row)
         raise UnknownDomain(f"no pod is known for {domain}")
@@ -119,24 +119,26 @@ class SqliteStore(Store):
     def changes_after(self, seq: int, limit: int) -> list[Logged]:
         with self._reading() as db:
             rows = db.execute(
-                "SELECT seq, revision, op, kind, name, payload FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
+                "SELECT c.seq, c.revision, r.author, r.made, c.op, c.kind, c.name, c.payload"
+                " FROM changes c LEFT JOIN revisions r ON r.revision = c.revision"
+                " WHERE c.seq > ? ORDER BY c.seq LIMIT ?",
                 (seq, limit),
             ).fetchall()
             (floor_seq,) = db.execute("SELECT floor_seq FROM meta").fetchone()
         if seq < floor_seq:
             raise HistoryGone("the change log was cut: take a new snapshot")
-        return [Logged(number, revision, change(*rest)) for number, revision, *rest in rows]
+        return [Logged(number, revision, change(*rest), by, at) for number, revision, by, at, *rest in rows]
 
     # Writing.
 
     @contextmanager
-    def writing(self, db: sqlite3.Connection | None = None) -> Iterator[Transaction]:
+    def writing(self, by: str | None, db: sqlite3.Connection | None = None) -> Iterator[Transaction]:
         """One atomic transaction: committed, and on disk, when the block ends; undone when it raises."""
         db = db or self._db
         with self._writing, sqlite_errors(self.path):
             db.execute("BEGIN IMMEDIATE")
             try:
-                transaction = Transaction(db, self._keep_changes)
+                transaction = Transaction(db, self._keep_changes, by)
                 yield transaction
                 revision = transaction.finish()
                 db.execute("COMMIT")
@@ -146,20 +148,22 @@ class SqliteStore(Store):
                 raise
             self.committed = max(self.committed, revision)
 
-    def put_domain(self, domain: str, pod: str, condition: Condition | None = None) -> Written:
-        with self.writing() as tx:
+    def put_domain(self, domain: str, pod: str, condition: Condition | None = None, by: str | None = None) -> Written:
+        with self.writing(by) as tx:
             if tx.db.execute("SELECT 1 FROM pods WHERE name = ?", (pod,)).fetchone() is None:
                 raise MissingPod(f"there is no pod {pod[:80]!r} to put {domain} on")
             row = tx.db.execute("SELECT pod, revision FROM domains WHERE domain = ?", (domain,)).fetchone()
             require(condition, domain, None if row is None else row[1])
             if row is not None and row[0] == pod:
                 return Written(tx.before, row[1])
-            tx.db.execute("INSERT OR REPLACE INTO domains VALUES (?, ?, ?)", (domain, pod, tx.revision))
+            tx.db.execute(
+                "INSERT OR REPLACE INTO domains VALUES (?, ?, ?, ?, ?)", (domain, pod, tx.revision, tx.by, tx.at)
+            )
             tx.record("put", "domain", domain, pod)
         return Written(tx.revision, tx.revision, created=row is None)
 
-    def delete_domain(self, domain: str, condition: Condition | None = None) -> None:
-        with self.writing() as tx:
+    def delete_domain(self, domain: str, condition: Condition | None = None, by: str | None = None) -> None:
+        with self.writing(by) as tx:
             row = tx.db.execute("SELECT revision FROM domains WHERE domain = ?", (domain,)).fetchone()
             if row is None:
                 raise UnknownDomain(f"{domain} is not here")
@@ -167,12 +171,12 @@ class SqliteStore(Store):
             tx.db.execute("DELETE FROM domains WHERE domain = ?", (domain,))
             tx.record("delete", "domain", domain, None)
 
-    def put_pod(self, pod: Pod) -> Written:
-        with self.writing() as tx:
+    def put_pod(self, pod: Pod, by: str | None = None) -> Written:
+        with self.writing(by) as tx:
             return write_pod(tx, pod)
 
-    def delete_pod(self, name: str) -> None:
-        with self.writing() as tx:
+    def delete_pod(self, name: str, by: str | None = None) -> None:
+        with self.writing(by) as tx:
             if tx.db.execute("SELECT 1 FROM pods WHERE name = ?", (name,)).fetchone() is None:
                 raise UnknownPod(f"there is no pod {name[:80]!r}")
             tenant = tx.db.execute("SELECT domain FROM domains WHERE pod = ? LIMIT 1", (name,)).fetchone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from gds_mock.authorship import now
 from gds_mock.store import Written
 from gds_mock.values import Pod, check_pod, encode
 
@@ -15,8 +16,10 @@ _SWEEP = 2_000
 class Transaction:
     """A write in progress, on a connection that has begun. The store begins and ends it; others only record."""
 
-    def __init__(self, db: sqlite3.Connection, keep_changes: int) -> None:
+    def __init__(self, db: sqlite3.Connection, keep_changes: int, by: str | None) -> None:
         self.db = db
+        self.by = by
+        self.at = now()
         self._keep = keep_changes
         base, self._floor, self._floor_seq = db.execute("SELECT revision, floor, floor_seq FROM meta").fetchone()
         self.before: int = base
@@ -35,7 +38,7 @@ class Transaction:
         if self.nothing_recorded():
             return self.before
         last = self.last_seq()
-        self.db.execute("INSERT INTO revisions VALUES (?, ?)", (self.revision, last))
+        self.db.execute("INSERT INTO revisions VALUES (?, ?, ?, ?)", (self.revision, last, self.by, self.at))
         self._forget(last)
         self.db.execute(
             "UPDATE meta SET revision = ?, floor = ?, floor_seq = ?", (self.revision, self._floor, self._floor_seq)

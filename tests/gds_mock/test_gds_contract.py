@@ -29,6 +29,8 @@ def calls(gds: Gds) -> list[tuple[str, str, httpx.Response]]:
         ("put", one, client.put("/backend/a.example.com", content=b"x" * 2_000_000)),
         ("put", one, client.put("/backend/no host", json={"pod": "pod7"})),
         ("get", one, client.get("/backend/a.example.com")),
+        ("get", one, client.get("/backend/a.example.com", headers={"Accept": "application/json"})),
+        ("delete", "/pods/{name}", client.delete("/pods/none", headers={"GDS-Actor": ""})),
         ("get", one, client.get(f"/backend/{NOBODY}")),
         ("get", one, client.get("/backend/no host")),
         ("get", "/backends", client.get("/backends")),
