@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[str, str, Mapping[str, str]], tuple[int, dict[str, Any]]]
-"""Of a method, a path and the headers: the status, and the JSON."""
+Answer = Callable[[str, str, Mapping[str, str]], tuple[int, dict[str, Any] | str]]
+"""Of a method, a path and the headers: the status, and the JSON; a text is one that no control plane would answer."""
 
 
 class StubControlPlane:
@@ -25,8 +25,9 @@ class StubControlPlane:
             def _answer(self) -> None:
                 status, body = answer(self.command, self.path, self.headers)
                 self.send_response(status)
+                self.send_header("content-type", "text/plain" if isinstance(body, str) else "application/json")
                 self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
+                self.wfile.write((body if isinstance(body, str) else json.dumps(body)).encode())
 
             def log_message(self, *_: object) -> None:
                 pass

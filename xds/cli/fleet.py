@@ -7,13 +7,15 @@ wasn't done.
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from xds.cli.output import plain, print_found, print_json
+from xds.cli.output import plain, print_found, print_json, say, styled
 from xds.cli.plane import TIMEOUT, Plane
 from xds.errors import OrderError, PointsmanError
 
@@ -53,35 +55,59 @@ def addresses(url: str) -> list[str]:
 
 
 def at_once(planes: Sequence[Plane], read: Callable[[Plane], Any]) -> list[Any]:
-    """What each of them says, or the PointsmanError that says why it doesn't. One that hangs holds up no other."""
+    """What each of them says, or the PointsmanError that says why it doesn't. One that hangs holds up no other, and
+    Ctrl-C ends it all the same: nobody waits for the threads."""
+    if len(planes) == 1:
+        return [_asked(planes[0], read)]
+    told: SimpleQueue[tuple[int, Any]] = SimpleQueue()
 
-    def asked(plane: Plane) -> Any:
+    def ask(number: int, plane: Plane) -> None:
         try:
-            return read(plane)
-        except PointsmanError as error:
-            return error
+            told.put((number, _asked(plane, read)))
+        except BaseException as error:
+            told.put((number, _Unforeseen(error)))
 
-    with ThreadPoolExecutor(len(planes)) as threads:
-        return [*threads.map(asked, planes)]
+    for number, plane in enumerate(planes):
+        threading.Thread(target=ask, args=(number, plane), daemon=True).start()
+    found = dict(told.get() for _ in planes)
+    for one in found.values():
+        if isinstance(one, _Unforeseen):
+            raise one.error
+    return [found[number] for number in range(len(planes))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unforeseen:
+    """A mistake of ours, in a thread."""
+
+    error: BaseException
+
+
+def _asked(plane: Plane, read: Callable[[Plane], Any]) -> Any:
+    try:
+        return read(plane)
+    except PointsmanError as error:
+        return error
 
 
 def everywhere(planes: Sequence[Plane], ask: Ask, told: Callable[[Any], str], as_json: bool) -> list[Any]:
-    """Asks all of them, prints each one's answer, and returns those. With several, JSON is a list with their URLs.
-    Raises OrderError when one of them didn't do it, once all were asked."""
+    """Asks all of them at a time, so that one that hangs keeps no order from the others; prints each one's answer, and
+    returns those. With several, JSON is a list with their URLs. Raises OrderError when one of them didn't do it, once
+    all were asked."""
     if len(planes) == 1:
         found = ask(planes[0])
         print_found(found, as_json, told(found))
         return [found]
     answers: list[dict[str, Any]] = []
-    for plane in planes:
-        try:
-            answers.append({"url": plane.url, "answer": (found := ask(plane)), "error": None})
+    for plane, found in zip(planes, at_once(planes, ask), strict=True):
+        if isinstance(found, PointsmanError):
+            answers.append({"url": plane.url, "answer": None, "error": str(found)})
+            text = f"NOT DONE: {found}"
+        else:
+            answers.append({"url": plane.url, "answer": found, "error": None})
             text = told(found)
-        except PointsmanError as error:
-            answers.append({"url": plane.url, "answer": None, "error": str(error)})
-            text = f"NOT DONE: {error}"
         if not as_json:
-            print(f"{plane.url}: {plain(text)}", flush=True)
+            print("\n  ".join(map(plain, f"{plane.url}: {text}".split("\n"))), flush=True)
     if as_json:
         print_json(answers)
     failed = [one for one in answers if one["error"]]
@@ -90,6 +116,34 @@ def everywhere(planes: Sequence[Plane], ask: Ask, told: Callable[[Any], str], as
             f"{len(failed)} of {len(planes)} control planes didn't do it: {'; '.join(one['error'] for one in failed)}"
         )
     return [one["answer"] for one in answers]
+
+
+def shown(planes: Sequence[Plane], read: Ask, show: Callable[[Any], None], as_json: bool) -> list[Any]:
+    """Reads what each of them keeps by itself, prints each one's, and returns those. With several, JSON is a list with
+    their URLs. Raises OrderError when one of them couldn't be read, once the others were shown."""
+    answers = at_once(planes, read)
+    failed = [one for one in answers if isinstance(one, PointsmanError)]
+    if len(failed) == len(planes):
+        raise failed[0]
+    if as_json:
+        each = [
+            {"url": plane.url, "answer": None, "error": str(found)}
+            if isinstance(found, PointsmanError)
+            else {"url": plane.url, "answer": found, "error": None}
+            for plane, found in zip(planes, answers, strict=True)
+        ]
+        print_json(each if len(planes) > 1 else answers[0])
+    else:
+        for plane, found in zip(planes, answers, strict=True):
+            if isinstance(found, PointsmanError):
+                continue
+            if len(planes) > 1:
+                say(styled(f"{plane.url}:", "bold"))
+            show(found)
+    if failed:
+        away = "; ".join(map(str, failed))
+        raise OrderError(f"{len(failed)} of {len(planes)} control planes can't be asked: {away}")
+    return answers
 
 
 def from_all(planes: Sequence[Plane], read: Callable[[Plane], Sequence[Any]]) -> tuple[list[Any], list[PointsmanError]]:

@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+
+def _first(url: str | None) -> str:
+    """The environment may name several, for the commands that ask several."""
+    return next(iter((url or "").split()), "")
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -23,6 +29,7 @@ Url = Annotated[
         "--url",
         envvar="POINTSMAN_URL",
         help="The control plane's HTTP, where it isn't what the settings say.",
+        callback=_first,
         show_default=False,
     ),
 ]

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 PAGE = 1_000
 """Items of a list that are asked for at once: the API gives no more."""
+CLIENT_CERTIFICATE, CLIENT_KEY = "POINTSMAN_CLIENT_CERTIFICATE", "POINTSMAN_CLIENT_KEY"
+"""In the environment: files of what a control plane that speaks HTTPS is shown instead of the token."""
+CONNECT = 5.0
+"""Seconds for a connection: a machine that is gone answers nothing at all."""
 TIMEOUT = 60.0
 SILENCE = 30.0
 """Seconds after which a stream that says nothing is taken for dead; it says something each second."""
@@ -45,12 +49,14 @@ class Plane:
     ) -> None:
         self._patience = patience
         self._config = config
-        self._url = url.rstrip("/")
+        self._url = _checked(url)
         self._token_file = token_file
         self._given = bool(url)
         self._of = of or self._url
         self._loaded: Settings | None = None
         self._client: httpx.Client | None = None
+        self._unshown = ""
+        """Why it isn't shown a token."""
 
     @property
     def url(self) -> str:
@@ -64,6 +70,13 @@ class Plane:
             host = f"[{address}]" if ":" in address else address
             self._url = f"{scheme}://{host}:{http.port}"
         return self._url
+
+    @property
+    def shown(self) -> str:
+        """The URL without user and password, for errors."""
+        from xds.gds.client import without_user
+
+        return without_user(self.url).rstrip("/")
 
     @property
     def replicas(self) -> list[str]:
@@ -95,6 +108,11 @@ class Plane:
         from xds.gds.client import GdsClient, Timeouts
 
         gds = self._settings.gds
+        if gds.mode == "lookup":
+            raise OrderError(
+                'this GDS is asked for one host at a time (gds.mode = "lookup") and has no snapshot: `pointsman '
+                "compare --hosts FILE` asks it for a list of them"
+            )
 
         async def read() -> Snapshot:
             credentials = gds.credentials
@@ -110,14 +128,13 @@ class Plane:
 
         url = self.url
         try:
-            with self._http().stream("GET", path, timeout=SILENCE) as answer:
+            with self._http().stream("GET", path, timeout=_timeout(SILENCE)) as answer:
                 if answer.status_code != 200:
-                    raise OrderError(f"the control plane at {url} says {answer.status_code}", status=answer.status_code)
+                    answer.read()
+                    raise self._said_no(answer)
                 yield answer.iter_lines()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise OrderError(
-                f"the control plane at {url} doesn't answer: {str(error) or type(error).__name__}"
-            ) from None
+            raise OrderError(f"the control plane at {self.shown} doesn't answer: {_reason(error, url)}") from None
 
     def at_once(self, together: int) -> httpx.AsyncClient:
         """For reading with so many calls at a time; the caller's to close."""
@@ -126,7 +143,7 @@ class Plane:
         return httpx.AsyncClient(
             base_url=self.url,
             headers=self._credentials(),
-            timeout=TIMEOUT,
+            timeout=_timeout(TIMEOUT),
             trust_env=False,
             verify=self._trust(),
             limits=httpx.Limits(max_connections=together, max_keepalive_connections=together),
@@ -169,7 +186,7 @@ class Plane:
                 return
         if self._given and host != "localhost" and self._of not in self.replicas:
             raise OrderError(
-                f"{self.url} isn't one of http.replicas, so it isn't shown the token of these settings: give "
+                f"{self.shown} isn't one of http.replicas, so it isn't shown the token of these settings: give "
                 "--token-file if it is to have it"
             )
 
@@ -179,11 +196,27 @@ class Plane:
         return False
 
     def _credentials(self) -> dict[str, str]:
-        """Reading needs the token only here and there: it is shown where it can be read."""
+        """Reading needs the token only here and there: it is shown where it can be read. Raises PointsmanError when it
+        is one that was asked for."""
+        try:
+            return self._authorization()
+        except PointsmanError as error:
+            if self._token_file is not None:
+                raise
+            self._unshown = str(error)
+            return {}
+
+    def _ordering(self) -> dict[str, str]:
+        """The token, or nothing where a client certificate does as well. Raises PointsmanError."""
         try:
             return self._authorization()
         except PointsmanError:
+            if self._token_file is not None or not self._shows_a_certificate():
+                raise
             return {}
+
+    def _shows_a_certificate(self) -> bool:
+        return self.url.startswith("https:") and bool(os.environ.get(CLIENT_CERTIFICATE))
 
     def _http(self) -> httpx.Client:
         """One for all calls."""
@@ -193,7 +226,7 @@ class Plane:
             self._client = httpx.Client(
                 base_url=self.url,
                 headers=self._credentials(),
-                timeout=self._patience,
+                timeout=_timeout(self._patience),
                 trust_env=False,
                 verify=self._trust(),
             )
@@ -204,11 +237,27 @@ class Plane:
         another address, what the system trusts."""
         if not self.url.startswith("https:"):
             return False  # there is none to be trusted, and reading the system's takes long
-        if self._given:
-            return ssl.create_default_context()
-        context = ssl.create_default_context(cafile=str(self._settings.http.certificate))
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
+        own = None if self._given else self._settings.http.certificate
+        try:
+            context = ssl.create_default_context(cafile=str(own) if own else None)
+        except OSError as error:
+            raise OrderError(
+                f"{own or os.environ.get('SSL_CERT_FILE')}, which says whom to trust at {self.shown}, can't be used: "
+                f"{error.strerror or error}"
+            ) from None
+        if own is not None:
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.check_hostname = False
+        if certificate := os.environ.get(CLIENT_CERTIFICATE):
+            key = os.environ.get(CLIENT_KEY) or None
+            try:
+                # Without a password it isn't asked for on the terminal: who runs this may be a script.
+                context.load_cert_chain(certificate, key, password="")
+            except OSError as error:
+                raise OrderError(
+                    f"the client certificate {certificate}{f' with {key}' if key else ''} can't be used: "
+                    f"{error.strerror or error} ({CLIENT_CERTIFICATE}, {CLIENT_KEY})"
+                ) from None
         return context
 
     def _asked(
@@ -223,23 +272,70 @@ class Plane:
 
         url = self.url
         try:
-            headers = self._authorization() if body is not None else None
-            timeout = patience or self._patience
+            headers = self._ordering() if body is not None else None
+            timeout = _timeout(patience or self._patience)
             answer = self._http().request(method, path, params=query, json=body, headers=headers, timeout=timeout)
-            found = answer.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise OrderError(
-                f"the control plane at {url} doesn't answer: {str(error) or type(error).__name__}: does it run? "
-                "(options --config, --url)"
+                f"the control plane at {self.shown} doesn't answer: {_reason(error, url)} (options --config, --url)"
             ) from None
         if answer.status_code != 200:
-            detail = found.get("detail", found) if isinstance(found, dict) else found
-            if answer.status_code in (401, 403) and self._is_of_several():
+            raise self._said_no(answer)
+        try:
+            return answer.json()
+        except ValueError:
+            raise self._no_control_plane(answer) from None
+
+    def _said_no(self, answer: httpx.Response) -> OrderError:
+        status = answer.status_code
+        try:
+            found = answer.json()
+        except ValueError:
+            return self._no_control_plane(answer)
+        detail = found.get("detail", found) if isinstance(found, dict) else found
+        if status in (401, 403):
+            if self._unshown:
+                detail = f"{detail}; none was sent: {self._unshown}"
+            elif self._is_of_several():
                 detail = f"{detail}: the control planes of http.replicas need the same token (setting http.token_file)"
-            raise OrderError(
-                f"the control plane at {url} says {answer.status_code}: {detail}", status=answer.status_code
-            )
-        return found
+        return OrderError(f"the control plane at {self.shown} says {status}: {detail}", status=status)
+
+    def _no_control_plane(self, answer: httpx.Response) -> OrderError:
+        """Each answer of one is JSON, of what went wrong, too."""
+        kind = answer.headers.get("content-type", "").partition(";")[0] or "no content type"
+        return OrderError(
+            f"what answers at {self.shown} isn't a control plane's API ({answer.status_code}, {kind}): give the URL of "
+            "its http.address and http.port, without a path (options --config, --url)"
+        )
+
+
+def _checked(url: str) -> str:
+    """Without a slash at its end. Raises OrderError when it isn't one of HTTP."""
+    if url and (not url.lower().startswith(("http://", "https://")) or not urlsplit(url).netloc):
+        raise OrderError(f"{url!r} is no URL of a control plane, such as http://127.0.0.1:18080 (option --url)")
+    return url.rstrip("/")
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    import httpx
+
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT))
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Why it doesn't answer, and what to look at."""
+    import httpx
+
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.RemoteProtocolError) and url.startswith("http:"):
+        return f"{said}: does it run, and does it speak HTTPS?"
+    if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
+        return f"{said}: does it speak HTTP, not HTTPS?"
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return f"{said}: whom to trust there, SSL_CERT_FILE can say"
+    if "CERTIFICATE_REQUIRED" in said or "alert" in said.lower():
+        return f"{said}: is the client certificate the right one? ({CLIENT_CERTIFICATE})"
+    return f"{said}: does it run?"
 
 
 def _user() -> str:
