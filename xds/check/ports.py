@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import ssl
 from collections.abc import Iterator
 
 import httpx
@@ -14,7 +16,7 @@ _TIMEOUT = 2.0
 
 
 def every(settings: Settings) -> Iterator[Finding]:
-    running = _runs(settings.http.address, settings.http.port)
+    running = _runs(settings)
     for name, address, port in (
         ("http-port", settings.http.address, settings.http.port),
         ("xds-port", settings.xds.address, settings.xds.port),
@@ -28,7 +30,7 @@ def _port(name: str, address: str, port: int, running: bool) -> Finding:
     try:
         socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET).close()
     except OSError as error:
-        if running:
+        if running and error.errno == errno.EADDRINUSE:
             return warn(
                 name, f"{where} is in use: a control plane runs there", "if it isn't of these settings, change one"
             )
@@ -36,14 +38,21 @@ def _port(name: str, address: str, port: int, running: bool) -> Finding:
     return ok(name, f"{where} is free")
 
 
-def _runs(address: str, port: int) -> bool:
-    """Whether a control plane answers there."""
+def _runs(settings: Settings) -> bool:
+    """Whether a control plane answers there: its health is open to all, and its certificate no matter."""
+    http = settings.http
+    scheme = "https" if http.certificate else "http"
     try:
-        answer = httpx.get(
-            f"http://{httpx.URL(host=address, port=port).netloc.decode()}/api/v1/hold",
-            timeout=_TIMEOUT,
-            trust_env=False,
-        )
-        return answer.status_code == 200 and "state" in answer.json()
+        address = httpx.URL(scheme=scheme, host=http.address, port=http.port, path="/readyz")
+        answer = httpx.get(address, timeout=_TIMEOUT, trust_env=False, verify=_anybody())
+        found = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
+    return answer.status_code in (200, 503) and isinstance(found, dict) and "gds_revision" in found
+
+
+def _anybody() -> ssl.SSLContext:
+    """Who listens is asked what it is; of its certificate another check speaks."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
