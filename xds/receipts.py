@@ -357,16 +357,25 @@ class Receipts:
             return []
         return [*islice((absent.node for absent in self._takers.absent if absent.position < publish.mark), most)]
 
-    def standing(self, revision: int, least: int = 0) -> Standing:
-        """How a revision of the epoch that is published stands. It isn't complete before ``least`` Envoys have it."""
-        found = self._standing(revision)
+    def lacking(self, publish: Publish | None, most: int = SHOWN) -> list[str]:
+        """The Envoys that are connected without it, at most so many."""
+        if publish is None or publish.pending == publish.missing:
+            return []
+        return [*islice(dict.fromkeys(self._takers.without(publish.mark)), most)]
+
+    def standing(self, revision: int, least: int = 0, epoch: str = "") -> Standing:
+        """How a revision of the epoch that is published stands. It isn't complete before ``least`` Envoys have it.
+        ``epoch``: in which there was a receipt of it, when it is that one that is meant."""
+        found = self._standing(revision, epoch)
         return replace(found, state="published") if found.complete and self.have(found.publish) < least else found
 
-    def _standing(self, revision: int) -> Standing:
+    def _standing(self, revision: int, meant: str) -> Standing:
         epoch = self.epoch or next(reversed(self._receipts), ("", 0))[0]  # before the first publish
-        receipt = self._receipts.get((epoch, revision))
+        receipt = self._receipts.get((meant or epoch, revision))
         joining = self.joining
         if receipt is None:
+            if meant and meant != epoch:
+                return Standing("rolled_back", None, None, joining)
             if revision > self.revision or self._latest is None:
                 return Standing("expected", None, None, joining)
             publish = self._carrier(revision)

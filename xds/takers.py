@@ -83,6 +83,10 @@ class Takers:
         """Those that came by then and lack something up to ``mark``."""
         return (key for key, taker in self._here.items() if taker.position < mark and taker.joined <= since)
 
+    def without(self, mark: int) -> Iterator[str]:
+        """The nodes of those that are here and lack something up to ``mark``: who lacks that lacks the latest, too."""
+        return (taker.node for key in self.behind if (taker := self._here[key]).position < mark)
+
     def published(self, mark: int) -> int:
         """How many lack it now; they are behind."""
         self.behind = {key: None for key, taker in self._here.items() if taker.position < mark}

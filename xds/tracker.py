@@ -34,8 +34,9 @@ LATE = 5.0
 WAITERS = 500
 """Callers that wait at a time."""
 
-_Waiting = tuple[int, int, "asyncio.Future[None]", int]
-"""The revision, a number to tell them apart, what is set when it is there, and how many Envoys must have it."""
+_Waiting = tuple[int, int, "asyncio.Future[None]", int, str]
+"""The revision, a number to tell them apart, what is set when it is there, how many Envoys must have it, and the epoch
+that is meant, where there is a receipt of it already."""
 Listener = Callable[[str, Receipt | Publish | Nack | None, str], None]
 
 
@@ -287,14 +288,16 @@ class Tracker:
             raise WaitError(f"{WAITERS} callers wait for a revision already: ask again without `wait`, or later")
         self.waiters += 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sort([(revision, next(self._numbers), done, least)])
+        # Another GDS may have a revision of that number, too: it isn't the one that was begun to be waited for.
+        epoch = standing.receipt.epoch if standing.receipt else ""
+        self._sort([(revision, next(self._numbers), done, least, epoch)])
         try:
             await asyncio.wait([done], timeout=seconds)
         finally:
             self.waiters -= 1
             done.cancel()
             self._forget_gone()
-        return self.receipts.standing(revision, least)
+        return self.receipts.standing(revision, least, epoch)
 
     def _forget_gone(self) -> None:
         """Those that went before their time; what else waits may be many, so that it is only looked at now and then."""
@@ -311,7 +314,7 @@ class Tracker:
         for entry in entries:
             if entry[2].done():
                 continue
-            standing = self.receipts.standing(entry[0], entry[3])
+            standing = self.receipts.standing(entry[0], entry[3], entry[4])
             if standing.final:
                 entry[2].set_result(None)
             elif standing.state == "expected":

@@ -33,5 +33,5 @@ def test_no_text_of_others_moves_the_terminal(how: str, capsys: pytest.CaptureFi
 def test_who_waited_is_told_of_envoys_that_went_before_they_had_it() -> None:
     envoys = {"acked": 2, "total": 3, "left": 1}
     assert _said({"state": "complete", "seconds": None, "envoys": envoys}, 5) == (
-        "complete, 2/3 Envoys; 1 went before they had it"
+        "complete, 2/3 Envoys have it; 1 went before they had it"
     )

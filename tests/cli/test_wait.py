@@ -18,9 +18,12 @@ def receipt(have: int, wanted: int = 0, pending: int = 0, missing: tuple[str, ..
     envoys = {"total": have + pending, "acked": have, "pending": pending, "missing": len(missing)}
     return {
         "revision": 7,
+        "epoch": "E",
+        "known": True,
         "state": "complete" if complete else "published",
         "complete": complete,
         "envoys": {**envoys, "left": 0, "nacked": 0, "joining": 0, "have": have},
+        "lacking": [],
         "missing": list(missing),
         "nacks": [],
         "refused": [],
@@ -29,28 +32,34 @@ def receipt(have: int, wanted: int = 0, pending: int = 0, missing: tuple[str, ..
 
 
 class ControlPlane(StubControlPlane):
-    """Its receipts are made by ``receipt``, of how many Envoys are wanted and how often it was asked before."""
+    """Its receipts are made by ``receipt``, of how many Envoys are wanted and how often it was asked before; a status
+    instead of one comes with a text. When it is asked with another ``epoch`` than its own, it says so."""
 
-    def __init__(self, receipt: Callable[[int, int], dict[str, Any]]) -> None:
+    def __init__(self, receipt: Receipt) -> None:
         self.wanted: list[int] = []
+        self.epoch = "E"
         self._receipt = receipt
         super().__init__(self._answered)
 
-    def _answered(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-        wanted = int(parse_qs(urlsplit(path).query)["envoys"][0])
+    def _answered(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any] | str]:
+        query = parse_qs(urlsplit(path).query)
+        wanted = int(query["envoys"][0])
         body = self._receipt(wanted, len(self.wanted))
         self.wanted.append(wanted)
-        return 200, body
+        if query.get("epoch", [self.epoch]) != [self.epoch]:
+            return 409, {"detail": "GDS was replaced"}
+        return (body, "away for now") if isinstance(body, int) else (200, body)
 
 
-Making = Callable[[Callable[[int, int], dict[str, Any]]], ControlPlane]
+Receipt = Callable[[int, int], dict[str, Any] | int]
+Making = Callable[[Receipt], ControlPlane]
 
 
 @pytest.fixture
 def plane() -> Iterator[Making]:
     made: list[ControlPlane] = []
 
-    def make(answer: Callable[[int, int], dict[str, Any]]) -> ControlPlane:
+    def make(answer: Receipt) -> ControlPlane:
         made.append(ControlPlane(answer))
         return made[-1]
 
@@ -115,3 +124,61 @@ def test_a_control_plane_that_hangs_costs_no_more_than_the_time_that_was_given()
         line = failed("wait", "7", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}", "-t", "1s", timeout=40)
     assert "doesn't answer" in line
     assert time.monotonic() - begun < 20, "it had a minute before, whatever the time that was given"
+
+
+def test_who_waits_is_told_which_envoys_lack_it(plane: Making) -> None:
+    behind = plane(lambda wanted, _: {**receipt(1, wanted, pending=2), "lacking": ["edge-2", "edge-3"]})
+    done = pointsman("wait", "7", "--url", behind.url, "-t", "300ms")
+    assert done.returncode == 4
+    assert "2 connected without it (edge-2, edge-3), 1/3 Envoys have it" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "not complete after 0.3 s: no Envoy is connected with it"),
+        ({"state": "expected", "known": False, "envoys": None}, "not complete after 0.3 s: GDS hasn't spoken of it"),
+        ({"state": "received", "envoys": None}, "not complete after 0.3 s: it isn't published yet"),
+        ({"state": "held", "envoys": None}, "not complete after 0.3 s: it is held (see `pointsman hold show`)"),
+    ],
+)
+def test_of_no_envoys_no_share_is_told(plane: Making, changed: dict[str, Any], words: str) -> None:
+    none = plane(lambda wanted, _: {**receipt(0, wanted), **changed})
+    done = pointsman("wait", "7", "--url", none.url, "-t", "300ms")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (4, f"revision 7: {words}")
+    assert "0/0" not in done.stdout
+
+
+def test_envoys_that_came_after_the_publish_are_told_of(plane: Making) -> None:
+    def later(wanted: int, _: int) -> dict[str, Any]:
+        made = receipt(2, wanted)
+        return {**made, "envoys": {**made["envoys"], "total": 0, "acked": 0}}
+
+    assert "complete, 2 Envoys that came later have it" in pointsman("wait", "7", "--url", plane(later).url).stdout
+
+
+def test_a_control_plane_that_restarts_meanwhile_is_asked_again(plane: Making) -> None:
+    upgraded = plane(lambda wanted, before: 502 if 0 < before < 3 else receipt(1, wanted, pending=int(not before)))
+    assert said("wait", "7", "--url", upgraded.url, "-t", "60s")["complete"]
+    lost = plane(lambda wanted, before: 502 if before else receipt(1, wanted, pending=1))
+    assert "isn't a control plane's API (502, text/plain)" in failed("wait", "7", "--url", lost.url, "-t", "2s")
+    never = plane(lambda wanted, _: 502)
+    assert failed("wait", "7", "--url", never.url, "-t", "60s", timeout=50), "it isn't waited for"
+
+
+def test_a_revision_of_a_gds_that_is_replaced_meanwhile_never_comes(plane: Making) -> None:
+    def replaced(wanted: int, before: int) -> dict[str, Any]:
+        if before:
+            one.epoch = "F"
+        return {**receipt(1, wanted, pending=int(not before)), "epoch": one.epoch}
+
+    one = plane(replaced)
+    found = said("wait", "7", "--url", one.url, "-t", "60s", code=3)
+    assert (found["state"], found["complete"]) == ("rolled_back", False)
+
+
+def test_one_that_is_away_keeps_nothing_of_the_others_back(plane: Making) -> None:
+    there = plane(lambda wanted, _: receipt(1, wanted))
+    done = pointsman("wait", "7", "--url", "http://127.0.0.1:1", "--url", there.url, "-t", "30s")
+    assert (done.returncode, "1 of 2 control planes can't be asked" in done.stderr) == (1, True)
+    assert f"{there.url}: revision 7: complete, 1/1 Envoys have it" in done.stdout

@@ -359,3 +359,16 @@ def test_the_first_that_has_a_change_is_counted_when_it_is_told_of() -> None:
     for name in ("a", "b"):
         receipts.reached(name, 1, 2.0)
     assert told == [("published", 2, 2), ("first_ack", 2, 1), ("complete", 2, 0)]
+
+
+def test_a_revision_of_one_gds_is_not_the_same_number_of_the_next() -> None:
+    fleet = Fleet("a")
+    fleet.received(3)
+    fleet.published(3, mark=1)
+    fleet.received(9, epoch="F")
+    fleet.published(9, mark=2, epoch="F")
+    fleet.has("a", 2)
+    assert fleet.receipts.standing(3).state == "complete", "the new one has had a third revision, too"
+    assert fleet.receipts.standing(3, epoch="E").state == "rolled_back"
+    assert fleet.receipts.standing(9, epoch="F").state == "complete"
+    assert fleet.receipts.standing(2, epoch="E").state == "rolled_back", "it isn't remembered any more"

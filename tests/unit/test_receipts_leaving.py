@@ -238,3 +238,17 @@ def test_whatever_happens_a_publish_waits_for_exactly_those_that_are_here_or_awa
             assert fleet.receipts.have(publish) == sum(position >= revision for position in here.values())
         latest = fleet.receipts.latest
         assert latest is None or latest.pending or not any(had[name] < mark for name in away)
+
+
+def test_the_envoys_that_are_here_without_a_change_are_named_and_those_that_left_are_not() -> None:
+    fleet = Fleet("a", "b", "c", grace=GRACE)
+    changed(fleet, 1)
+    assert fleet.receipts.lacking(publish_of(fleet, 1)) == ["a", "b", "c"]
+    assert fleet.receipts.lacking(publish_of(fleet, 1), 2) == ["a", "b"]
+    fleet.has("a", 1)
+    fleet.left("c")
+    changed(fleet, 2)
+    assert fleet.receipts.lacking(publish_of(fleet, 1)) == ["b"]
+    assert fleet.receipts.lacking(publish_of(fleet, 2)) == ["a", "b"]
+    fleet.has("b", 2)
+    assert fleet.receipts.lacking(publish_of(fleet, 1)) == []

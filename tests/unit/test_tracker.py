@@ -386,3 +386,16 @@ def test_the_removal_of_a_pod_that_waits_for_a_release_is_held(world: World, env
     envoy.take()
     world.tracker.look()
     assert (world.state(3), "pod2" in world.pipeline.directory.pods) == ("complete", False)
+
+
+async def test_who_waits_for_a_revision_of_a_gds_that_is_replaced_is_not_told_of_the_same_number_of_the_next(
+    world: World, envoy: Envoy
+) -> None:
+    world.change(2, PutDomain("d1.test", "pod2"))
+    waiting = asyncio.create_task(world.tracker.wait(2, 3_600))
+    await asyncio.sleep(0)
+    world.snapshot(9, {f"d{number}.test": "pod1" for number in range(100)}, epoch="F")
+    envoy.take()
+    world.tracker.look()
+    assert (await asyncio.wait_for(waiting, 30)).state == "rolled_back"
+    assert world.state(2) == "complete", "whoever asks now may mean the new one"

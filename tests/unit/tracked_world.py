@@ -55,8 +55,8 @@ class World:
         self.follower = self.tracker.following(self.gate)
         self.snapshot(1, {f"d{number}.test": "pod1" for number in range(domains)})
 
-    def snapshot(self, revision: int, domains: dict[str, str]) -> None:
-        drained(self.follower.replacing(Snapshot("E", revision, PODS, [*domains.items()])))
+    def snapshot(self, revision: int, domains: dict[str, str], epoch: str = "E") -> None:
+        drained(self.follower.replacing(Snapshot(epoch, revision, PODS, [*domains.items()])))
 
     def change(self, revision: int, *changes: Change) -> None:
         drained(self.follower.applying(Transaction("E", revision, changes)))

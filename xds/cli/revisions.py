@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from xds.cli import exits
-from xds.cli.fleet import fleet, from_all
+from xds.cli.fleet import at_once, fleet, from_all
 from xds.cli.options import Config, Json, Token, Urls
 from xds.cli.output import BAD, GOOD, WARN, print_json, progress, say, styled, table, took, when
 from xds.cli.plane import Plane
-from xds.errors import OrderError
+from xds.errors import OrderError, PointsmanError
 
 _LOOK = 1.0
 """Seconds after which it is looked anew whether it still can become complete."""
 _ANSWER = 1.0
 """Seconds beyond the time that is left which a control plane has to answer."""
 _BETWEEN = 0.05
+_REPLACED = 409
+"""The status when GDS's epoch isn't the one that was asked for."""
+_BUSY = 503
+"""The status when so many wait there already that another one may not."""
 _ANEW = 0.25
 """Seconds until control planes that have a change are asked again how many Envoys have it."""
+_WAITING = {
+    "expected": "GDS hasn't spoken of it",
+    "received": "it isn't published yet",
+    "held": "it is held (see `pointsman hold show`)",
+}
+"""Why one in that state isn't complete."""
 _LAST = "complete", "set_aside", "rolled_back"
 """States after which none comes by waiting."""
 _WORST = [exits.OK, exits.LATE, exits.FOUND, exits.REJECTED]
@@ -59,8 +69,24 @@ def history(
     if as_json:
         print_json([one for receipts in newest for one in receipts])
     else:
-        heads = "revision", "received", "state", "Envoys", "to publish", "to last ACK", "changes"
-        table(heads, [_row(receipts) for receipts in newest], numbers=(0, 4, 5))
+        heads: tuple[str, ...] = (
+            "revision",
+            "received",
+            "state",
+            "Envoys",
+            "NACKs",
+            "to publish",
+            "to last ACK",
+            "changes",
+        )
+        rows = [_row(receipts) for receipts in newest]
+        if len({receipts[0]["epoch"] for receipts in newest}) > 1:
+            heads = *heads, "epoch"
+            rows = [[*row, receipts[0]["epoch"]] for row, receipts in zip(rows, newest, strict=True)]
+        if newest:
+            table(heads, rows, numbers=(0, 4, 5, 6))
+        else:
+            print("no change is remembered")
     if unasked:
         raise unasked[0]
 
@@ -75,12 +101,14 @@ def _row(receipts: Sequence[dict[str, Any]]) -> list[Any]:
     states = [*dict.fromkeys(one["state"] for one in receipts)]
     style = next((_STYLES[state] for state in (*_WORST_STATES, "complete") if state in states), "")
     known = [one["envoys"] for one in receipts if one["envoys"]]
-    envoys = f"{sum(one['acked'] for one in known)}/{sum(one['total'] for one in known)}" if known else "-"
+    total, nacked = sum(one["total"] for one in known), sum(one["nacked"] for one in known)
+    envoys = f"{sum(one['acked'] for one in known)}/{total}" if total else "none" if known else "-"
     return [
         receipts[0]["revision"],
         when(min(one["received_at"] for one in receipts)),
         styled(", ".join(states), style),
         envoys,
+        styled(nacked or "", BAD),
         took(_longest(receipts, "received_to_published")),
         took(_longest(receipts, "published_to_last_ack")),
         changed(receipts[0]),
@@ -142,7 +170,11 @@ def _follow(found: dict[str, Any]) -> None:
         say(styled("  set aside", BAD), f"  {each['kind']} {each['name']}: {each['reason']}")
     if receipt["refused_more"]:
         say(styled("  set aside", BAD), f"  and {receipt['refused_more']:,} more")
-    if found["completed_at"] is not None and (receipt["envoys"] or {}).get("total"):
+    if receipt["envoys"] and not receipt["envoys"]["total"]:
+        say("  no Envoy was connected then")
+    elif lacking := _lacking(receipt):
+        say(styled("  not at", WARN), f"     {lacking}")
+    elif found["completed_at"] is not None:
         say(f"  complete   {when(found['completed_at'])}  every Envoy has it")
 
 
@@ -168,15 +200,17 @@ def wait(
 ) -> None:
     """Waits until a change of GDS is at every Envoy: so that a deployment knows the edge is right.
 
+    While it waits it may be away for a moment, such as for an upgrade: it is asked again.
+
     An Envoy that left before it had the change is waited for until it is back with it, or for as long as the setting
     http.receipt_grace says. One that never came isn't known: --envoys says how many there are.
 
     With several control planes (setting http.replicas, or --url several times) it waits for the Envoys of all of them,
     and --envoys counts them together.
 
-    Exit code 0: every Envoy has it. 1: a control plane doesn't answer within that time. 4: not within the time. 5: an
-    Envoy rejected something of it, or a record of it can't be used. 3: it never will be, since the edge was taken back
-    to a state before it.
+    Exit code 0: every Envoy has it. 1: a control plane doesn't answer, or GDS's epoch isn't the one of --epoch. 4: not
+    within the time. 5: an Envoy rejected something of it, or a record of it can't be used. 3: it never will be, since
+    the edge was taken back to a state before it, or GDS was replaced meanwhile.
 
     Examples:
         pointsman wait 4711 --timeout 5s --envoys 3 -c pointsman.toml && echo moved
@@ -185,32 +219,54 @@ def wait(
     patience = _seconds(timeout)
     end = time.monotonic() + patience
     planes = fleet(config, url or (), token_file)
-    answers = _everywhere(planes, revision, epoch, envoys, end)
+    told = _everywhere(planes, revision, epoch, envoys, end)
+    answers = [found for found in told if not isinstance(found, PointsmanError)]
+    away = [found for found in told if isinstance(found, PointsmanError)]
+    if not answers:
+        raise away[0]
     code = max(map(_code, answers), key=_WORST.index)
     have = sum(map(_have, answers))
     if as_json:
-        several = [{"url": plane.url, "answer": found} for plane, found in zip(planes, answers, strict=True)]
-        print_json(several if len(planes) > 1 else answers[0])
+        print_json([_with_url(*one) for one in zip(planes, told, strict=True)] if len(planes) > 1 else answers[0])
     else:
-        for plane, found in zip(planes, answers, strict=True):
+        for plane, found in zip(planes, told, strict=True):
+            if isinstance(found, PointsmanError):
+                continue
             where = f"{plane.url}: " if len(planes) > 1 else ""
             style = GOOD if _code(found) == exits.OK else BAD
             say(f"{where}revision {revision}: ", styled(_said(found, patience), style))
         if have < envoys and all(map(_as_far_as_known, answers)):
             say(f"revision {revision}: ", styled(f"{have} connected with it, {envoys} wanted (--envoys)", BAD))
+    if away:
+        why = "; ".join(map(str, away))
+        raise OrderError(f"{len(away)} of {len(planes)} control planes can't be asked: {why}")
     raise typer.Exit(exits.LATE if code == exits.OK and have < envoys else code)
 
 
-def _everywhere(planes: Sequence[Plane], revision: int, epoch: str, envoys: int, end: float) -> list[dict[str, Any]]:
-    """Its receipt of each control plane. Of several none knows how many Envoys the others have: they are counted here,
-    and all are asked anew until there are as many as are wanted."""
+def _with_url(plane: Plane, found: dict[str, Any] | PointsmanError) -> dict[str, Any]:
+    if isinstance(found, PointsmanError):
+        return {"url": plane.url, "answer": None, "error": str(found)}
+    return {"url": plane.url, "answer": found, "error": None}
+
+
+def _everywhere(planes: Sequence[Plane], revision: int, epoch: str, envoys: int, end: float) -> list[Any]:
+    """Its receipt of each control plane, or why there is none. Of several none knows how many Envoys the others have:
+    they are counted here, and all are asked anew until there are as many as are wanted."""
     each = envoys if len(planes) == 1 else 0
-    while True:
-        answers = [_waited(plane, revision, epoch, each, end) for plane in planes]
-        enough = sum(map(_have, answers)) >= envoys
-        if enough or any(map(_code, answers)) or (rest := end - time.monotonic()) <= 0:
-            return answers
-        time.sleep(min(rest, _ANEW))
+    counts: dict[int, tuple[int, int]] = {}
+    with progress(f"waiting for revision {revision}") as told:
+
+        def tell(plane: Plane, have: int, total: int) -> None:
+            counts[id(plane)] = have, total
+            told(sum(have for have, _ in counts.values()), sum(total for _, total in counts.values()))
+
+        while True:
+            answers = at_once(planes, lambda plane: _waited(plane, revision, epoch, each, end, tell))
+            found = [one for one in answers if not isinstance(one, PointsmanError)]
+            enough = sum(map(_have, found)) >= envoys or len(found) < len(planes)
+            if enough or any(map(_code, found)) or (rest := end - time.monotonic()) <= 0:
+                return answers
+            time.sleep(min(rest, _ANEW))
 
 
 def _have(found: dict[str, Any]) -> int:
@@ -224,23 +280,32 @@ def _as_far_as_known(found: dict[str, Any]) -> bool:
     return found["complete"] or (found["state"] == "published" and not found["nacks"] and not _lacking(found))
 
 
-def _waited(plane: Plane, revision: int, epoch: str, envoys: int, end: float) -> dict[str, Any]:
-    """Its receipt, as soon as nothing more is to be waited for, or when ``end`` is there."""
+def _waited(
+    plane: Plane, revision: int, epoch: str, envoys: int, end: float, tell: Callable[[Plane, int, int], None]
+) -> dict[str, Any]:
+    """Its receipt, as soon as nothing more is to be waited for, or when ``end`` is there. Raises PointsmanError."""
     path, asked = f"/api/v1/revisions/{revision}", {"envoys": envoys, **({"epoch": epoch} if epoch else {})}
-    with progress(f"waiting for revision {revision}") as told:
-        found: dict[str, Any] = plane.get(path, asked, max(0.0, end - time.monotonic()) + _ANSWER)
-        while found["state"] not in _LAST and (rest := end - time.monotonic()) > 0:
-            try:
-                look = round(min(rest, _LOOK), 3)
-                found = plane.get(path, {**asked, "wait": look}, rest + _ANSWER)
-            except OrderError as error:
-                if error.status != 503:  # so many wait there already that another one may not
-                    raise
-                time.sleep(min(rest, _LOOK))
-            if known := found["envoys"]:
-                told(known["acked"], known["total"])
-            if not found["complete"]:
-                time.sleep(min(_BETWEEN, max(0.0, end - time.monotonic())))
+    lost: OrderError | None = None
+    found: dict[str, Any] = plane.get(path, asked, max(0.0, end - time.monotonic()) + _ANSWER)
+    while found["state"] not in _LAST and (rest := end - time.monotonic()) > 0:
+        if found["known"]:
+            asked["epoch"] = found["epoch"]  # another GDS may come to a revision of that number, too
+        try:
+            look = round(min(rest, _LOOK), 3)
+            found, lost = plane.get(path, {**asked, "wait": look}, rest + _ANSWER), None
+        except OrderError as error:
+            if error.status == _REPLACED and not epoch:
+                return {**found, "state": "rolled_back", "complete": False}
+            if error.status not in (0, _BUSY):
+                raise
+            lost = error if error.status == 0 else None
+            time.sleep(min(rest, _LOOK))
+        if known := found["envoys"]:
+            tell(plane, known["acked"], known["total"])
+        if not found["complete"]:
+            time.sleep(min(_BETWEEN, max(0.0, end - time.monotonic())))
+    if lost is not None:
+        raise lost
     return found
 
 
@@ -259,7 +324,7 @@ def _said(found: dict[str, Any], patience: float) -> str:
             left = (found["envoys"] or {}).get("left", 0)
             return "".join(
                 [
-                    f"complete, {_envoys(found)} Envoys",
+                    f"complete, {_where(found)}",
                     f", {took(took_it)} after the publish" if took_it else "",
                     f"; {left} went before they had it" if left else "",
                 ]
@@ -275,27 +340,31 @@ def _said(found: dict[str, Any], patience: float) -> str:
             return "the edge was taken back to a state before it, or GDS was replaced"
         case state:
             nacks = "; ".join(f"{one['node']} rejects {one['type']}: {one['reason']}" for one in found["nacks"])
-            why = {"expected": "GDS hasn't spoken of it", "held": "it is held (see `pointsman hold show`)"}.get(
-                state, _lacking(found) or state
-            )
-            return f"not complete after {patience:g} s: {nacks or why}, {_envoys(found)} Envoys have it"
+            why = nacks or _WAITING.get(state) or _lacking(found)
+            where = _where(found)
+            return f"not complete after {patience:g} s: " + (", ".join(filter(None, [why, where])) or state)
 
 
 def _lacking(found: dict[str, Any]) -> str:
     """Who keeps a change that is published from being complete."""
     if not (envoys := found["envoys"]):
         return ""
+    names = ", ".join(found.get("lacking", ()))  # an older control plane doesn't name them
     words = {
-        "connected without it": envoys["pending"] - envoys["missing"],
+        f"connected without it{f' ({names})' if names else ''}": envoys["pending"] - envoys["missing"],
         f"left without it ({', '.join(found['missing'])})": envoys["missing"],
         "just came": envoys["joining"],
     }
     return "; ".join(f"{number} {what}" for what, number in words.items() if number)
 
 
-def _envoys(found: dict[str, Any]) -> str:
-    envoys = found["envoys"]
-    return f"{envoys['acked']}/{envoys['total']}" if envoys else "-"
+def _where(found: dict[str, Any]) -> str:
+    """How many Envoys have it, of those that were to have it when it was published; empty while it isn't."""
+    if not (envoys := found["envoys"]):
+        return ""
+    if envoys["total"]:
+        return f"{envoys['acked']}/{envoys['total']} Envoys have it"
+    return f"{envoys['have']} Envoys that came later have it" if envoys["have"] else "no Envoy is connected with it"
 
 
 def changed(found: dict[str, Any]) -> str:

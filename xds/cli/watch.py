@@ -167,6 +167,8 @@ def _show(event: str, told: dict[str, Any], several: bool) -> None:
 def _said(event: str, told: dict[str, Any]) -> str:
     if event == "status":
         nodes = told["nodes"]
+        if not nodes["connected"]:
+            return f"revision {told['published']}, no Envoy is connected"
         return f"revision {told['published']}, {nodes['converged']} of {nodes['connected']} Envoys have everything"
     words = []
     if told.get("revision") is not None:
@@ -178,7 +180,9 @@ def _said(event: str, told: dict[str, Any]) -> str:
     more = (told.get("changes") or 0) - len(told.get("first_changes") or ())
     if more > 0:
         words.append(f"{more:,} more changes")
-    if told.get("envoys") is not None:
+    if told.get("envoys") == 0:
+        words.append("no Envoy is connected")
+    elif told.get("envoys") is not None:
         words.append(f"{told['envoys'] - (told.get('pending') or 0)} of {told['envoys']} Envoys")
     if told.get("seconds") is not None:
         words.append(f"{took(told['seconds'])} after the publish")

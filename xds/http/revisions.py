@@ -87,7 +87,8 @@ class RevisionShown(BaseModel):
       complete only when nothing of GDS is set aside any more.
     - ``rolled_back``: the edge was taken back to a state before it, or GDS was replaced.
 
-    ``missing``: at most 20 of the Envoys that left without it. ``known``: the receipt is remembered. Else, of a
+    ``lacking``: at most 20 of the Envoys that are connected without it; ``missing``: at most 20 of those that left
+    without it. ``known``: the receipt is remembered. Else, of a
     revision before those, only ``state`` is known; ``set_aside`` is then also one that may have such a record. Times
     are seconds since 1970.
     """
@@ -104,6 +105,7 @@ class RevisionShown(BaseModel):
     changes: int | None
     first_changes: list[Change]
     envoys: Envoys | None
+    lacking: list[str]
     missing: list[str]
     nacks: list[Nacked]
     refused: list[Refused]
@@ -266,6 +268,7 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
             for one in (receipt.first if receipt else ())
         ],
         envoys=_envoys(view, publish, standing.joining) if publish else None,
+        lacking=view.tracker.receipts.lacking(publish),
         missing=view.tracker.receipts.missing(publish),
         nacks=_nacks(view, publish),
         refused=[Refused(kind=kind, name=name, reason=reason) for (kind, name), reason in refused],
