@@ -121,15 +121,18 @@ CLI_HEAD = """\
 plane find it by its settings file (`--config`, or `POINTSMAN_CONFIG`), or by `--url` (`POINTSMAN_URL`); what changes
 something needs the token, which is read from where the settings say, or from `--token-file` (`POINTSMAN_TOKEN_FILE`).
 Over HTTPS the certificate that the settings name is trusted; with `--url`, what the system trusts, or `SSL_CERT_FILE`.
+A client certificate (setting `http.client_ca`) does instead of the token: `POINTSMAN_CLIENT_CERTIFICATE` and
+`POINTSMAN_CLIENT_KEY` name the files to show. `POINTSMAN_URL` may name several control planes, with spaces between
+them; a command that asks only one asks the first.
 
-- Every command has `--json`, but for `serve` and `completion`: JSON on stdout and nothing else there. Streams
-  (`domains`, `watch`) are one object a line.
+- Every command has `--json`, but for `serve`, `completion`, and `import haproxy-cfg`, which prints JSON anyway: JSON on
+  stdout and nothing else there. Streams (`domains`, `watch`) are one object a line.
 - Errors are one line on stderr that says what was wrong and what to do.
 - Where stdout isn't a terminal there are no colours and no boxes, and nothing is cut. `NO_COLOR` is heeded. A terminal
-  without UTF-8 gets plainer characters.
+  without UTF-8 gets plainer characters, one that is too narrow for a table a line for each cell.
 - Long work shows its progress on stderr, where that is a terminal.
-- `pointsman completion bash` (zsh, fish) prints the completion for a shell: commands, options, and hosts, for which the
-  control plane is asked that the line names, or the environment.
+- `pointsman completion bash` (zsh, fish) prints the completion for a shell: commands, options, and hosts, pods and
+  Envoys, for which the control planes are asked that the line names, or the environment.
 
 Written by `make reference` from `xds/cli/`.
 

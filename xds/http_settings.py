@@ -34,8 +34,9 @@ class Http(BaseModel):
     what it lacks, unless it is back: it may serve by what was before.
 
     ``replicas``: the URLs of all control planes beside each other, this one too, as the commands reach
-    them: ``pointsman hold`` and ``rollback`` order it at each, ``status``, ``nodes``, ``explain``, ``watch``,
-    ``history``, ``trace`` and ``wait`` tell of all. They need the same token: set ``token_file``.
+    them: ``pointsman hold``, ``rollback`` and ``refresh`` order it at each, ``status``, ``nodes``, ``explain``,
+    ``diff``, ``certs``, ``set-aside``, ``watch``, ``history``, ``trace``, ``wait`` and ``audit`` tell of all.
+    They need the same token: set ``token_file``.
     A name that has several addresses, such as a headless Service of Kubernetes, stands for all of them (HTTP only).
 
     ``envoy_admins``: by node id, the URL of that Envoy's admin interface: ``explain`` then says what it routes by now.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from command import failed, pointsman, said
+from command import ENVIRONMENT, failed, pointsman, said
+from edge_harness import until
 from stub_control_plane import StubControlPlane
 
 from xds.cli.fleet import addresses, fleet
@@ -200,6 +203,39 @@ def test_one_that_does_not_answer_keeps_no_status_of_the_others_back(states: lis
     assert "doesn't answer" in failed("status", "--url", "http://127.0.0.1:1", "--url", "http://127.0.0.1:1")
 
 
+LOOKUP = {
+    "breaker": "closed",
+    "waiting": 0,
+    "known": 30,
+    "round_seconds": 30.0,
+    "missing": 0,
+    "gds_doubted": False,
+    "gds_knows_nobody": False,
+    "pods_error": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, ""),
+        ({"breaker": "open"}, "GDS fails"),
+        ({"breaker": "trying"}, "GDS fails"),
+        ({"gds_knows_nobody": True}, "no host since the start"),
+        ({"gds_doubted": True, "missing": 12}, "12 known hosts"),
+        ({"pods_error": "pods.json: not JSON"}, "pods.json: not JSON"),
+    ],
+)
+def test_a_gds_that_is_asked_host_by_host_is_well_or_not_as_the_alerts_say(changed: dict[str, Any], words: str) -> None:
+    plane = StubControlPlane(lambda *_: (200, status(mode="lookup", lookup={**LOOKUP, **changed})))
+    try:
+        wrong = said("status", "--url", plane.url, code=3 if words else 0)["wrong"]
+        assert "30 hosts known" in pointsman("status", "--url", plane.url).stdout
+    finally:
+        plane.close()
+    assert [words in one for one in wrong] == ([True] if words else [])
+
+
 def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     def found(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         assert host == "pointsman-each"
@@ -314,3 +350,110 @@ def test_of_a_thousand_envoys_those_that_differ_are_explained_and_all_when_they_
         assert len(said("explain", "a.test", "--url", large.url, code=3)["envoys"]["shown"]) == 100
     finally:
         large.close()
+
+
+def one_page(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"items": list(items), "next": None, "total": len(items), **more}
+
+
+def planes_that_say(*answers: Any) -> list[StubControlPlane]:
+    """Each says its own, whatever it is asked; a status instead of an answer is refused with."""
+
+    def made(answer: Any) -> StubControlPlane:
+        refused = answer, {"detail": "no"}
+        return StubControlPlane(lambda method, path, headers: refused if isinstance(answer, int) else (200, answer))
+
+    return [made(answer) for answer in answers]
+
+
+def test_a_host_is_asked_for_again_at_every_control_plane(token: Path) -> None:
+    moved = {"host": "a.test", "was": "pod1", "pod": "pod2"}
+    known = {"host": "a.test", "was": "pod2", "pod": "pod2"}
+    first, second, broken = planes_that_say(moved, known, 503)
+    try:
+        urls = ["--url", first.url, "--url", second.url]
+        done = pointsman("refresh", "a.test", *urls, "--token-file", token)
+        assert done.stdout.splitlines() == [f"{first.url}: a.test: pod1 → pod2", f"{second.url}: a.test: pod2"]
+        done = pointsman("refresh", "a.test", *urls, "--url", broken.url, "--token-file", token)
+        assert (done.returncode, "1 of 3 control planes didn't do it" in done.stderr) == (1, True)
+    finally:
+        for one in (first, second, broken):
+            one.close()
+
+
+def test_what_the_envoys_of_any_control_plane_lack_is_a_difference() -> None:
+    lack = {"kind": "envoy", "name": "table-1", "from": "v1", "to": "v2", "node": "edge-2", "type": "route"}
+    well, behind, unknown = planes_that_say(one_page(), one_page({**lack, "reason": None}), 404)
+    try:
+        urls = ["--url", well.url, "--url", behind.url]
+        (found,) = said("diff", *urls, code=3)
+        assert (found["node"], found["control_plane"]) == ("edge-2", behind.url)
+        assert behind.url in pointsman("diff", *urls).stdout
+        assert said("diff", "edge-2", "--url", unknown.url, "--url", behind.url, code=3) == [found]
+        done = pointsman("diff", "--url", well.url, "--url", "http://127.0.0.1:1")
+        assert (done.returncode, done.stdout) == (1, ""), "one that isn't asked may have a difference"
+    finally:
+        for one in (well, behind, unknown):
+            one.close()
+
+
+def test_the_certificates_of_each_control_plane_are_its_own() -> None:
+    none = {"complete": True, "set_aside_total": 0, "missing_total": 0, "missing": []}
+    well = one_page(**none, trouble="", readable=[], readable_total=0)
+    away = {**well, "trouble": "certificates: Permission denied"}
+    gone = {**well, "missing_total": 1, "missing": ["shop.test"], "readable": ["mail.test"]}
+    planes = planes_that_say(well, away, gone)
+    try:
+        assert said("certs", "--url", planes[0].url)["items"] == []
+        assert (
+            "the folder can't be read now: certificates: Permission denied"
+            in (done := pointsman("certs", "--url", planes[0].url, "--url", planes[1].url)).stdout
+        )
+        assert done.returncode == 3
+        found = said("certs", *(word for plane in planes for word in ("--url", plane.url)), code=3)
+        assert [one["answer"]["trouble"] for one in found] == ["", away["trouble"], ""]
+        done = pointsman("certs", "--url", planes[2].url)
+        assert done.returncode == 3
+        assert "shop.test: its files are gone" in done.stdout
+        assert "mail.test: others than the owner may read its key" in done.stdout
+        done = pointsman("certs", "--url", planes[0].url, "--url", "http://127.0.0.1:1")
+        assert (done.returncode, "1 of 2 control planes can't be asked" in done.stderr) == (1, True)
+    finally:
+        for one in planes:
+            one.close()
+
+
+def test_the_orders_of_all_control_planes_are_one_audit_log() -> None:
+    def entry(at: float, order: str) -> dict[str, Any]:
+        who = {"who": "ann", "address": "::1", "reason": "", "revision": 7}
+        return {"number": 1, "at": at, "order": order, "outcome": "done", **who}
+
+    planes = planes_that_say(
+        one_page(entry(3.0, "rollback"), entry(1.0, "refresh")), one_page(entry(2.0, "hold.release"))
+    )
+    try:
+        urls = ["--url", planes[0].url, "--url", planes[1].url]
+        found = said("audit", *urls)
+        assert [one["order"] for one in found] == ["rollback", "hold.release", "refresh"]
+        assert [one["control_plane"] for one in found] == [planes[0].url, planes[1].url, planes[0].url]
+        assert len(said("audit", "-n", "1", *urls)) == 1
+    finally:
+        for one in planes:
+            one.close()
+
+
+def test_one_that_hangs_keeps_no_order_from_the_others(planes: list[ControlPlane], token: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        words = ["hold", "release", "--url", hanging, *urls(planes[0]), "--token-file", str(token)]
+        with subprocess.Popen([sys.executable, "-m", "xds.cli", *words], env=ENVIRONMENT) as made:
+            until(lambda: planes[0].orders == ["/api/v1/hold/release"], "the other one has it", 30)
+            made.kill()
+
+
+def test_what_each_of_several_holds_has_its_own_lines(planes: list[ControlPlane]) -> None:
+    done = pointsman("hold", "show", *urls(planes[0], planes[1]))
+    held, unknown, nothing = done.stdout.splitlines()
+    assert held.startswith(f"{planes[0].url}: held since")
+    assert unknown.startswith("  GDS hasn't answered since the start")
+    assert nothing == f"{planes[1].url}: nothing is held"

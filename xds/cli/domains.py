@@ -9,14 +9,19 @@ import typer
 
 from xds.cli import exits
 from xds.cli.completion import hosts
-from xds.cli.options import Config, Json, Token, Url
+from xds.cli.completion import pods as pod_names
+from xds.cli.fleet import fleet, shown
+from xds.cli.options import Config, Json, Token, Url, Urls
 from xds.cli.output import WARN, print_json, print_line, progress, say, styled, table
+from xds.cli.pasted import host_in
 from xds.cli.plane import PAGE, Plane
 
 
 def domains(
     prefix: Annotated[str | None, typer.Argument(help="Only those that begin so.", autocompletion=hosts)] = None,
-    pod: Annotated[str, typer.Option("--pod", help="Only those of this pod.", show_default=False)] = "",
+    pod: Annotated[
+        str, typer.Option("--pod", help="Only those of this pod.", autocompletion=pod_names, show_default=False)
+    ] = "",
     most: Annotated[int | None, typer.Option("--most", "-n", min=1, help="At most so many; all unless set.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Only how many.")] = False,
     config: Config = None,
@@ -35,7 +40,7 @@ def domains(
         pointsman domains --json | jq -r .domain | sort > domains.txt
     """
     plane = Plane(config, url, token_file)
-    query = {"limit": min(PAGE, most) if most else PAGE, "prefix": prefix or "", "pod": pod}
+    query = {"limit": min(PAGE, most) if most else PAGE, "prefix": _begins(prefix or ""), "pod": pod}
     if count and not prefix:
         total = plane.get("/api/v1/domains", {**query, "limit": 1})["total"]
         _count(total, as_json)
@@ -55,6 +60,14 @@ def domains(
         _count(number, as_json)
 
 
+def _begins(prefix: str) -> str:
+    """As names stand in the directory: a host with other letters than ASCII as clients send it."""
+    from xds.gds.model import normalise_host
+
+    name = host_in(prefix)
+    return name if name.isascii() else normalise_host(name)
+
+
 def _count(number: int, as_json: bool) -> None:
     print_line({"domains": number}) if as_json else print(number)
 
@@ -66,7 +79,7 @@ def _print(each: dict[str, Any], as_json: bool) -> None:
 
 
 def pods(
-    pod: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    pod: Annotated[str | None, typer.Argument(help="Only this one.", autocompletion=pod_names)] = None,
     config: Config = None,
     url: Url = "",
     token_file: Token = None,
@@ -85,6 +98,9 @@ def pods(
         found = [plane.get(plane.path("/api/v1/pods", pod))]
     if as_json:
         print_json(found)
+        return
+    if not found:
+        print("there is no pod")
         return
     table(
         ("pod", "datacenter", "domains", "connections", "endpoints"),
@@ -107,24 +123,27 @@ def _endpoint(each: dict[str, Any]) -> str:
     return f"{address}:{each['port']}"
 
 
-def set_aside(config: Config = None, url: Url = "", token_file: Token = None, as_json: Json = False) -> None:
+def set_aside(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
     """The records of GDS that can't be used, and why.
 
-    Exit code 3 when there are any.
+    With several control planes (setting http.replicas, or --url several times) those of each: what an Envoy rejects is
+    set aside by its own. Exit code 3 when there are any.
 
     Examples:
         pointsman set-aside -c pointsman.toml
         pointsman set-aside --json | jq -r '.items[].name'
     """
-    found = Plane(config, url, token_file).get("/api/v1/set-aside", {"limit": PAGE})
-    if as_json:
-        print_json(found)
-    elif not found["total"]:
-        print("nothing is set aside")
-    else:
-        rows = [[one["kind"], one["name"], one.get("revision", ""), one["reason"]] for one in found["items"]]
-        table(("kind", "name", "revision", "reason"), rows, numbers=(2,))
-        if found["total"] > len(rows):
-            say(f"{found['total']} in all")
-    if found["total"]:
+    planes = fleet(config, url or (), token_file)
+    found = shown(planes, lambda plane: plane.get("/api/v1/set-aside", {"limit": PAGE}), _show_aside, as_json)
+    if any(one["total"] for one in found):
         raise typer.Exit(exits.FOUND)
+
+
+def _show_aside(found: dict[str, Any]) -> None:
+    if not found["total"]:
+        print("nothing is set aside")
+        return
+    rows = [[one["kind"], one["name"], one.get("revision", ""), one["reason"]] for one in found["items"]]
+    table(("kind", "name", "revision", "reason"), rows, numbers=(2,))
+    if found["total"] > len(rows):
+        say(f"{found['total']} in all")

@@ -18,7 +18,7 @@ from xds.errors import OrderError
 NOTHING = "nothing is held"
 
 
-def show(config: Config = None, url: Urls = None, as_json: Json = False) -> None:
+def show(config: Config = None, url: Urls = None, token_file: Token = None, as_json: Json = False) -> None:
     """What is held, and why.
 
     Exit code 3 when something is.
@@ -27,7 +27,7 @@ def show(config: Config = None, url: Urls = None, as_json: Json = False) -> None
         pointsman hold show -c pointsman.toml
         pointsman hold show --json
     """
-    found = everywhere(fleet(config, url or ()), lambda plane: plane.get("/api/v1/hold"), _told, as_json)
+    found = everywhere(fleet(config, url or (), token_file), lambda plane: plane.get("/api/v1/hold"), _told, as_json)
     if any(one["state"] == "held" for one in found):
         raise typer.Exit(exits.FOUND)
 
@@ -64,16 +64,20 @@ def refuse(config: Config = None, url: Urls = None, token_file: Token = None, as
 def states(
     config: Config = None,
     url: Url = "",
+    token_file: Token = None,
     most: Annotated[int, typer.Option("--most", "-n", min=1, help="How many, the newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """The states that can be gone back to, the newest first.
+    """The states that can be gone back to, the newest first. Needs the token.
 
     Examples:
         pointsman rollback list -c pointsman.toml
         pointsman rollback list -n 100 --json
     """
-    found = list(islice(Plane(config, url).items("/api/v1/states", {"limit": min(most, PAGE)}), most))
+    found = list(islice(Plane(config, url, token_file).items("/api/v1/states", {"limit": min(most, PAGE)}), most))
+    if not found and not as_json:
+        print("there is no state to go back to")
+        return
     lines = [f"{'revision':>12}  {'when':23}  {'domains':>9}  epoch"]
     for one in found:
         domains = "" if one["domains"] is None else one["domains"]
@@ -95,7 +99,9 @@ def to(
     """
     epoch, _, number = revision.rpartition(":")
     if not number.isdecimal():
-        raise OrderError(f"{revision!r} is not a revision: a number, or EPOCH:NUMBER (see `pointsman rollback list`)")
+        raise typer.BadParameter(
+            f"{revision!r} is not a revision: a number, or EPOCH:NUMBER (see `pointsman rollback list`)"
+        )
     order = {"revision": int(number), "epoch": epoch}
     planes = fleet(config, url or (), token_file)
     everywhere(planes, lambda plane: plane.order("/api/v1/rollback", order), _told, as_json)

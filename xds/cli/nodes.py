@@ -6,33 +6,38 @@ from typing import Annotated, Any
 
 import typer
 
-from xds.cli import exits
+from xds.cli import completion, exits
 from xds.cli.fleet import fleet, from_all
-from xds.cli.options import Config, Json, Token, Url
+from xds.cli.options import Config, Json, Token, Urls
 from xds.cli.output import BAD, GOOD, QUIET, WARN, age, print_json, say, styled, table
 from xds.cli.plane import Plane
 
 
 def nodes(
-    node: Annotated[str | None, typer.Argument(help="Only this one, type by type.")] = None,
+    node: Annotated[
+        str | None, typer.Argument(help="Only this one, type by type.", autocompletion=completion.nodes)
+    ] = None,
     config: Config = None,
-    url: Url = "",
+    url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
     """The connected Envoys: who has everything, who is behind, who rejects what.
 
-    With several control planes (setting http.replicas) those of all of them. Exit code 3 when one rejects something.
+    With several control planes (setting http.replicas, or --url several times) those of all of them. Exit code 3 when
+    one rejects something.
 
     Examples:
         pointsman nodes -c pointsman.toml
         pointsman nodes edge-1
         pointsman nodes --json | jq '.[] | select(.converged | not) | .node'
     """
-    planes = fleet(config, [url] if url else (), token_file)
+    planes = fleet(config, url or (), token_file)
     found, unasked = from_all(planes, lambda plane: _streams(plane, node))
     if as_json:
         print_json(found)
+    elif not found:
+        print("no Envoy is connected")
     elif node is None:
         table(
             ("node", "cluster", "peer", "asks", "connected", "state", "sent", "NACKs", "control plane"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 UNCUT = 10_000
 """Columns of what isn't a terminal."""
 
+_READABLE = 12
+"""Columns of a cell in which it can be read, though it is folded."""
 _PLAINER = {"→": "->", "…": "...", "·": "-", "✓": "ok", "✗": "x", "“": '"', "”": '"'}
 
 GOOD, WARN, BAD, QUIET = "green", "yellow", "red", "dim"
@@ -82,9 +84,14 @@ def styled(text: object, style: str = "") -> Any:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = ()) -> None:
-    """``numbers``: the columns that are flush right. On a narrow terminal cells fold; they are never cut."""
+    """``numbers``: the columns that are flush right. On a narrow terminal cells fold; they are never cut. Where the
+    columns would be too narrow to be read, each row is a few lines, a cell on each."""
     from rich.table import Table
 
+    rows = [[cell if hasattr(cell, "plain") else styled("" if cell is None else cell) for cell in row] for row in rows]
+    if sys.stdout.isatty() and _too_wide(heads, rows, console().width):
+        _print_rows(heads, rows)
+        return
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for place, head in enumerate(heads):
         made.add_column(
@@ -94,8 +101,26 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seque
             no_wrap=not sys.stdout.isatty(),
         )
     for row in rows:
-        made.add_row(*[cell if hasattr(cell, "plain") else styled("" if cell is None else cell) for cell in row])
+        made.add_row(*row)
     _print_trimmed(made)
+
+
+def _too_wide(heads: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> bool:
+    """Whether columns would have to be narrower than what can be read in them: their heads, and some of each cell."""
+    least = [
+        max(len(head), min(_READABLE, max((row[place].cell_len for row in rows), default=0)))
+        for place, head in enumerate(heads)
+    ]
+    return sum(least) + 2 * (len(heads) - 1) > width
+
+
+def _print_rows(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    for number, row in enumerate(rows):
+        if number:
+            print()
+        for head, cell in zip(heads, row, strict=True):
+            if cell.plain:
+                say(styled(head, "bold"), ": ", cell)
 
 
 def facts(rows: Iterable[tuple[str, Any]]) -> None:

@@ -26,9 +26,10 @@ def status(config: Config = None, url: Urls = None, token_file: Token = None, as
     With several control planes (setting http.replicas, or --url several times) a line for each, and what isn't well at
     which.
 
-    Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a GDS that knows no host, a change held,
-    no Envoy connected (to any of them), one that rejects something or has lacked a change for more than five seconds,
-    a state that can't be written, a certificate that has ended. An Envoy that is only behind is well: it catches up. 1
+    Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a change held, no Envoy connected (to any
+    of them), one that rejects something or has lacked a change for more than five seconds, a state that can't be
+    written, a certificate that has ended; where GDS is asked for one host at a time, a GDS that fails, knows no host or
+    too few of those it had, and a pods file that can't be used. An Envoy that is only behind is well: it catches up. 1
     when a control plane doesn't answer; of several the others are told of all the same.
 
     Examples:
@@ -120,8 +121,7 @@ def wrongs(found: dict[str, Any]) -> list[str]:
         wrong.append(f"not ready: {found['unready']}")
     if found["mode"] == "watch" and gds["state"] != "following":
         wrong.append(f"GDS is not followed ({gds['state']}): {gds['error'] or 'it was not heard yet'}")
-    if (found.get("lookup") or {}).get("gds_knows_nobody"):
-        wrong.append("GDS has known no host since the start: is it the right one? (see `pointsman check --host`)")
+    wrong += _wrong_in_lookup(found["lookup"], gds["error"]) if found["lookup"] else []
     if found["hold"]["state"] == "held":
         wrong.append(f"held: {found['hold']['text']} (see `pointsman hold show`)")
     if nodes["nacking"]:
@@ -132,6 +132,20 @@ def wrongs(found: dict[str, Any]) -> list[str]:
         wrong.append(f"the state can't be written: {found['state_error']}")
     if certificates and certificates["soonest"] and certificates["soonest"]["days"] <= 0:
         wrong.append(f"certificate {certificates['soonest']['name']} has ended (see `pointsman certs`)")
+    return wrong
+
+
+def _wrong_in_lookup(lookup: dict[str, Any], error: str) -> list[str]:
+    wrong = []
+    if lookup["breaker"] != "closed":
+        why = f": {error}" if error else ""
+        wrong.append(f"GDS fails, so it is asked for nothing but to try it; hosts that aren't known get 503{why}")
+    if lookup["gds_knows_nobody"]:
+        wrong.append("GDS has known no host since the start: is it the right one? (see `pointsman check --host`)")
+    if lookup["gds_doubted"]:
+        wrong.append(f"GDS hasn't got {lookup['missing']:,} known hosts: these are so many that none is withdrawn")
+    if lookup["pods_error"]:
+        wrong.append(f"the pods file can't be used as it is: {lookup['pods_error']}")
     return wrong
 
 
@@ -148,6 +162,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
             f"{found['epoch']}, published {found['published']}{', from disk' if found['from_disk'] else ''}",
         ),
         ("GDS", styled(_gds(gds), GOOD if gds["state"] == "following" else BAD)),
+        *([("lookup", _lookup(found["lookup"]))] if found["lookup"] else []),
         (
             "Envoys",
             styled(f"{nodes['connected']} connected, {_envoys(nodes)}", _style(nodes)),
@@ -160,9 +175,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
         (
             "held",
-            styled(
-                f"{hold['state']} since {ago(hold['since'])}: {hold['text']}", BAD if hold["state"] == "held" else WARN
-            )
+            styled(f"{hold['state']} {ago(hold['since'])}: {hold['text']}", BAD if hold["state"] == "held" else WARN)
             if hold["state"] != "none"
             else "nothing",
         ),
@@ -173,6 +186,12 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
     if found["state_error"]:
         rows.append(("state folder", styled(found["state_error"], BAD)))
     return rows
+
+
+def _lookup(lookup: dict[str, Any]) -> Any:
+    known = f"{lookup['known']:,} hosts known, all asked for again within {age(lookup['round_seconds'])}"
+    said = f"{known}; {lookup['waiting']:,} waited for, {lookup['missing']:,} missing at GDS"
+    return styled(said, GOOD if lookup["breaker"] == "closed" else BAD)
 
 
 def _envoys(nodes: dict[str, int]) -> str:
