@@ -65,6 +65,21 @@ def test_a_shell_completes_hosts_from_the_control_plane(edge: Edge, command: str
     assert all(host.startswith("t0") for host in completed)
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("pods -c {} po", "pod1"),
+        ("domains -c {} --pod po", "pod1"),
+        ("nodes -c {} ed", "edge-1"),
+        ("diff -c {} e", "edge-1"),
+    ],
+)
+def test_a_shell_completes_pods_and_envoys(edge: Edge, words: str, offered: str) -> None:
+    line = f"pointsman {words.format(edge.system.folder / 'pointsman.toml')}"
+    env = {"_POINTSMAN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    assert offered in pointsman(env=env).stdout.split()
+
+
 def test_without_a_control_plane_no_host_is_completed_and_nothing_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
