@@ -252,7 +252,7 @@ class Plane:
             key = os.environ.get(CLIENT_KEY) or None
             try:
                 # Without a password it isn't asked for on the terminal: who runs this may be a script.
-                context.load_cert_chain(certificate, key, password="")
+                context.load_cert_chain(certificate, key, password=lambda: "")
             except OSError as error:
                 raise OrderError(
                     f"the client certificate {certificate}{f' with {key}' if key else ''} can't be used: "
