@@ -4,6 +4,9 @@ What a command needs is imported when it runs: ``pointsman --help`` and a questi
 nothing of gRPC and of Envoy's messages.
 """
 
-from xds.cli.app import app
+try:
+    from xds.cli.app import app
+except KeyboardInterrupt:  # Ctrl-C, before there is a command that could end by it
+    raise SystemExit(130) from None
 
 __all__ = ["app"]
