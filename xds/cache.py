@@ -6,19 +6,33 @@ One cache, many streams: each resource is encoded once and its bytes are shared 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from xds.errors import PublishError
-from xds.resources.types import TYPES, Resource, ResourceType, Update
+from xds.resources.types import SECRET, TYPES, Resource, ResourceType, Update
 
 Changed = Mapping[ResourceType, Collection[str]]
 Watcher = Callable[[Changed], None]
 
 
-class Cache:
-    """Single-threaded: publish and read from one event loop."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """When what is held of a resource was published, by the cache's clock. ``first``: it was there when the service
+    began, so that it may be older than this process, and nobody knows by how much."""
 
-    def __init__(self) -> None:
+    at: float
+    first: bool
+
+
+class Cache:
+    """Single-threaded: publish and read from one event loop. ``clock``: seconds that never go back."""
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
+        # Not of secrets: there may be one for each customer, and a certificate says itself since when it is.
+        self._made: dict[ResourceType, dict[str, float]] = {kind: {} for kind in TYPES if kind is not SECRET}
+        self._began: float | None = None
         self._resources: dict[ResourceType, dict[str, Resource]] = {kind: {} for kind in TYPES}
         self._views = {kind: MappingProxyType(held) for kind, held in self._resources.items()}
         self._owners: dict[ResourceType, dict[bytes, str]] = {kind: {} for kind in TYPES if kind.unique}
@@ -31,6 +45,15 @@ class Cache:
         """The resources of a type by name: live, read-only."""
         return self._views[kind]
 
+    def made(self, kind: ResourceType, name: str) -> Made | None:
+        """Since when this version of a resource is published; None: it isn't, or is a secret."""
+        at = self._made.get(kind, {}).get(name)
+        return None if at is None else Made(at, self._began is None or at <= self._began)
+
+    def begin(self) -> None:
+        """All that is served at first has been published."""
+        self._began = self._clock()
+
     def publish(self, update: Update) -> Changed:
         """Takes what differs from what is held and tells every watcher once; returns the names that changed.
 
@@ -38,17 +61,21 @@ class Cache:
         """
         changed: dict[ResourceType, list[str]] = {}
         owners = {kind: self._checked(kind, resources) for kind, resources in update.items()}
+        now = self._clock()
         for kind, resources in update.items():
             held = self._resources[kind]
             names = [name for name, new in resources.items() if _differs(held.get(name), new)]
             if kind.unique:
                 self._owners[kind] = owners[kind]
+            made = self._made.get(kind, {})
             for name in names:
                 new = resources[name]
                 if new is None:
                     del held[name]
+                    made.pop(name, None)
                 else:
                     held[name] = new
+                    made[name] = now
             if names:
                 changed[kind] = names
         if changed:

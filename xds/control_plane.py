@@ -79,7 +79,7 @@ async def run(settings: Settings) -> None:
     )
     resources.warm(edge_of(settings, Tls(edge.certificate)))
     _settle_objects()
-    cache = Cache()
+    cache = Cache(loop.time)
     measures = Measures()
     tls = EdgeTls(
         _tls(settings),
@@ -122,7 +122,7 @@ async def run(settings: Settings) -> None:
         Pace(settings.xds.coalesce_ms / 1000, edge.removal_grace),
         later=loop.call_later,
         clock=loop.time,
-        on_complete=lambda: _complete(server),
+        on_complete=lambda: _complete(server, cache),
         takers=server.streams,
         taken=lambda delta: standing.taken(delta),
         on_published=lambda *position: tracker.published(*position),
@@ -150,7 +150,7 @@ async def run(settings: Settings) -> None:
         if tracer is not None:
             stack.push_async_callback(asyncio.to_thread, tracer.close)
         follower = tracker.following(standing.gate)
-        mirror, gds = await stack.enter_async_context(following(settings, standing, follower, busy_hosts))
+        mirror, gds, asks_gds = await stack.enter_async_context(following(settings, standing, follower, busy_hosts))
         learner = mirror if isinstance(mirror, Learner) else None
         view = View(
             pipeline.directory,
@@ -173,10 +173,12 @@ async def run(settings: Settings) -> None:
             streams=server.streams,
             nodes_of=server.nodes_of,
             nodes_after=server.nodes_after,
+            streams_after=server.streams_after,
             cache=cache,
             started_at=time.time(),
             mode=settings.gds.mode,
             lookup=learner,
+            asks_gds=asks_gds,
             ending=stop.is_set,
         )
         api = create_app(
@@ -252,7 +254,8 @@ def _gone(tracker: Tracker, pipeline: Pipeline, stream: Stream) -> None:
     pipeline.gone(stream)
 
 
-def _complete(server: XdsServer) -> None:
+def _complete(server: XdsServer, cache: Cache) -> None:
+    cache.begin()
     _settle_objects()
     server.open_gate()
 

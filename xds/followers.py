@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from xds.busy_hosts import BusyHosts
 from xds.gds.client import GdsClient, Timeouts
+from xds.gds.entry import Asks
 from xds.gds.mirror import Follower, Mirror
 from xds.lookup.client import LookupClient, Wait
 from xds.lookup.learner import Learner, Options
@@ -18,21 +19,21 @@ from xds.standing import Standing
 @asynccontextmanager
 async def following(
     settings: Settings, standing: Standing, follower: Follower, busy: BusyHosts | None = None
-) -> AsyncIterator[tuple[Mirror | Learner, str]]:
-    """The one that was chosen, and where its GDS is, for logs. ``follower``: who is told, the gate in the end. Raises
-    CertificateError, or SettingsError."""
+) -> AsyncIterator[tuple[Mirror | Learner, str, Asks | None]]:
+    """The one that was chosen, where its GDS is, for logs, and who asks that for one host's entry, if it may have them.
+    ``follower``: who is told, the gate in the end. Raises CertificateError, or SettingsError."""
     gds = settings.gds
     credentials = gds.credentials
     if gds.mode == "watch":
         timeouts = Timeouts(gds.connect_timeout, gds.read_timeout)
         async with GdsClient(str(gds.url), timeouts, credentials) as client:
-            yield Mirror(client, follower, in_slices=standing.in_slices), client.shown
+            yield Mirror(client, follower, in_slices=standing.in_slices), client.shown, client.entry
         return
     options = options_of(settings)
     wait = Wait(gds.connect_timeout, options.limits.timeout)
     connections = options.limits.concurrency + options.limits.ordering + options.refreshing
     async with LookupClient(str(gds.url), settings.lookup.client, credentials, wait, connections) as asker:
-        yield Learner(standing.gate, follower, asker, options, standing.in_slices, busy=busy), asker.shown
+        yield Learner(standing.gate, follower, asker, options, standing.in_slices, busy=busy), asker.shown, None
 
 
 def options_of(settings: Settings) -> Options:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from xds.delta import Key
+from xds.gds.authorship import UNTOLD, Authorship
 
 SHOWN = 20
 """Changes of a revision, and NACKs of a publish, that are remembered one by one."""
@@ -89,6 +90,8 @@ class Receipt:
     undone: bool = False
     """The edge was taken back to a state before it."""
     publish: Publish | None = None
+    author: Authorship = UNTOLD
+    """Who made the change and when, if GDS says so; of a snapshot, which is many changes, nobody is told."""
     bad_before: Collection[Key] = ()
     """What was withheld when it came."""
     bad: dict[Key, str] = field(default_factory=dict)

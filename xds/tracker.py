@@ -130,7 +130,8 @@ class Tracker:
         if position is not None and epoch == position[0] and revision <= position[1]:
             yield from gate.applying(transaction)
             return
-        receipt = Receipt(epoch, revision, "change", changes, first, self._clock(), self.wall())
+        made = self._clock(), self.wall()
+        receipt = Receipt(epoch, revision, "change", changes, first, *made, author=transaction.author)
         receipt.held = self._held() and self._removes_pods(transaction.changes)
         self.receipts.received(receipt)
         try:

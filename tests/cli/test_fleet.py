@@ -337,7 +337,12 @@ def explanation(envoys: int, query: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def test_of_a_thousand_envoys_those_that_differ_are_explained_and_all_when_they_are_wanted() -> None:
-    large = StubControlPlane(lambda method, path, _: (200, explanation(1_000, parse_qs(urlsplit(path).query))))
+    def answer(method: str, path: str, _: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        if urlsplit(path).path.endswith("/explain/envoys"):
+            return 200, one_page(*explanation(1_000, {"envoys": ["1000"]})["envoys"]["shown"])
+        return 200, explanation(1_000, parse_qs(urlsplit(path).query))
+
+    large = StubControlPlane(answer)
     try:
         lines = pointsman("explain", "a.test", "--url", large.url).stdout.splitlines()
         summary = next(place for place, line in enumerate(lines) if line.startswith("  Envoys "))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,27 @@ def test_a_host_is_explained_from_gds_to_what_envoy_routes_by(edge: Edge) -> Non
     # Asked for the state of the world, Envoy is told the version of a whole response, and no table's.
     assert (envoy["live"]["version"] == found["table_version"]) is (VARIANT == "delta")
     assert found["cluster"]["endpoints"][0]["health"] == "healthy"
+
+
+def test_a_host_is_explained_with_who_moved_it_when_and_since_when_each_link_is_so(edge: Edge) -> None:
+    before = time.time()
+    answer = edge.gds.put("/backend/whose.example.com", json={"pod": "pod2"}, headers={"GDS-Actor": "ada"})
+    revision = answer.json()["revision"]
+    receipt = told(edge, f"revisions/{revision}", wait=WAIT)
+    assert (receipt["complete"], receipt["by"]) == (True, "ada")
+    found = told(edge, "domains/whose.example.com/explain")
+    record = found["record"]
+    assert (record["by"], record["source"], found["gds"]["state"]) == ("ada", "gds", "told")
+    assert record["committed_at"] == receipt["committed_at"]
+    assert before - 1 <= record["committed_at"] <= time.time() + 1
+    assert not any("by now" in note for note in found["notes"])
+    assert found["table_age"]["since_start"] is False
+    assert found["table_age"]["seconds"] <= time.time() - before
+    assert found["cluster"]["age"]["since_start"]
+    old = told(edge, "domains/t0.example.com/explain")
+    assert (old["record"]["by"], old["record"]["source"]) == ("the demo", "gds"), "it came with the snapshot"
+    (envoy,) = told(edge, "domains/whose.example.com/explain/envoys")["items"]
+    assert (envoy["node"], envoy["has_it"], envoy["live"]["pod"]) == ("edge-1", True, "pod2")
 
 
 def test_a_host_is_explained_without_the_envoys_where_they_are_not_wanted(edge: Edge) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import aclosing
 
 import pytest
@@ -11,6 +12,7 @@ from gds_harness import Gds, serving
 
 from xds.errors import GdsError, HistoryGone
 from xds.gds.client import GdsClient, Timeouts
+from xds.gds.entry import Entry
 from xds.gds.model import PutDomain, Transaction
 
 
@@ -26,12 +28,17 @@ async def test_a_snapshot_and_what_follows_it(db: str) -> None:
             snapshot = await client.snapshot()
             assert len(snapshot.domains) == 3_000
             assert [pod.name for pod in snapshot.pods] == ["pod1"]
-            changed = gds.put("new.test", "pod1")
+            ada = {"GDS-Actor": "ada"}
+            changed = gds.client.put("/backend/new.test", json={"pod": "pod1"}, headers=ada).json()["revision"]
             async with aclosing(client.watch(snapshot.epoch, snapshot.revision)) as watch:  # type: ignore[type-var]
                 async for value in watch:
                     if isinstance(value, Transaction):
                         break
-            assert value == Transaction(snapshot.epoch, changed, [PutDomain("new.test", "pod1")])
+            author = value.author
+            assert value == Transaction(snapshot.epoch, changed, [PutDomain("new.test", "pod1")], author=author)
+            assert (author.by, abs((author.at or 0) - time.time()) < 300) == ("ada", True)
+            assert await client.entry("new.test") == Entry("pod1", "new.test", changed, author)
+            assert await client.entry("unknown.test") is None
 
 
 async def test_another_epoch_is_history_gone(db: str) -> None:

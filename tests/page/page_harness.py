@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from page_samples import calm, envoys, explanation, pods
 from playwright.async_api import Browser, Page, async_playwright
 
-from xds.http.page.content import Explanation, Listing, Status
+from xds.http.page.content import CopyRow, Explanation, Listing, Status
 from xds.http.page.router import pages
 from xds.http.serve import serving
 
@@ -56,6 +56,12 @@ class Desk:
     async def explain(self, host: str) -> Explanation:
         self.asked.append(host)
         return replace(explanation(), host=host)
+
+    async def copies(self, host: str, after: str) -> Listing[CopyRow]:
+        if after not in ("", "7"):
+            raise ValueError(after)
+        rows = explanation().copies.rows
+        return Listing(rows, 120, "" if after else "7")
 
 
 def app_of(desk: Desk) -> FastAPI:

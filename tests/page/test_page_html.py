@@ -17,7 +17,8 @@ from page_samples import trouble
 from xds.http.page import render
 
 ROOT = Path(__file__).parents[2]
-PATHS = ("/", "/explain", "/explain?host=acme.example.com", *(f"/{page}" for page in render.PAGES))
+EXPLAINED = "/explain?host=acme.example.com", "/explain-envoys?host=acme.example.com"
+PATHS = ("/", "/explain", *EXPLAINED, *(f"/{page}" for page in render.PAGES))
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e"
 
 
@@ -75,17 +76,35 @@ async def test_whatever_is_named_is_only_text(client: httpx.AsyncClient, desk: D
         stations=[replace(one, value=HOSTILE, note=HOSTILE, name=HOSTILE) for one in bad.stations],
         alarms=[replace(bad.alarms[0], text=HOSTILE)],
         held=replace(bad.held, text=HOSTILE, by=HOSTILE, examples=[replace(bad.held.examples[0], domain=HOSTILE)]),
-        changes=[replace(bad.changes[0], text=HOSTILE, state=HOSTILE)],
+        changes=[replace(bad.changes[0], text=HOSTILE, state=HOSTILE, by=HOSTILE)],
         nacks=replace(bad.nacks, rows=[replace(nack, node=HOSTILE, kind=HOSTILE, names=(HOSTILE,), reason=HOSTILE)]),
         pods=replace(bad.pods, rows=[replace(first, name=HOSTILE, datacenter=HOSTILE)]),
         aside=replace(bad.aside, rows=[replace(bad.aside.rows[0], kind=HOSTILE, name=HOSTILE, reason=HOSTILE)]),
     )
     html = (await client.get("/")).text + (await client.get("/explain", params={"host": HOSTILE})).text
+    html += (await client.get("/explain-envoys", params={"host": HOSTILE})).text
     found = Tags(html).found
     assert not [tag for tag, _ in found if tag == "img"]
     assert len([tag for tag, _ in found if tag == "script"]) == 1
     assert "\u202e" not in html
     assert "alert(1)" in html
+
+
+async def test_who_made_a_change_stands_with_it(client: httpx.AsyncClient, desk: Desk) -> None:
+    desk.state = replace(desk.state, changes=[replace(desk.state.changes[0], by="ada")])
+    assert "by <bdi>ada</bdi>" in (await client.get("/")).text
+
+
+async def test_all_envoys_of_an_explained_host_are_a_list_that_goes_on(client: httpx.AsyncClient) -> None:
+    shown = (await client.get("/explain", params={"host": "acme.example.com"})).text
+    assert '<a href="explain-envoys?host=acme.example.com">All 1\u202f000 Envoys</a>' in shown
+    first = (await client.get("/explain-envoys", params={"host": "acme.example.com"})).text
+    assert 'href="explain-envoys?host=acme.example.com&amp;after=7" rel="next"' in first
+    assert "edge-fra-412" in first
+    last = (await client.get("/explain-envoys", params={"host": "acme.example.com", "after": "7"})).text
+    assert 'rel="next"' not in last
+    assert ">First</a>" in last
+    assert (await client.get("/explain-envoys", params={"host": "a.test", "after": "x"})).status_code == 400
 
 
 async def test_a_long_list_is_a_page_with_a_link_to_the_next(client: httpx.AsyncClient) -> None:

@@ -15,7 +15,6 @@ from xds.cache import Cache
 from xds.directory import Directory
 from xds.gds.mirror import MirrorStatus
 from xds.gds.model import Endpoint, Pod, PutDomain, Snapshot, Transaction
-from xds.http import explain as api
 from xds.http.page import render
 from xds.http.page.gather import Gathered
 from xds.http.view import Counts, View
@@ -65,7 +64,8 @@ class Plane:
             nodes_after=self.server.nodes_after,
             cache=self.cache,
         )
-        self.page = Gathered(self.view, None, cast(Callable[[str], Any], api.explained))
+        no_calls = cast(Callable[..., Any], None)
+        self.page = Gathered(self.view, None, no_calls, no_calls)
 
     def _connect(self, node: str) -> None:
         stream = OpenStream(Peer(f"127.0.0.1:{node}", None), "delta", None, self.server._rim)

@@ -52,6 +52,21 @@ def test_a_move_is_seen_as_it_goes_to_the_envoy(edge: Edge, page: Page) -> None:
     expect(page.locator("#pods tbody tr")).to_have_count(3)
 
 
+def test_who_moved_a_host_is_seen_with_the_change_and_in_its_explanation(edge: Edge, page: Page) -> None:
+    who = {"GDS-Actor": "Ada <b>Lovelace</b>"}
+    answer = edge.gds.put("/backend/whose.example.com", json={"pod": "pod2"}, headers=who)
+    revision = answer.json()["revision"]
+    expect(page.locator(f"#change-{revision}")).to_contain_text("whose.example.com: new on pod2 by Ada <b>Lovelace</b>")
+    edge.becomes("whose.example.com", "pod2")
+    page.goto(f"{edge.system.api_url}/explain?host=whose.example.com")
+    expect(page.locator(".chain")).to_contain_text("made byAda <b>Lovelace</b>")
+    expect(page.locator(".chain")).to_contain_text("says whoGDS, now")
+    expect(page.locator(".chain")).to_contain_text("published ")
+    page.goto(f"{edge.system.api_url}/explain-envoys?host=whose.example.com")
+    expect(page.get_by_role("heading", level=1)).to_have_text("whose.example.com at the Envoys")
+    expect(page.locator(".copies")).to_contain_text("edge-1")
+
+
 def test_a_host_is_explained(edge: Edge, page: Page) -> None:
     edge.put("why.example.com", "pod3")
     edge.becomes("why.example.com", "pod3")
@@ -61,6 +76,7 @@ def test_a_host_is_explained(edge: Edge, page: Page) -> None:
     expect(page.locator("p.verdict")).to_contain_text("why.example.com goes to pod3, and every Envoy has it so.")
     expect(page.locator(".chain")).to_contain_text("Virtual host")
     expect(page.locator(".copies")).to_contain_text("has it")
+    expect(page.locator(".chain")).to_contain_text("nobody that is named")
     page.goto(f"{edge.system.api_url}/explain?host=nobody.test")
     expect(page.locator("p.verdict")).to_contain_text("nobody.test goes nowhere: clients get ")
     page.goto(f"{edge.system.api_url}/explain?host=not+a+host")

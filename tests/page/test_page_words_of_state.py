@@ -95,8 +95,28 @@ def test_a_change_that_only_an_envoy_which_left_lacks_says_so() -> None:
 
 
 def explanation(have_it: int = 3, notes: tuple[str, ...] = ()) -> api.Explanation:
-    record = api.Record(domain="a.test", pod="pod1", revision=4, received_at=None, previous_pod="pod2")
-    cluster = api.Cluster(name="pod1", version="v", datacenter="", max_connections=9, endpoints=[])
+    record = api.Record(
+        domain="a.test",
+        pod="pod1",
+        revision=4,
+        received_at=None,
+        previous_pod="pod2",
+        by="ada",
+        committed_at=0.0,
+        source="gds",
+        unknown_because=None,
+    )
+    since, before = api.Age(seconds=240, since_start=False), api.Age(seconds=7200, since_start=True)
+    cluster = api.Cluster(
+        name="pod1",
+        version="v",
+        age=since,
+        endpoints_version="w",
+        endpoints_age=before,
+        datacenter="",
+        max_connections=9,
+        endpoints=[],
+    )
     return api.Explanation(
         host="a.test",
         epoch="e",
@@ -106,9 +126,11 @@ def explanation(have_it: int = 3, notes: tuple[str, ...] = ()) -> api.Explanatio
         answer="the answer of pod pod1",
         notes=list(notes),
         record=record,
-        scope=api.Scope(key="a.", name="scope-a.", table="table-3", split=False),
+        gds=api.Asked(state="told", text="", domain="a.test", pod="pod1", revision=4, by="ada", committed_at=0.0),
+        scope=api.Scope(key="a.", name="scope-a.", table="table-3", split=False, version="s", age=before),
         table="table-3",
         table_version="v",
+        table_age=since,
         virtual_host="pod1",
         route="prefix / → cluster pod1",
         cluster=cluster,
@@ -125,6 +147,26 @@ def test_a_host_is_explained_link_by_link() -> None:
     assert [link.name for link in found.links] == names
     assert found.links[0].note == "since revision 4; on pod2 before"
     assert (found.links[-1].value, found.links[-1].tone) == ("0", "bad")
+
+
+def test_each_link_has_the_age_of_its_version_and_says_when_only_the_start_is_known() -> None:
+    notes = {link.name: link.note for link in told(explanation()).links}
+    assert notes["Route table"] == "version v, published 4 min ago"
+    assert notes["Cluster"] == "version v, published 4 min ago"
+    assert notes["Endpoints"] == "version w, as at the start 2 h ago; how old it was then isn't known"
+    assert notes["Scope"].endswith("; version s, as at the start 2 h ago; how old it was then isn't known")
+
+
+def test_the_record_says_who_made_it_and_when_or_why_nobody_knows() -> None:
+    found = explanation()
+    assert told(found).links[0].facts[0] == ("made by", "ada")
+    assert told(found).links[0].facts[1] == ("made at", "1970-01-01 00:00:00")
+    assert told(found).links[0].facts[2] == ("says who", "GDS, now")
+    assert found.record
+    unknown = {"by": None, "committed_at": None, "source": None, "unknown_because": "GDS can't be read"}
+    nobody = found.model_copy(update={"record": found.record.model_copy(update=unknown)})
+    assert told(nobody).links[0].note.endswith("; by whom and when isn't known: GDS can't be read")
+    assert not told(nobody).links[0].facts
 
 
 def test_what_stands_in_the_way_makes_it_no_success() -> None:

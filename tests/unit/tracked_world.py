@@ -29,7 +29,7 @@ class World:
     def __init__(self, domains: int = 100, tables: int = TABLES, crowded: int = 3_000, grace: float = 0.0) -> None:
         self.now = 0.0
         self.events: list[str] = []
-        self.cache = Cache()
+        self.cache = Cache(lambda: self.now)
         self.resources = EdgeResources(tables, timedelta(seconds=1), crowded)
         turn = itertools.count()
         self.pipeline = Pipeline(
@@ -39,6 +39,7 @@ class World:
             Pace(0.0, 0.0),
             later=lambda _, call: call(),
             clock=lambda: float(next(turn)),
+            on_complete=self.cache.begin,
             on_published=lambda *position: self.tracker.published(*position),
         )
         self.gate = Gate(self.pipeline, Limits(share=0.10, minimum=10), now=lambda: 1000.0, clock=lambda: self.now)

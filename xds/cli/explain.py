@@ -11,19 +11,21 @@ from xds.cli import exits
 from xds.cli.completion import hosts
 from xds.cli.fleet import fleet
 from xds.cli.options import Config, Json, Token, Url
-from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, say, styled, table, took
+from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, progress, say, styled, table, took, when
 from xds.cli.plane import Plane
 from xds.errors import PointsmanError
 
 _FEW = 10
 """Envoys of which all are shown one by one."""
+_FIRST = 100
+"""Envoys of a control plane that are looked through for such as differ, those that lack something first."""
 
 
 def explain(
     host: Annotated[str, typer.Argument(help="A host as a client would name it.", autocompletion=hosts)],
     probe: Annotated[bool, typer.Option("--probe", help="Also asks the edge for it (setting http.probe).")] = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Also the Envoys that have it, one by one; 1,000 of a control plane at most.")
+        bool, typer.Option("--all", help="Every connected Envoy one by one, also those that have it; however many.")
     ] = False,
     config: Config = None,
     url: Url = "",
@@ -32,10 +34,11 @@ def explain(
 ) -> None:
     """Why a host goes where it goes: every link, and what every Envoy has of it.
 
-    GDS's record, scope, table, virtual host, route, cluster, endpoints and their health, certificate; and for every
-    Envoy what is wanted, was sent, ACKed, and is live (setting http.envoy_admins). With several control planes (setting
-    http.replicas) the first one's answer, with the Envoys of all. Of more than ten Envoys those that lack something, or
-    route it elsewhere, are shown one by one, and with --all the others, too.
+    GDS's record, with who made it and when if GDS tells that, scope, table, virtual host, route, cluster, endpoints and
+    their health, certificate; and for every Envoy what is wanted, was sent, ACKed, and is live (setting
+    http.envoy_admins). With several control planes (setting http.replicas) the first one's answer, with the Envoys of
+    all. Of more than ten Envoys those that lack something, or route it elsewhere, are shown one by one, and with --all
+    the others, too.
 
     Exit code 3: it goes nowhere, its pod has no endpoints, no Envoy is connected, one lacks something of it or can't be
     asked for, or routes it elsewhere.
@@ -46,10 +49,11 @@ def explain(
         pointsman explain acme.example.com --json | jq .envoys
     """
     plane, *others = fleet(config, [url] if url else (), token_file)
-    envoys = {"envoys": 1_000 if every else 100}
-    query = {**envoys, **({"probe": "true"} if probe else {})}
+    query = {"envoys": _FIRST, **({"probe": "true"} if probe else {})}
     found = plane.get(plane.path("/api/v1/domains", host, "explain"), query)
-    asked = all([_joined(found, other, host, envoys) for other in others])
+    if every:
+        found["envoys"]["shown"] = _every(plane, host, found["envoys"]["connected"])
+    asked = all([_joined(found, other, host, every) for other in others])
     if as_json:
         print_json(found)
     else:
@@ -69,16 +73,27 @@ def explain(
         raise typer.Exit(exits.FOUND)
 
 
-def _joined(found: dict[str, Any], other: Plane, host: str, query: dict[str, int]) -> bool:
+def _every(plane: Plane, host: str, connected: int) -> list[dict[str, Any]]:
+    """Every Envoy of a control plane, those that lack something first."""
+    found = []
+    with progress("reading what the Envoys have", connected) as told:
+        for envoy in plane.items(plane.path("/api/v1/domains", host, "explain", "envoys"), {"limit": 1_000}):
+            found.append(envoy)
+            told(len(found), max(len(found), connected))
+    return sorted(found, key=lambda one: bool(one["has_it"]))
+
+
+def _joined(found: dict[str, Any], other: Plane, host: str, every: bool) -> bool:
     """Adds the Envoys of another control plane; whether it could be asked, and says the same."""
     try:
-        told = other.get(other.path("/api/v1/domains", host, "explain"), query)
+        told = other.get(other.path("/api/v1/domains", host, "explain"), {"envoys": _FIRST})
+        shown = _every(other, host, told["envoys"]["connected"]) if every else told["envoys"]["shown"]
     except PointsmanError as error:
         found["notes"].append(f"its Envoys aren't in this: {error}")
         return False
     for count in ("connected", "have_it", "rejecting"):
         found["envoys"][count] += told["envoys"][count]
-    found["envoys"]["shown"] += told["envoys"]["shown"]
+    found["envoys"]["shown"] += shown
     here, there = (each["record"]["pod"] if each["record"] else "nowhere" for each in (found, told))
     if here != there:
         found["notes"].append(f"the control plane at {other.url} says {there}")
@@ -101,12 +116,14 @@ def _show(found: dict[str, Any], every: bool) -> None:
         before = f", before on {record['previous_pod']}" if record["previous_pod"] else ""
         came = f", received {ago(record['received_at'])}" if record["received_at"] else ""
         _link("record", f"{record['domain']} is on {record['pod']} since revision {record['revision']}{came}{before}")
+        _link("made", _made(record))
     behind = found["revision"] - found["published"]
     note = f"; the edge is {behind} revisions behind" if behind > 0 else ""
     _link("directory", f"revision {found['revision']} of epoch {found['epoch']}, published {found['published']}{note}")
     split = ", split: a hash of the whole name chooses the table" if scope["split"] else ""
-    _link("scope", f"{scope['key']!r} ({scope['name']}) leads to {scope['table']}{split}")
-    _link("table", f"{found['table']}, version {found['table_version'] or 'none: not published'}")
+    since = _since(scope.get("version"), scope.get("age"))
+    _link("scope", f"{scope['key']!r} ({scope['name']}) leads to {scope['table']}{split}, {since}")
+    _link("table", f"{found['table']}, {_since(found['table_version'], found.get('table_age'))}")
     if record:
         _link("virtual host", found["virtual_host"])
         _link("route", found["route"])
@@ -123,13 +140,35 @@ def _show(found: dict[str, Any], every: bool) -> None:
     _envoys(found["envoys"], record["pod"] if record else None, every)
 
 
+def _made(record: dict[str, Any]) -> str:
+    """Who made the record, and when."""
+    if record.get("source") is None:
+        return f"by whom and when isn't known: {record.get('unknown_because') or 'the control plane is an older one'}"
+    whose = "as GDS says" if record["source"] == "gds" else "as the change said when it came"
+    return f"by {record['by'] or 'nobody that is named'}{_at(record['committed_at'])}, {whose}"
+
+
+def _at(seconds: float | None) -> str:
+    return ", at a time that isn't told" if seconds is None else f", {ago(seconds)} ({when(seconds)})"
+
+
 def _link(name: str, *parts: Any) -> None:
     say(styled(f"  {name:<13}", "bold"), *parts)
 
 
+def _since(version: str | None, old: dict[str, Any] | None) -> str:
+    """Which version is published, and since when."""
+    if version is None or old is None:
+        return f"version {version}" if version else "not published"
+    if old["since_start"]:
+        return f"version {version}, as it was {age(old['seconds'])} ago at the start; how old it was then isn't known"
+    return f"version {version}, published {age(old['seconds'])} ago"
+
+
 def _cluster(cluster: dict[str, Any]) -> None:
     where = f" in {cluster['datacenter']}" if cluster["datacenter"] else ""
-    _link("cluster", f"{cluster['name']}{where}, version {cluster['version'] or 'none: not published'}")
+    _link("cluster", f"{cluster['name']}{where}, {_since(cluster['version'], cluster.get('age'))}")
+    _link("endpoints", _since(cluster.get("endpoints_version"), cluster.get("endpoints_age")))
     styles = {"healthy": GOOD, "unhealthy": BAD, "unknown": QUIET}
     for each in cluster["endpoints"]:
         zone = f" zone {each['zone']}" if each["zone"] else ""

@@ -77,6 +77,7 @@ def history(
             "NACKs",
             "to publish",
             "to last ACK",
+            "by",
             "changes",
         )
         rows = [_row(receipts) for receipts in newest]
@@ -111,6 +112,7 @@ def _row(receipts: Sequence[dict[str, Any]]) -> list[Any]:
         styled(nacked or "", BAD),
         took(_longest(receipts, "received_to_published")),
         took(_longest(receipts, "published_to_last_ack")),
+        receipts[0].get("by") or "-",
         changed(receipts[0]),
     ]
 
@@ -157,6 +159,8 @@ def _follow(found: dict[str, Any]) -> None:
     receipt = found["receipt"]
     state = styled(receipt["state"], _STYLES.get(receipt["state"], ""))
     say(f"revision {found['revision']} of epoch {found['epoch']}: ", state)
+    if found.get("by") or found.get("committed_at") is not None:
+        say(f"  made       {when(found['committed_at'])}  by {found['by'] or 'nobody that is named'}")
     say(f"  received   {when(found['received_at'])}  {changed(receipt)}")
     if found["published_at"] is not None:
         say(f"  published  {when(found['published_at'])}  {took(found['published_at'] - found['received_at'])} later")

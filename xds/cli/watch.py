@@ -180,6 +180,8 @@ def _said(event: str, told: dict[str, Any]) -> str:
     more = (told.get("changes") or 0) - len(told.get("first_changes") or ())
     if more > 0:
         words.append(f"{more:,} more changes")
+    if told.get("by"):
+        words.append(f"by {told['by']}")
     if told.get("envoys") == 0:
         words.append("no Envoy is connected")
     elif told.get("envoys") is not None:

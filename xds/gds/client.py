@@ -16,11 +16,17 @@ import httpx
 import structlog
 
 from xds.errors import CertificateError, GdsError, HistoryGone, PointsmanError
+from xds.gds.entry import JSON, MOST, Entry, Unreadable, entry_of
 from xds.gds.model import Snapshot, Transaction
 from xds.gds.snapshot import SnapshotReader
 from xds.gds.watch import Assembler, EventParser, Heartbeat
 
 log = structlog.get_logger()
+
+ANSWER = 2.0
+"""Seconds that GDS has to answer for one host: somebody looks at a page, or waits for a command."""
+_ENTRIES = 8
+"""Hosts that GDS is asked for at a time: whoever may read may ask for many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class GdsClient:
         self._url = url.rstrip("/")
         self.shown = without_user(self._url)
         token_header(self._credentials.token_file)
+        self._entries = asyncio.Semaphore(_ENTRIES)
         # Redirects are not followed: another service's login page must not be read as a directory. Nor is a proxy of
         # the environment used: it is meant for what lies outside.
         self._http = httpx.AsyncClient(
@@ -91,6 +98,37 @@ class GdsClient:
                     else:
                         await asyncio.sleep(0)
         raise GdsError(f"GDS ended the watch at {self.shown}/watch")
+
+    async def entry(self, host: str) -> Entry | None:
+        """What GDS says of a normalised host now; None: it doesn't know it. Raises GdsError, Unreadable for what isn't
+        the contract's; after two seconds at the latest."""
+        path = f"/backend/{host}"
+        try:
+            async with asyncio.timeout(ANSWER), self._entries:
+                return entry_of(host, *await self._asked(path))
+        except TimeoutError:
+            raise GdsError(f"GDS doesn't answer within {ANSWER:g} s") from None
+        except httpx.HTTPError as error:
+            raise GdsError(f"GDS can't be read at {self.shown}: {str(error) or type(error).__name__}") from None
+        except (httpx.InvalidURL, CertificateError) as error:
+            raise GdsError(f"GDS can't be asked: {error}") from None
+        except PointsmanError:
+            raise
+        except Exception as error:  # whatever it sends, it doesn't end us
+            log.error("gds.unreadable", url=f"{self.shown}{path}", exc_info=True)
+            raise Unreadable(f"GDS's answer can't be read: {type(error).__name__}: {error}") from error
+
+    async def _asked(self, path: str) -> tuple[int, str, bytes]:
+        """The status, the content type and the beginning of the body: what is packed may be very large."""
+        headers = {"accept": JSON, "accept-encoding": "identity", **token_header(self._credentials.token_file)}
+        async with self._http.stream("GET", f"{self._url}{path}", headers=headers) as response:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            body = b""
+            async for chunk in response.aiter_raw(4_096):
+                body += chunk
+                if len(body) > MOST:
+                    break
+            return response.status_code, kind, body
 
     @asynccontextmanager
     async def _get(self, path: str, kind: str, query: dict[str, str]) -> AsyncIterator[httpx.Response]:

@@ -14,6 +14,7 @@ import idna
 import msgspec
 
 from xds.errors import RecordError
+from xds.gds.authorship import UNTOLD, Authorship
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
@@ -89,12 +90,14 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Transaction(msgspec.Struct, frozen=True):
     """All changes of one revision, whole: a transaction cut in the middle is never made into one. ``changes`` may be a
     list, which whoever has taken them may empty: a million at once take long to free. ``first_word``: of domains that
-    GDS never gave before, so that the guard doesn't count what they lose; no transaction of GDS's own is such a one."""
+    GDS never gave before, so that the guard doesn't count what they lose; no transaction of GDS's own is such a one.
+    ``author``: who made it and when, if GDS says so."""
 
     epoch: str
     revision: int
     changes: Sequence[Change]
     first_word: bool = False
+    author: Authorship = UNTOLD
 
 
 def normalise_host(host: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from xds.errors import GdsError
+from xds.gds.authorship import UNTOLD, authorship
 from xds.gds.model import UNREADABLE, BadRecord, Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Transaction
 
 MAX_EVENT = 16 * 1024 * 1024
@@ -90,6 +91,8 @@ class _Change(msgspec.Struct):
     revision: int
     changes: list[dict[str, Any]]
     more: bool = False
+    by: Any = None
+    at: Any = None
 
 
 class _Heartbeat(msgspec.Struct):
@@ -104,6 +107,7 @@ class Assembler:
         self._epoch = epoch
         self._revision: int | None = None
         self._changes: list[Change] = []
+        self._author = UNTOLD
 
     def take(self, event: Event) -> Transaction | Heartbeat | None:
         """The value that ``event`` completes, if it completes one; events of other names are ignored."""
@@ -122,10 +126,12 @@ class Assembler:
         self._changes.extend(_change(record) for record in part.changes)
         if len(self._changes) > MAX_CHANGES:
             raise GdsError(f"GDS's watch holds more than {MAX_CHANGES} changes in revision {part.revision}")
+        if not self._author.known:
+            self._author = authorship(part.by, part.at)
         if part.more:
             return None
-        whole = Transaction(self._epoch, part.revision, self._changes)
-        self._revision, self._changes = None, []
+        whole = Transaction(self._epoch, part.revision, self._changes, author=self._author)
+        self._revision, self._changes, self._author = None, [], UNTOLD
         return whole
 
 

@@ -20,7 +20,7 @@ from xds.http.certificates import certificates_api
 from xds.http.differences import differences_api
 from xds.http.directory import directory_api
 from xds.http.events import events_api
-from xds.http.explain import explain_api, explained
+from xds.http.explain import every, explain_api, explained
 from xds.http.feed import Feed
 from xds.http.health import health_api
 from xds.http.live import Live
@@ -77,5 +77,5 @@ def create_app(
         app.include_router(orders_api(operator))
         app.include_router(preload_api(view.lookup, audit))
     explain = partial(explained, view, live, waits=waits, unknown=unknown)
-    app.include_router(pages(Gathered(view, operator, explain), monotonic=view.clock))
+    app.include_router(pages(Gathered(view, operator, explain, partial(every, view, live)), monotonic=view.clock))
     return app

@@ -12,9 +12,23 @@ from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 
 from xds.certificates.checks import shown
+from xds.http.asked import ask, attributed, differing
 from xds.http.directory import HostName, checked, complete, endpoints_of
-from xds.http.explanation import Certificate, Cluster, Copy, EndpointShown, Envoy, Envoys, Explanation, Record, Scope
+from xds.http.explanation import (
+    Age,
+    Asked,
+    Certificate,
+    Cluster,
+    Copy,
+    EndpointShown,
+    Envoy,
+    Envoys,
+    Explanation,
+    Record,
+    Scope,
+)
 from xds.http.live import Live
+from xds.http.paging import Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.protocol.stream import Stream
@@ -30,6 +44,8 @@ ENVOYS = 100
 MOST = 1_000
 """That may be asked for: what each of them has is written out."""
 
+
+_UNASKED = Asked(state="not_asked", text="GDS hasn't been asked")
 
 Waits = Callable[[str], tuple[str | None, str | None] | None]
 """Of a domain that is held back: its pod at the edge, and at GDS."""
@@ -58,10 +74,17 @@ def explain_api(
         ] = ENVOYS,
     ) -> Explanation:
         """The whole chain, of a host that goes nowhere, too: it says so (``routed``), with the reason. What is live is
-        read from the admin interfaces that setting http.envoy_admins names, within two seconds."""
+        read from the admin interfaces that setting http.envoy_admins names, and GDS is asked who made the record and
+        when, both within two seconds."""
         if probe and not may_order(request):
             raise HTTPException(401, "a probe is a request to the customer's pod: it needs the token")
         return await explained(view, live, host, waits, unknown, probe=probe, envoys=envoys)
+
+    @api.get("/domains/{host}/explain/envoys", responses=problems(400, 409, 503))
+    async def every_envoy(host: HostName, limit: Limit = 100, cursor: Cursor = "") -> Page[Envoy]:
+        """Every connected Envoy with what it has of the host's chain, those that came first first: whatever changes
+        meanwhile, none is left out that is connected all the time."""
+        return await every(view, live, host, number_of(cursor) or 0, limit)
 
     return api
 
@@ -70,17 +93,40 @@ async def explained(
     view: View, live: Live, host: str, waits: Waits, unknown: str, *, probe: bool = False, envoys: int = ENVOYS
 ) -> Explanation:
     """`explain_api` says what these are. Raises HTTPException for what is no host, and while there is no directory."""
-    found = _known(view, checked(host), waits, unknown, envoys)
-    probing = asyncio.create_task(live.probe(found.host)) if probe else None
-    await _ask(live, found)
-    found.probe = await probing if probing else None
+    found, receipt, base = _known(view, checked(host), waits, unknown, envoys)
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(ask(view.asks_gds, found.host))
+        probing = tasks.create_task(live.probe(found.host)) if probe else None
+        tasks.create_task(_ask(live, found))
+    found.gds = asking.result()
+    found.probe = probing.result() if probing else None
+    if found.record is not None:
+        attributed(found.record, found.gds, receipt, base)
+    if note := differing(found.host, found.record, found.gds, base):
+        found.notes.append(note)
     return found
 
 
-def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> Explanation:
-    """All that is known here, as it is at one moment."""
+async def every(view: View, live: Live, host: str, after: int, most: int) -> Page[Envoy]:
+    """The Envoys that came after that number, and at most so many. Raises HTTPException as `explained`."""
+    complete(view)
+    chain = _Chain(view, checked(host))
+    wanted = {resource: _version(view, *resource) for resource in chain.resources}
+    found = view.streams_after(after, most + 1)
+    more = str(found[most - 1][0]) if len(found) > most else None
+    envoys = [_envoy(view, stream, _has_it(stream, wanted), wanted) for _, stream in found[:most]]
+    states, _ = await live.read({envoy.node for envoy in envoys}, chain.host, chain.pod or "", chain.table)
+    for envoy in envoys:
+        envoy.live = states.get(envoy.node)
+    return Page[Envoy](items=envoys, next=more, total=len(view.tracker.streams))
+
+
+def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> tuple[Explanation, Receipt | None, int]:
+    """All that is known here, as it is at one moment: with the receipt of the record's last change, if it is
+    remembered, and the newest snapshot's revision."""
     directory, chain = complete(view), _Chain(view, host)
-    return Explanation(
+    receipt = _receipt_of(view, chain)
+    found = Explanation(
         host=host,
         epoch=directory.epoch,
         revision=directory.revision,
@@ -88,10 +134,12 @@ def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> Ex
         routed=chain.pod is not None,
         answer=f"the answer of pod {chain.pod}" if chain.pod else unknown,
         notes=_notes(view, chain, waits),
-        record=_record(view, chain),
+        record=_record(view, chain, receipt),
+        gds=_UNASKED,
         scope=chain.scope,
         table=chain.table,
         table_version=_version(view, ROUTE, chain.table),
+        table_age=_age(view, ROUTE, chain.table),
         virtual_host=chain.pod,
         route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
         cluster=_cluster(view, chain.pod),
@@ -99,6 +147,7 @@ def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> Ex
         envoys=_envoys(view, chain.resources, envoys) if envoys else None,
         probe=None,
     )
+    return found, receipt, directory.base
 
 
 async def _ask(live: Live, found: Explanation) -> None:
@@ -123,7 +172,14 @@ class _Chain:
         self.pod: str | None = found[1] if found else None
         self.table = table_name(tables.number_of(host))
         key, split = host[:2], tables.is_split(host[:2])
-        self.scope = Scope(key=key, name=scope_name(key), table=RESCOPE if split else self.table, split=split)
+        self.scope = Scope(
+            key=key,
+            name=scope_name(key),
+            table=RESCOPE if split else self.table,
+            split=split,
+            version=_version(view, SCOPE, scope_name(key)),
+            age=_age(view, SCOPE, scope_name(key)),
+        )
         self.resources: list[tuple[ResourceType, str]] = [(SCOPE, scope_name(key)), (ROUTE, self.table)]
         if split:
             hashed = hashed_key(hashed_table_of(host, len(tables)))
@@ -132,18 +188,26 @@ class _Chain:
             self.resources += [(CLUSTER, self.pod), (ENDPOINT, self.pod)]
 
 
-def _record(view: View, chain: _Chain) -> Record | None:
+def _receipt_of(view: View, chain: _Chain) -> Receipt | None:
+    if chain.domain is None:
+        return None
+    return view.tracker.receipts.standing(view.directory.revision_of(chain.domain)).receipt
+
+
+def _record(view: View, chain: _Chain, receipt: Receipt | None) -> Record | None:
     if chain.domain is None or chain.pod is None:
         return None
-    revision = view.directory.revision_of(chain.domain)
-    receipt = view.tracker.receipts.standing(revision).receipt
     moved = _move_of(receipt, chain.domain)
     return Record(
         domain=chain.domain,
         pod=chain.pod,
-        revision=revision,
+        revision=view.directory.revision_of(chain.domain),
         received_at=receipt.wall if receipt else None,
         previous_pod=moved,
+        by=None,
+        committed_at=None,
+        source=None,
+        unknown_because=None,
     )
 
 
@@ -181,6 +245,9 @@ def _cluster(view: View, pod: str | None) -> Cluster | None:
     return Cluster(
         name=pod,
         version=_version(view, CLUSTER, pod),
+        age=_age(view, CLUSTER, pod),
+        endpoints_version=_version(view, ENDPOINT, pod),
+        endpoints_age=_age(view, ENDPOINT, pod),
         datacenter=found.datacenter,
         max_connections=found.max_connections,
         endpoints=endpoints,
@@ -219,12 +286,16 @@ def _envoys(view: View, resources: list[tuple[ResourceType, str]], most: int) ->
     lacking: list[Stream] = []
     having: list[Stream] = []
     for stream in streams:
-        (having if stream.has(ROUTE) and stream.has_acked(wanted) else lacking).append(stream)
+        (having if _has_it(stream, wanted) else lacking).append(stream)
     rejecting = [stream for stream in lacking if _rejects(stream, resources)]
     worst = islice(dict.fromkeys([*rejecting, *lacking]), most)
     shown = [_envoy(view, stream, False, wanted) for stream in worst]
     shown += [_envoy(view, stream, True, wanted) for stream in having[: most - len(shown)]]
     return Envoys(connected=len(streams), have_it=len(having), rejecting=len(rejecting), shown=shown)
+
+
+def _has_it(stream: Stream, wanted: dict[tuple[ResourceType, str], str | None]) -> bool:
+    return stream.has(ROUTE) and stream.has_acked(wanted)
 
 
 def _rejects(stream: Stream, resources: list[tuple[ResourceType, str]]) -> bool:
@@ -261,6 +332,13 @@ def _envoy(
         resources=copies,
         live=None,
     )
+
+
+def _age(view: View, kind: ResourceType, name: str) -> Age | None:
+    made = view.cache.made(kind, name)
+    if made is None:
+        return None
+    return Age(seconds=round(max(0.0, view.clock() - made.at), 3), since_start=made.first)
 
 
 def _version(view: View, kind: ResourceType, name: str) -> str | None:

@@ -13,23 +13,60 @@ from xds.http.live import LiveState, Probe
 class Record(BaseModel):
     """What GDS says. ``domain``: the entry that covers the host, itself or a wildcard; ``revision``: at which it last
     changed, that of the first snapshot if it hasn't since. ``received_at`` and ``previous_pod`` are known of a revision
-    that is remembered (`/api/v1/revisions`); else null."""
+    that is remembered (`/api/v1/revisions`); else null.
+
+    ``by`` and ``committed_at``: who made it so, and when (seconds since 1970); null when nobody knows. ``source``: GDS
+    says so itself by now, or its change did when it came; null when neither does, and ``unknown_because`` why."""
 
     domain: str
     pod: str
     revision: int
     received_at: float | None
     previous_pod: str | None
+    by: str | None
+    committed_at: float | None
+    source: Literal["gds", "change"] | None
+    unknown_because: str | None
+
+
+class Asked(BaseModel):
+    """What GDS said when it was asked for the host now, within two seconds. ``state``:
+
+    - ``told``: this entry, with who or when. ``untold``: it answers, but knows neither, or isn't made to tell it.
+    - ``unknown``: it doesn't know the host.
+    - ``away``: it can't be asked now. ``unreadable``: it answers what isn't the contract's.
+    - ``not_asked``: it names pods alone (setting gds.mode).
+
+    ``text``: that in words; what it said as far as it did."""
+
+    state: Literal["told", "untold", "unknown", "away", "unreadable", "not_asked"]
+    text: str
+    domain: str | None = None
+    pod: str | None = None
+    revision: int | None = None
+    by: str | None = None
+    committed_at: float | None = None
+
+
+class Age(BaseModel):
+    """``seconds``: for so long this version has been published. ``since_start``: it was when this control plane began
+    to serve, so that it may be older; how much isn't known."""
+
+    seconds: float
+    since_start: bool
 
 
 class Scope(BaseModel):
     """``key``: what Envoy looks up, the host's first two characters, in lower case; ``name``: of its scope; ``table``:
-    where that leads. ``split``: so many hosts begin so that a hash of the whole name chooses the table."""
+    where that leads. ``split``: so many hosts begin so that a hash of the whole name chooses the table. ``version``:
+    that is published, and ``age`` since when; null when none is."""
 
     key: str
     name: str
     table: str
     split: bool
+    version: str | None
+    age: Age | None
 
 
 class EndpointShown(Endpoint):
@@ -37,11 +74,15 @@ class EndpointShown(Endpoint):
 
 
 class Cluster(BaseModel):
-    """``version``: that is published; null when none is. ``health`` of an endpoint is what the Envoys say whose admin
-    could be read; "unknown" else."""
+    """``version``: that is published, and ``age`` since when; null when none is: of the cluster, and of its endpoints,
+    which are a resource of their own. ``health`` of an endpoint is what the Envoys say whose admin could be read;
+    "unknown" else."""
 
     name: str
     version: str | None
+    age: Age | None
+    endpoints_version: str | None
+    endpoints_age: Age | None
     datacenter: str
     max_connections: int
     endpoints: list[EndpointShown]
@@ -86,7 +127,8 @@ class Envoy(BaseModel):
 
 class Envoys(BaseModel):
     """Of those ``connected``: ``have_it`` ACKed every resource of the chain as it is published, ``rejecting`` rejected
-    one of them. ``shown``: as many as were asked for, those that lack something first."""
+    one of them. ``shown``: as many as were asked for, those that lack something first; all of them, however many,
+    are in pages at `/domains/{host}/explain/envoys`."""
 
     connected: int
     have_it: int
@@ -96,9 +138,9 @@ class Envoys(BaseModel):
 
 class Explanation(BaseModel):
     """``routed``: the edge sends the host to ``record.pod``; else ``answer`` says what a client gets. ``notes``: what
-    stands in the way, or is about to change it, in words. ``scope``, ``table`` and ``virtual_host`` are how Envoy gets
-    from the host to the cluster. ``envoys``: null with ``envoys=0``. ``probe``: what the edge answered, with
-    ``probe=true``."""
+    stands in the way, or is about to change it, in words. ``gds``: what GDS itself says now. ``scope``, ``table`` and
+    ``virtual_host`` are how Envoy gets from the host to the cluster. ``envoys``: null with ``envoys=0``. ``probe``:
+    what the edge answered, with ``probe=true``."""
 
     host: str
     epoch: str
@@ -108,9 +150,11 @@ class Explanation(BaseModel):
     answer: str
     notes: list[str]
     record: Record | None
+    gds: Asked
     scope: Scope
     table: str
     table_version: str | None
+    table_age: Age | None
     virtual_host: str | None
     route: str | None
     cluster: Cluster | None

@@ -28,7 +28,7 @@ Told = tuple[str, str]
 
 class Happening(msgspec.Struct, omit_defaults=True):
     """``at``: seconds since 1970. ``seconds``: since the publish. ``skipped``: events before this one that weren't
-    told."""
+    told. ``by`` and ``committed_at``: who made the change at GDS, and when (seconds since 1970), if GDS says so."""
 
     event: str
     at: float
@@ -37,6 +37,8 @@ class Happening(msgspec.Struct, omit_defaults=True):
     node: str = ""
     changes: int | None = None
     first_changes: tuple[dict[str, str | None], ...] = ()
+    by: str = ""
+    committed_at: float | None = None
     envoys: int | None = None
     pending: int | None = None
     seconds: float | None = None
@@ -99,6 +101,7 @@ class Feed:
         match about:
             case Receipt():
                 made.revision, made.epoch, made.changes = about.revision, about.epoch, about.changes
+                made.by, made.committed_at = about.author.by, about.author.at
                 made.first_changes = tuple(
                     {"kind": one.kind, "name": one.name, "from": one.before, "to": one.after}
                     for one in about.first[:_CHANGES]

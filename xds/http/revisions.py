@@ -90,7 +90,8 @@ class RevisionShown(BaseModel):
     ``lacking``: at most 20 of the Envoys that are connected without it; ``missing``: at most 20 of those that left
     without it. ``known``: the receipt is remembered. Else, of a
     revision before those, only ``state`` is known; ``set_aside`` is then also one that may have such a record. Times
-    are seconds since 1970.
+    are seconds since 1970. ``by`` and ``committed_at``: who made the change at GDS, and when; null when GDS doesn't say
+    so, and of a snapshot, which is many changes.
     """
 
     revision: int
@@ -102,6 +103,8 @@ class RevisionShown(BaseModel):
     received_at: float | None
     published_at: float | None
     completed_at: float | None
+    by: str | None
+    committed_at: float | None
     changes: int | None
     first_changes: list[Change]
     envoys: Envoys | None
@@ -121,13 +124,16 @@ class Step(BaseModel):
 
 
 class Trace(BaseModel):
-    """``acks``: the Envoys that ACKed it, in that order, at most 1,000; ``total``: of how many."""
+    """``acks``: the Envoys that ACKed it, in that order, at most 1,000; ``total``: of how many. ``by`` and
+    ``committed_at``: who made it at GDS, and when (seconds since 1970), if GDS says so."""
 
     revision: int
     epoch: str
     received_at: float
     published_at: float | None
     completed_at: float | None
+    by: str | None
+    committed_at: float | None
     acks: list[Step]
     total: int
     nacks: list[Nacked]
@@ -211,6 +217,8 @@ def revisions_api(view: View) -> APIRouter:
             received_at=receipt.wall,
             published_at=_wall(receipt, publish.at) if publish else None,
             completed_at=_wall(receipt, publish.completed) if publish else None,
+            by=receipt.author.by or None,
+            committed_at=receipt.author.at,
             acks=[Step(node=receipts.name_of(number), seconds=round(took, 6)) for number, took in steps],
             total=len(publish.numbers) if publish else 0,
             nacks=_nacks(view, publish),
@@ -262,6 +270,8 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
         received_at=receipt.wall if receipt else None,
         published_at=_wall(receipt, publish.at) if receipt and publish else None,
         completed_at=_wall(receipt, publish.completed) if receipt and publish else None,
+        by=(receipt.author.by or None) if receipt else None,
+        committed_at=receipt.author.at if receipt else None,
         changes=receipt.changes if receipt else None,
         first_changes=[
             Change(kind=one.kind, name=one.name, before=one.before, after=one.after)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from xds.cache import Cache
 from xds.directory import Directory
 from xds.edge_tls import EdgeTls
+from xds.gds.entry import Asks
 from xds.gds.mirror import MirrorStatus
 from xds.kept import Kept
 from xds.lookup.learner import Learner
@@ -47,6 +48,8 @@ class View:
     kept: Callable[[], Kept] = Kept
     measures: Measures = field(default_factory=Measures)
     lookup: Learner | None = None
+    asks_gds: Asks | None = None
+    """Asks GDS for what it says of one host; None where that names pods alone."""
     stale_after: float | None = None
     """Seconds of GDS's silence after which it isn't ready any more; None for never."""
     clock: Callable[[], float] = time.monotonic
@@ -57,6 +60,8 @@ class View:
     """Of ``nodes`` those of these streams."""
     nodes_after: Callable[[int, int], list[NodeState]] = field(default=lambda number, most: [], kw_only=True)
     """Of ``nodes`` those that came after that number, in their order, and at most so many."""
+    streams_after: Callable[[int, int], list[tuple[int, Stream]]] = field(default=lambda number, most: [], kw_only=True)
+    """The streams of ``nodes_after``, each with its number."""
     cache: Cache = field(default_factory=Cache, kw_only=True)
     started_at: float = field(default=0.0, kw_only=True)
     """Seconds since 1970."""

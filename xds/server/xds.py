@@ -162,8 +162,15 @@ class XdsServer:
 
     def nodes_after(self, number: int, most: int) -> list[NodeState]:
         """At most so many of `nodes`, of those that came after that number, in the order in which they came."""
+        return _states(self._after(number, most))
+
+    def streams_after(self, number: int, most: int) -> list[tuple[int, Stream]]:
+        """The same streams as `nodes_after`, each with its number."""
+        return [(stream.number, stream.protocol) for stream in self._after(number, most)]
+
+    def _after(self, number: int, most: int) -> list[OpenStream]:
         later = (stream for stream in self._said.values() if stream.number > number)
-        return _states(nsmallest(most, later, key=lambda stream: stream.number))
+        return nsmallest(most, later, key=lambda stream: stream.number)
 
     @asynccontextmanager
     async def listening(

@@ -113,6 +113,8 @@ class ChangeRow:
     acked: int | None = None
     envoys: int | None = None
     seconds: float | None = None
+    by: str = ""
+    """Who made it, if GDS says so."""
 
 
 @dataclass(frozen=True, slots=True)

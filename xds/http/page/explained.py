@@ -10,6 +10,7 @@ from xds.http.page.content import CopyRow, Explanation, Link, Listing, Tone
 from xds.http.page.rows import kind
 from xds.http.page.verdict import SOON
 from xds.http.page.words import duration, moment, number, plural
+from xds.http.paging import Page
 
 ENVOYS = 20
 _ENDPOINTS = 20
@@ -50,21 +51,24 @@ def _copies(envoys: api.Envoys) -> str:
 
 def _links(found: api.Explanation) -> Iterator[Link]:
     yield _record(found)
+    scope = found.scope
     split = f"so many hosts begin with {found.scope.key!r} that a hash of the whole name chooses the table"
-    yield Link(
-        "Scope", found.scope.key, "good", split if found.scope.split else "the first two characters choose the table"
-    )
-    yield Link("Route table", found.table, "good" if found.table_version else "warn", _version(found.table_version))
+    chosen = split if scope.split else "the first two characters choose the table"
+    note = f"{chosen}; {_version(scope.version, scope.age)}"
+    yield Link("Scope", scope.key, "good" if scope.version else "warn", note)
+    table = _version(found.table_version, found.table_age)
+    yield Link("Route table", found.table, "good" if found.table_version else "warn", table)
     if found.virtual_host:
         yield Link("Virtual host", found.virtual_host, "good", found.route or "")
     if found.cluster:
         cluster, endpoints = found.cluster, found.cluster.endpoints
         facts = [("datacenter", cluster.datacenter or "none"), ("most connections", number(cluster.max_connections))]
-        yield Link("Cluster", cluster.name, "good" if cluster.version else "warn", _version(cluster.version), facts)
+        note = _version(cluster.version, cluster.age)
+        yield Link("Cluster", cluster.name, "good" if cluster.version else "warn", note, facts)
         healthy = any(one.health != "unhealthy" for one in endpoints)
         places = [(f"{one.address}:{one.port}", _endpoint(one)) for one in endpoints[:_ENDPOINTS]]
         more = len(endpoints) - len(places)
-        note = f"and {number(more)} more" if more else ""
+        note = _version(cluster.endpoints_version, cluster.endpoints_age) + (f"; {number(more)} more" if more else "")
         yield Link("Endpoints", number(len(endpoints)), "good" if healthy else "bad", note, places)
     if found.certificate:
         yield _certificate(found.certificate)
@@ -77,7 +81,15 @@ def _record(found: api.Explanation) -> Link:
     note = f"since revision {number(record.revision)}"
     note += f", {moment(record.received_at)}" if record.received_at is not None else ""
     note += f"; on {record.previous_pod} before" if record.previous_pod else ""
-    return Link("Record", f"{record.domain} → {record.pod}", "good", note)
+    if record.source is None:
+        note += f"; by whom and when isn't known: {record.unknown_because}"
+        return Link("Record", f"{record.domain} → {record.pod}", "good", note)
+    facts = [
+        ("made by", record.by or "nobody that is named"),
+        ("made at", "not told" if record.committed_at is None else moment(record.committed_at)),
+        ("says who", "GDS, now" if record.source == "gds" else "the change, when it came"),
+    ]
+    return Link("Record", f"{record.domain} → {record.pod}", "good", note, facts)
 
 
 def _certificate(found: api.Certificate) -> Link:
@@ -95,6 +107,11 @@ def _certificate(found: api.Certificate) -> Link:
 def _endpoint(one: api.EndpointShown) -> str:
     known = [f"zone {one.zone}" if one.zone else "", f"weight {one.weight}"]
     return ", ".join([*filter(None, known), *([one.health] if one.health != "unknown" else [])])
+
+
+def copies(found: Page[api.Envoy]) -> Listing[CopyRow]:
+    """Some of all Envoys."""
+    return Listing([_copy(one) for one in found.items], found.total or 0, found.next or "")
 
 
 def _copy(envoy: api.Envoy) -> CopyRow:
@@ -115,5 +132,9 @@ def _live(live: LiveState | None) -> str:
     return live.error or (f"routes it to {live.pod}" if live.pod else "routes it nowhere")
 
 
-def _version(version: str | None) -> str:
-    return f"version {version}" if version else "not published"
+def _version(version: str | None, age: api.Age | None) -> str:
+    if version is None or age is None:
+        return f"version {version}" if version else "not published"
+    if age.since_start:
+        return f"version {version}, as at the start {duration(age.seconds)} ago; how old it was then isn't known"
+    return f"version {version}, published {duration(age.seconds)} ago"

@@ -11,11 +11,23 @@ from starlette.exceptions import HTTPException
 from xds import __version__
 from xds.http import explanation as api
 from xds.http.page import rows
-from xds.http.page.content import CertificateRow, Envoys, Explanation, Held, HeldDomain, Listing, Station, Status, Tone
-from xds.http.page.explained import told
+from xds.http.page.content import (
+    CertificateRow,
+    CopyRow,
+    Envoys,
+    Explanation,
+    Held,
+    HeldDomain,
+    Listing,
+    Station,
+    Status,
+    Tone,
+)
+from xds.http.page.explained import copies, told
 from xds.http.page.rows import FEW
 from xds.http.page.verdict import SOON, Facts, judged
 from xds.http.page.words import duration, number, plural
+from xds.http.paging import Page
 from xds.http.status import GdsShown, gds_of
 from xds.http.view import View
 from xds.operator import Operator
@@ -37,13 +49,18 @@ _EFFECTS = {
 
 
 class Gathered:
-    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held; ``explain`` raises
-    HTTPException for what is no host."""
+    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held; ``explain`` and
+    ``envoys``, which lists them after a number, at most so many, raise HTTPException for what is no host."""
 
     def __init__(
-        self, view: View, operator: Operator | None, explain: Callable[[str], Awaitable[api.Explanation]]
+        self,
+        view: View,
+        operator: Operator | None,
+        explain: Callable[[str], Awaitable[api.Explanation]],
+        envoys: Callable[[str, int, int], Awaitable[Page[api.Envoy]]],
     ) -> None:
         self._explain = explain
+        self._every = envoys
         self._view = view
         self._operator = operator
         self._listings: Mapping[str, Callable[[str], tuple[Listing[Any], str]]] = {
@@ -104,6 +121,9 @@ class Gathered:
             return told(await self._explain(host))
         except HTTPException as error:
             return Explanation(host, "bad", error.detail)
+
+    async def copies(self, host: str, after: str) -> Listing[CopyRow]:
+        return copies(await self._every(host, _whole(after), PAGE))
 
     def _facts(self, envoys: int, rejecting: int, now: float) -> Facts:
         view = self._view

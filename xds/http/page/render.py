@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from xds import __version__
 from xds.http.page import chart, words
-from xds.http.page.content import Explanation, Listing, Status, Tone
+from xds.http.page.content import CopyRow, Explanation, Listing, Status, Tone
 
 STATIC = Path(__file__).with_name("static")
 GROUPS = (
@@ -71,6 +71,11 @@ def list_page(name: str, listing: Listing[object], said: str, *, first: bool) ->
 
 def explain_page(asked: str, explanation: Explanation | None) -> str:
     return _env.get_template("explain.html").render(here="explain", asked=asked, e=explanation)
+
+
+def copies_page(asked: str, copies: Listing[CopyRow], *, first: bool) -> str:
+    """Every Envoy with what it has of a host; ``first``: these aren't the first rows."""
+    return _env.get_template("copies.html").render(here="explain", asked=asked, copies=copies, first=first)
 
 
 def printable(value: object) -> object:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 
 from xds.http.page import render
-from xds.http.page.content import Explanation, Listing, Status
+from xds.http.page.content import CopyRow, Explanation, Listing, Status
 from xds.http.page.live import Live, Shown
 from xds.http.page.words import clock
 from xds.http.serve import is_leaving
@@ -48,6 +48,9 @@ class Facts(Protocol):
     async def explain(self, host: str) -> Explanation:
         """Of any text that somebody may have written."""
 
+    async def copies(self, host: str, after: str) -> Listing[CopyRow]:
+        """What every Envoy has of it, in pages. Raises HTTPException for what is no host."""
+
 
 def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
     """``monotonic``: seconds."""
@@ -70,6 +73,17 @@ def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
     async def explain(host: Annotated[str, Query(max_length=300)] = "") -> HTMLResponse:
         asked = host.strip()
         return _page(render.explain_page(asked, await facts.explain(asked) if asked else None))
+
+    @router.get("/explain-envoys")
+    async def explain_envoys(
+        host: Annotated[str, Query(max_length=300)], after: Annotated[str, Query(max_length=600)] = ""
+    ) -> HTMLResponse:
+        asked = host.strip()
+        try:
+            copies = await facts.copies(asked, after)
+        except ValueError:
+            raise HTTPException(400, f"{after!r} is no place in this list; begin without `after`") from None
+        return _page(render.copies_page(asked, copies, first=bool(after)))
 
     @router.get("/static/{name}")
     async def static(name: str) -> FileResponse:

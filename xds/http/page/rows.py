@@ -66,11 +66,12 @@ def _change(receipts: Receipts, receipt: Receipt, joining: int) -> ChangeRow:
     publish = receipt.publish
     state, tone = _state(receipts, receipt, joining)
     if publish is None or not publish.envoys:
-        return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone)
+        return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone, by=receipt.author.by)
     done = publish.completed
     seconds = max(0.0, done - receipt.received) if done is not None and not publish.pending else None
     acked = publish.envoys - publish.pending - publish.left
-    return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone, acked, publish.envoys, seconds)
+    took = acked, publish.envoys, seconds
+    return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone, *took, by=receipt.author.by)
 
 
 def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Tone]:

@@ -1,0 +1,124 @@
+"""What ``explain``, ``history``, ``trace`` and ``watch`` say of who made a change, and of a very large fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from command import pointsman, said
+from stub_control_plane import StubControlPlane
+
+from xds.cli.watch import _said
+
+ENVOYS = 2_345
+HOSTILE = "\x1b[31mada\x07 [bold red]x[/] <b>\r\n"
+
+
+def envoy(number: int) -> dict[str, Any]:
+    copy = {"type": "route", "name": "table-1", "wanted": "v2", "sent": "v2", "in_flight": False, "rejected": None}
+    lacks = number % 1_000 == 999
+    copy |= {"acked": "v1" if lacks else "v2", "error": None}
+    return {"node": f"edge-{number}", "has_it": not lacks, "connected_seconds": 1.0, "resources": [copy], "live": None}
+
+
+class Fleet(StubControlPlane):
+    """A control plane with very many Envoys; ``record`` has what a test says of the record's author."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.record: dict[str, Any] = {"by": None, "committed_at": None, "source": None, "unknown_because": "why not"}
+        self.old = False
+        super().__init__(self._answered)
+
+    def _answered(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        self.asked.append(path)
+        place, query = urlsplit(path).path, parse_qs(urlsplit(path).query)
+        if place.endswith("/explain/envoys"):
+            after, limit = int(query.get("cursor", ["0"])[0]), int(query["limit"][0])
+            items = [envoy(number) for number in range(after, min(after + limit, ENVOYS))]
+            more = str(after + limit) if after + limit < ENVOYS else None
+            return 200, {"items": items, "next": more, "total": ENVOYS}
+        if place.endswith("/explain"):
+            return 200, self._explanation()
+        receipt = {
+            "revision": 7, "epoch": "E", "state": "complete", "received_at": 1.0, "published_at": 2.0, "kind": "change",
+            "completed_at": 2.0, "changes": 1, "first_changes": [], "envoys": None, "nacks": [], "refused": [],
+            "refused_more": 0, "seconds": None, "by": HOSTILE, "committed_at": 1.0,
+        }  # fmt: skip
+        if place.endswith("/trace"):
+            return 200, receipt | {"acks": [], "total": 0}
+        return 200, receipt if place.endswith("/7") else {"items": [receipt], "next": None, "total": 1}
+
+    def _explanation(self) -> dict[str, Any]:
+        age = None if self.old else {"seconds": 240.0, "since_start": False}
+        start = None if self.old else {"seconds": 7_200.0, "since_start": True}
+        record = {"domain": "a.test", "pod": "pod1", "revision": 7, "received_at": None, "previous_pod": None}
+        cluster = {"name": "pod1", "version": "c1", "datacenter": "", "endpoints": [], "max_connections": 1, "age": age}
+        return {
+            "host": "a.test", "epoch": "E", "revision": 7, "published": 7, "routed": True, "answer": "", "notes": [],
+            "record": record | self.record, "scope": {"key": "a.", "name": "s", "table": "table-1", "split": False},
+            "table": "table-1", "table_version": "t1", "table_age": start, "virtual_host": "pod1", "route": "r",
+            "cluster": cluster, "certificate": None, "probe": None,
+            "envoys": {"connected": ENVOYS, "have_it": ENVOYS - 2, "rejecting": 0, "shown": [envoy(999)]},
+        }  # fmt: skip
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    found = Fleet()
+    yield found
+    found.close()
+
+
+def test_every_envoy_of_a_large_fleet_is_listed_page_by_page_those_that_lack_something_first(fleet: Fleet) -> None:
+    shown = said("explain", "a.test", "--all", "--url", fleet.url, code=3)["envoys"]["shown"]
+    assert sorted(one["node"] for one in shown) == sorted(f"edge-{number}" for number in range(ENVOYS))
+    assert [one["node"] for one in shown[:2]] == ["edge-999", "edge-1999"]
+    assert sum("/explain/envoys" in path for path in fleet.asked) == 3
+    lines = pointsman("explain", "a.test", "--all", "--url", fleet.url).stdout.splitlines()
+    assert sum(line.startswith("edge-") for line in lines) == ENVOYS
+
+
+def test_without_all_no_page_of_envoys_is_asked_for(fleet: Fleet) -> None:
+    done = pointsman("explain", "a.test", "--url", fleet.url)
+    assert "and 1 that lack something of it and 2,343 that have it (--all)" in done.stdout
+    assert not any("/explain/envoys" in path for path in fleet.asked)
+
+
+def test_who_made_the_record_and_when_or_why_that_is_not_known(fleet: Fleet) -> None:
+    def made() -> str:
+        lines = pointsman("explain", "a.test", "--url", fleet.url).stdout.splitlines()
+        (line,) = (line for line in lines if line.startswith("  made"))
+        return " ".join(line.split())
+
+    assert made() == "made by whom and when isn't known: why not"
+    fleet.record = {"by": "ada", "committed_at": time.time() - 600, "source": "gds", "unknown_because": None}
+    assert made().startswith("made by ada, 10 min ago (20")
+    assert made().endswith("as GDS says")
+    fleet.record |= {"source": "change", "committed_at": None}
+    assert made() == "made by ada, at a time that isn't told, as the change said when it came"
+    fleet.record = {}
+    assert "older one" in made()
+
+
+def test_each_link_says_since_when_it_is_so(fleet: Fleet) -> None:
+    told = pointsman("explain", "a.test", "--url", fleet.url).stdout
+    assert "pod1, version c1, published 4 min ago" in told
+    assert "table-1, version t1, as it was 2 h ago at the start; how old it was then isn't known" in told
+    fleet.old = True
+    assert "pod1, version c1\n" in pointsman("explain", "a.test", "--url", fleet.url).stdout
+
+
+@pytest.mark.parametrize("words", [("history",), ("trace", "7")])
+def test_who_made_a_change_is_text_that_a_terminal_does_not_obey(fleet: Fleet, words: tuple[str, ...]) -> None:
+    told = pointsman(*words, "--url", fleet.url).stdout
+    assert "[bold red]x[/] <b>" in told
+    assert not any(one in told for one in "\x1b\x07\r")
+
+
+def test_a_change_that_flows_by_says_who_made_it() -> None:
+    told = {"revision": 7, "first_changes": [{"name": "a.test", "to": "pod1"}], "changes": 1, "by": "ada"}
+    assert _said("received", told) == "revision 7, a.test: nowhere → pod1, by ada"
