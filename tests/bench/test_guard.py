@@ -89,6 +89,7 @@ def ratio(slow: Callable[[], float], fast: Callable[[], float]) -> float:
     return statistics.median(slow() / fast() for _ in range(ROUNDS))
 
 
+@pytest.mark.alone
 def test_a_change_at_100_000_domains_costs_little_more_than_at_1_000() -> None:
     small, large = InProcess(1_000), InProcess(100_000)
     assert ratio(lambda: large.change(200), lambda: small.change(200)) < 3
@@ -101,6 +102,7 @@ def test_a_change_at_100_000_domains_sends_its_table_alone() -> None:
     assert large.bytes / 50 < 3 * everything / TABLES
 
 
+@pytest.mark.alone
 def test_splicing_a_table_costs_a_hundredth_of_the_dataclasses() -> None:
     tables = RouteTables(1)
     some = list(names(1_000))

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from nursery import Sooner
 
-from demo.system import LOOPBACK, Ports, System, envoy_binary, free_ports
+from demo.system import LOOPBACK, WITHOUT_TLS, Ports, System, envoy_binary, free_ports
 
 PATIENCE = 20.0
 """Seconds in which a change must be at the edge, on a machine that is busy with other things."""
@@ -48,7 +49,7 @@ class Edge:
     def __init__(self, system: System, pods: Mapping[str, int]) -> None:
         self.system = system
         self.pods = pods
-        self.gds = httpx.Client(base_url=system.gds_url, timeout=30, trust_env=False)
+        self.gds = httpx.Client(base_url=system.gds_url, timeout=30, trust_env=False, verify=False)
         self.http = {h2: self.client(h2) for h2 in (False, True)}
 
     def close(self) -> None:
@@ -93,16 +94,16 @@ class Edge:
 
     def nodes(self) -> list[dict[str, Any]]:
         url = f"{self.system.api_url}/api/v1/nodes?limit=1000"
-        answer: list[dict[str, Any]] = httpx.get(url, trust_env=False).json()["items"]
+        answer: list[dict[str, Any]] = WITHOUT_TLS.get(url).json()["items"]
         return answer
 
     def config_dump(self, resource: str) -> list[dict[str, Any]]:
         url = f"{self.system.admin_url}/config_dump?resource={resource}"
-        answer: list[dict[str, Any]] = httpx.get(url, trust_env=False).json().get("configs", [])
+        answer: list[dict[str, Any]] = WITHOUT_TLS.get(url).json().get("configs", [])
         return answer
 
     def stats(self, like: str) -> dict[str, int]:
-        text = httpx.get(f"{self.system.admin_url}/stats?filter={like}", trust_env=False).text
+        text = WITHOUT_TLS.get(f"{self.system.admin_url}/stats?filter={like}").text
         pairs = (line.rsplit(": ", 1) for line in text.splitlines())
         return {name: int(value) for name, value in pairs if value.isdigit()}
 
@@ -132,7 +133,7 @@ def running(
     pods = dict(zip(RUNNING, free_ports(len(RUNNING)), strict=True))
     ports = Ports.free()
     chosen = settings(ports) if callable(settings) else settings
-    system = System(folder, ports, chosen or {}, heartbeat=1.0, sotw=variant == "sotw")
+    system = Sooner(folder, ports, chosen or {}, heartbeat=1.0, sotw=variant == "sotw")
     system.prepare()
     for old, new in (bootstrap or {}).items():
         text = (folder / "envoy.yaml").read_text()

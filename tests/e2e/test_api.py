@@ -14,7 +14,7 @@ import httpx
 import pytest
 from edge_harness import VARIANT, Edge, running, until
 
-from demo.system import LOOPBACK, Ports
+from demo.system import LOOPBACK, WITHOUT_TLS, Ports
 
 WAIT = 20
 
@@ -35,7 +35,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 
 
 def ask(edge: Edge, path: str, **query: Any) -> httpx.Response:
-    return httpx.get(f"{edge.system.api_url}/api/v1/{path}", params=query, trust_env=False, timeout=WAIT + 10)
+    return WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/{path}", params=query, timeout=WAIT + 10)
 
 
 def told(edge: Edge, path: str, **query: Any) -> Any:
@@ -156,8 +156,8 @@ def test_a_probe_says_which_pod_answers_and_needs_the_token(edge: Edge) -> None:
     edge.put("probe.example.com", "pod2")
     edge.becomes("probe.example.com", "pod2")
     url = f"{edge.system.api_url}/api/v1/domains/probe.example.com/explain?probe=true"
-    assert httpx.get(url, trust_env=False).status_code == 401
-    found = httpx.get(url, headers=bearer(edge), trust_env=False).json()["probe"]
+    assert WITHOUT_TLS.get(url).status_code == 401
+    found = WITHOUT_TLS.get(url, headers=bearer(edge)).json()["probe"]
     assert (found["status"], found["pod"], found["error"]) == (200, "pod2", "")
 
 
@@ -229,13 +229,13 @@ def test_what_costs_much_or_says_who_did_what_needs_the_token(edge: Edge) -> Non
         answer = ask(edge, path)
         assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
         url = f"{edge.system.api_url}/api/v1/{path}"
-        assert httpx.get(url, headers=bearer(edge), trust_env=False).status_code == 200
+        assert WITHOUT_TLS.get(url, headers=bearer(edge)).status_code == 200
 
 
 def test_orders_are_in_the_audit_log_on_disk_too(edge: Edge) -> None:
     url = f"{edge.system.api_url}/api/v1/hold/release"
-    assert httpx.post(url, json={"by": "ann"}, headers=bearer(edge), trust_env=False).status_code == 409
-    acts = httpx.get(f"{edge.system.api_url}/api/v1/audit", headers=bearer(edge), trust_env=False).json()["items"]
+    assert WITHOUT_TLS.post(url, json={"by": "ann"}, headers=bearer(edge)).status_code == 409
+    acts = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/audit", headers=bearer(edge)).json()["items"]
     assert (acts[0]["who"], acts[0]["order"], acts[0]["outcome"]) == ("ann", "hold.release", "refused")
     file = edge.system.folder / "state" / "audit.log"
     until(lambda: '"ann"' in file.read_text(), "it is on disk")
@@ -243,5 +243,5 @@ def test_orders_are_in_the_audit_log_on_disk_too(edge: Edge) -> None:
 
 
 def test_a_web_page_of_another_name_may_not_read_what_is_public_on_loopback(edge: Edge) -> None:
-    answer = httpx.get(f"{edge.system.api_url}/api/v1/status", headers={"host": "evil.example"}, trust_env=False)
+    answer = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/status", headers={"host": "evil.example"})
     assert answer.status_code == 403

@@ -7,14 +7,13 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from edge_harness import customers
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from demo.system import LOOPBACK, Ports, System
+from demo.system import LOOPBACK, WITHOUT_TLS, Ports, System
 
 EXAMPLES = 25
 
@@ -43,7 +42,7 @@ def token(plane: System) -> str:
 
 @pytest.fixture(scope="module")
 def document(plane: System) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{plane.api_url}/api/openapi.json", trust_env=False).json()
+    found: dict[str, Any] = WITHOUT_TLS.get(f"{plane.api_url}/api/openapi.json").json()
     return found
 
 
@@ -76,7 +75,7 @@ def test_whatever_is_said_to_need_the_token_does(plane: System, document: dict[s
     assert len(guarded) >= 5
     for method, path in guarded:
         for headers in ({}, {"authorization": "Bearer of-nothing"}):
-            answer = httpx.request(method, f"{plane.api_url}{path}", headers=headers, trust_env=False)
+            answer = WITHOUT_TLS.request(method, f"{plane.api_url}{path}", headers=headers)
             assert answer.status_code == 401, (method, path)
 
 

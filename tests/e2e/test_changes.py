@@ -149,6 +149,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(edge: Edge) -> None:
     until(lambda: shown() == before, "the first certificate again")
 
 
+@pytest.mark.alone
 def test_a_thousand_moves_under_load_lose_no_request_and_leave_none_behind(edge: Edge) -> None:
     """No request fails, and none is answered by a pod that its domain had left more than a second before.
 

@@ -6,10 +6,9 @@ import json
 import sqlite3
 from typing import Any
 
-import httpx
 from edge_harness import Edge, until
 
-from demo.system import LOOPBACK
+from demo.system import LOOPBACK, WITHOUT_TLS
 from gds_mock.opening import open_store
 from gds_mock.values import decode_pod
 from xds.isolator import PATIENCE as PATIENCE_OF_A_SEARCH
@@ -66,7 +65,7 @@ def test_a_pod_that_envoy_rejects_is_set_aside_and_what_came_with_it_goes_throug
 
 
 def receipts(edge: Edge) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(f"{edge.system.api_url}/api/v1/revisions", trust_env=False).json()["items"]
+    found: list[dict[str, Any]] = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/revisions").json()["items"]
     return found
 
 
@@ -77,11 +76,11 @@ def receipt(edge: Edge) -> dict[str, Any]:
 
 
 def aside(edge: Edge) -> dict[tuple[str, str], str]:
-    records = httpx.get(f"{edge.system.api_url}/api/v1/set-aside", trust_env=False).json()["items"]
+    records = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/set-aside").json()["items"]
     return {(record["kind"], record["name"]): record["reason"] for record in records}
 
 
 def metric(edge: Edge, name: str) -> float:
-    lines = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text.splitlines()
+    lines = WITHOUT_TLS.get(f"{edge.system.api_url}/metrics").text.splitlines()
     (value,) = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} ")]
     return value

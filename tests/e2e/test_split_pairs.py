@@ -11,6 +11,7 @@ import httpx
 import pytest
 from edge_harness import RUNNING, Edge, raw, running, until
 
+from demo.system import WITHOUT_TLS
 from xds.resources.rescope import hashed_key
 from xds.resources.routes import SCOPE_HEADER, hashed_table_of, table_name, table_of
 
@@ -53,7 +54,7 @@ def delete(edge: Edge, domains: dict[str, str]) -> None:
 
 
 def table(edge: Edge, host: str) -> str:
-    return str(httpx.get(f"{edge.system.api_url}/api/v1/domains/{host}", trust_env=False).json()["table"])
+    return str(WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/domains/{host}").json()["table"])
 
 
 def is_split(edge: Edge, host: str) -> bool:
@@ -223,6 +224,6 @@ def test_a_restart_with_crowded_pairs_serves_them_and_fails_no_request(edge: Edg
 
 def edge_ready(edge: Edge) -> bool:
     try:
-        return httpx.get(f"{edge.system.api_url}/readyz", trust_env=False, timeout=2).status_code == 200
+        return WITHOUT_TLS.get(f"{edge.system.api_url}/readyz", timeout=2).status_code == 200
     except httpx.HTTPError:
         return False

@@ -21,6 +21,7 @@ from edge_harness import VARIANT, Edge, envoy_is, running, until
 from tls_harness import connected, refused, shown
 
 from demo.issuer import Issuer, write_certbot, write_flat, write_mounted
+from demo.system import WITHOUT_TLS
 from xds.server.on_demand import STRANGERS
 
 CAP = 20
@@ -59,7 +60,7 @@ def port(edge: Edge) -> int:
 
 
 def metric(edge: Edge, name: str) -> float:
-    text = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text
+    text = WITHOUT_TLS.get(f"{edge.system.api_url}/metrics").text
     return float(next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)))
 
 
@@ -85,6 +86,7 @@ def test_the_services_names_are_shown_its_own_certificate(edge: Edge) -> None:
     assert names == shown(port(edge), "localhost").subject.rfc4514_string()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("write", [write_flat, write_certbot, write_mounted])
 def test_a_certificate_comes_is_renewed_and_goes_in_each_layout_and_is_live_within_a_second(
     edge: Edge, write: Callable[..., None]
@@ -151,7 +153,7 @@ def test_what_replaces_a_certificate_in_use_and_is_bad_is_set_aside(edge: Edge) 
 
     def aside() -> dict[str, object]:
         url = f"{edge.system.api_url}/api/v1/certificates/set-aside"
-        records = httpx.get(url, trust_env=False).json()["items"]
+        records = WITHOUT_TLS.get(url).json()["items"]
         return next((record for record in records if record["certificate"] == "c21.test"), {})
 
     until(lambda: aside().get("kind") == "key", "set aside")
@@ -208,7 +210,7 @@ def test_with_the_control_plane_away_warm_names_go_on_and_cold_ones_fail_in_time
 def read(edge: Edge, certificate: str) -> bool:
     """Whether the control plane has read it."""
     url = f"{edge.system.api_url}/api/v1/certificates/{certificate}"
-    return httpx.get(url, trust_env=False).status_code == 200
+    return WITHOUT_TLS.get(url).status_code == 200
 
 
 def traces(private: bytes) -> set[str]:
@@ -229,9 +231,9 @@ def test_no_key_is_in_a_log_or_in_what_the_control_plane_answers(edge: Edge) -> 
     (folder(edge) / "c26.test.key").write_bytes(b"".join([*lines[:2], b"!" + lines[2], *lines[3:]]))
     until(lambda: shows(edge, "c25.test", good.certificate.serial_number), "its certificate")
     api, url = edge.system.api_url, f"{edge.system.api_url}/api/v1/certificates"
-    until(lambda: "c26.test" in httpx.get(f"{url}/set-aside", trust_env=False).text, "the other is set aside")
+    until(lambda: "c26.test" in WITHOUT_TLS.get(f"{url}/set-aside").text, "the other is set aside")
     asked = [f"{url}{path}" for path in ("", "/set-aside", "/c25.test", "/c26.test", "/hosts/c25.test")]
-    said = {each: httpx.get(each, trust_env=False).text for each in (*asked, f"{api}/metrics")}
+    said = {each: WITHOUT_TLS.get(each).text for each in (*asked, f"{api}/metrics")}
     said |= {part: (edge.system.folder / f"{part}.log").read_text() for part in ("pointsman", "envoy")}
     assert "c25.test" in said[f"{url}/c25.test"]
     assert "c26.test" in said["pointsman"], "the log tells of the broken key, but not what is in it"
@@ -245,7 +247,7 @@ def test_a_key_that_others_may_read_is_said(edge: Edge) -> None:
     write_flat(folder(edge), "c58.test", CA.issue("c58.test"))
     os.chmod(folder(edge) / "c58.test.key", 0o644)
     url = f"{edge.system.api_url}/api/v1/certificates/c58.test"
-    until(lambda: httpx.get(url, trust_env=False).json().get("key_readable_by_others") is True, "it is said")
+    until(lambda: WITHOUT_TLS.get(url).json().get("key_readable_by_others") is True, "it is said")
     assert metric(edge, "pointsman_certificates_readable") >= 1
 
 
@@ -284,7 +286,7 @@ def with_a_busiest_name(tmp_path: Path, variant: str) -> Iterator[Edge]:
 
 
 def busiest(edge: Edge) -> list[str]:
-    answer = httpx.get(f"{edge.system.api_url}/api/v1/certificates", trust_env=False).json()
+    answer = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/certificates").json()
     return list(answer["on_demand"]["busiest"])
 
 

@@ -24,7 +24,7 @@ from tls_harness import connected, openssl, refused, resumed, shown
 from demo.certificates import EDGE_NAMES
 from demo.issuer import Issuer, Made, other_key, write_flat
 from demo.processes import Process
-from demo.system import LOOPBACK, envoy_binary, free_ports
+from demo.system import LOOPBACK, WITHOUT_TLS, envoy_binary, free_ports
 
 CA = Issuer()
 NAMES = EDGE_NAMES
@@ -98,6 +98,7 @@ class Load:
         return httpx.Client(verify=False, http2=self._http2, timeout=20, trust_env=False)
 
 
+@pytest.mark.alone
 def test_fifty_renewals_under_load_fail_no_request(edge: Edge) -> None:
     live: list[float] = []
     put(edge, CA.issue(*NAMES))
@@ -131,7 +132,7 @@ def test_a_broken_renewal_changes_nothing(edge: Edge) -> None:
     before = shown(port(edge), "a.example.com").serial_number
     write_flat(folder(edge), "edge", CA.issue(*NAMES, days=-1))
     url = f"{edge.system.api_url}/api/v1/certificates/edge"
-    until(lambda: "expired" in httpx.get(url, trust_env=False).json()["set_aside"], "set aside")
+    until(lambda: "expired" in WITHOUT_TLS.get(url).json()["set_aside"], "set aside")
     assert shown(port(edge), "a.example.com").serial_number == before
 
 
@@ -209,8 +210,8 @@ def test_a_staple_whose_end_comes_is_withdrawn(edge: Edge) -> None:
 
     url = f"{edge.system.api_url}/api/v1/certificates/edge"
     until(lambda: "OCSP Response Status: successful" in said(), "it is shown")
-    assert httpx.get(url, trust_env=False).json()["staple_ends"]
-    until(lambda: "expired on" in httpx.get(url, trust_env=False).json()["staple"], "it is told", patience=40)
+    assert WITHOUT_TLS.get(url).json()["staple_ends"]
+    until(lambda: "expired on" in WITHOUT_TLS.get(url).json()["staple"], "it is told", patience=40)
     until(lambda: "OCSP response: no response sent" in said(), "it is withdrawn")
 
 

@@ -13,7 +13,7 @@ from edge_harness import Edge, envoy_is, running, until
 from edge_wire import H2, first_answer, status
 
 from demo.issuer import Issuer, write_flat
-from demo.system import LOOPBACK
+from demo.system import LOOPBACK, WITHOUT_TLS
 from xds.lint.checklist import verdicts
 from xds.lint.config import from_dump
 
@@ -97,7 +97,7 @@ def test_one_connection_still_serves_all_the_services_names(edge: Edge) -> None:
 
 
 def test_edge_lint_sees_certificates_on_demand_on_a_stream_of_their_own(edge: Edge) -> None:
-    dump = httpx.get(f"{edge.system.admin_url}/config_dump", trust_env=False).json()
+    dump = WITHOUT_TLS.get(f"{edge.system.admin_url}/config_dump").json()
     found = {verdict.name: verdict for verdict in verdicts(from_dump(dump))}
     assert found["on-demand"].status == "held"
     assert [verdict.name for verdict in found.values() if verdict.status == "broken"] == []
@@ -158,7 +158,7 @@ def few_requests(dump: Dump) -> None:
     ],
 )
 def test_edge_lint_names_what_is_broken_there(edge: Edge, row: str, change: Callable[[Dump], object]) -> None:
-    dump = httpx.get(f"{edge.system.admin_url}/config_dump", trust_env=False).json()
+    dump = WITHOUT_TLS.get(f"{edge.system.admin_url}/config_dump").json()
     change(dump)
     broken = [verdict.name for verdict in verdicts(from_dump(dump)) if verdict.status == "broken"]
     assert row in broken

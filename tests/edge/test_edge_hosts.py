@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from edge_harness import Edge, envoy_is, running, until
 from edge_wire import GOOD, H2, exchange, pod_requests, status
 
+from demo.system import WITHOUT_TLS
 from xds.resources.routes import SCOPE_HEADER
 
 PAGE = "<!doctype html><p>Nobody is here: 100 % sure. {host} %REQ(:AUTHORITY)%</p>\n"
@@ -104,7 +104,7 @@ def test_an_unknown_host_is_shown_the_page_whatever_its_scope(edge: Edge, host: 
 
 
 def counted(edge: Edge) -> dict[str, int]:
-    hosts = httpx.get(f"{edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).json()["items"]
+    hosts = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/unknown-hosts").json()["items"]
     return {asked["host"]: asked["count"] for asked in hosts}
 
 
@@ -127,7 +127,7 @@ def test_the_hosts_asked_for_most_are_counted_and_a_scan_takes_no_memory(edge: E
     until(lambda: counted(edge).get("popular.example.com", 0) >= 150, "the popular host is counted")
     assert len(counted(edge)) <= 50
     assert max(counted(edge), key=lambda host: counted(edge)[host]) == "popular.example.com"
-    metrics = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text
+    metrics = WITHOUT_TLS.get(f"{edge.system.api_url}/metrics").text
     assert 'pointsman_unknown_host{host="popular.example.com"}' in metrics
     assert GOOD not in counted(edge)
 

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from edge_harness import Edge, envoy_is, running
 
 from demo.certificates import EDGE_NAMES
-from demo.system import ROOT
+from demo.system import ROOT, WITHOUT_TLS
 from xds.lint.checklist import RULES, verdicts
 from xds.lint.config import Config, from_dump
 from xds.lint.lookup import RULES as OF_LOOKUP
@@ -37,7 +36,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def dump(edge: Edge) -> Dump:
-    answer: Dump = httpx.get(f"{edge.system.admin_url}/config_dump", trust_env=False).json()
+    answer: Dump = WITHOUT_TLS.get(f"{edge.system.admin_url}/config_dump").json()
     return answer
 
 

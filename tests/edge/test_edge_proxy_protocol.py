@@ -15,7 +15,7 @@ import pytest
 from edge_harness import Edge, running
 from edge_wire import connect, exchange, first_answer, status
 
-from demo.system import ROOT, envoy_binary
+from demo.system import ROOT, WITHOUT_TLS, envoy_binary
 
 PREFACE = b"PROXY TCP4 203.0.113.9 203.0.113.1 4711 443\r\n"
 ASK = b"GET / HTTP/1.1\r\nHost: t0.example.com\r\n\r\n"
@@ -67,7 +67,7 @@ def test_the_end_is_announced_drained_and_then_comes(edge: Edge) -> None:
             upload.sendall(b"POST / HTTP/1.1\r\nHost: t0.example.com\r\nContent-Length: 4\r\n\r\nab")
             running_.send_signal(signal.SIGTERM)
             time.sleep(0.5)
-            health = httpx.get(f"{edge.system.admin_url}/ready", trust_env=False)
+            health = WITHOUT_TLS.get(f"{edge.system.admin_url}/ready")
             assert health.status_code == 503
             assert status(exchange_or_nothing(edge)) == 200  # whoever still comes is served
             time.sleep(1.0)

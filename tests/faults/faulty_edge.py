@@ -19,13 +19,13 @@ import httpx
 import psutil
 from edge_harness import RUNNING, Edge, customers, until
 from name_server import NameServer
-from nursery import Nursery
+from nursery import Nursery, Sooner, shared
 from steady_load import Load
 from tcp_proxy import TcpProxy
 from whereabouts import Whereabouts
 
 from demo.processes import Process
-from demo.system import BASE, LOOPBACK, Ports, System, envoy_binary, free_ports, toml
+from demo.system import BASE, LOOPBACK, WITHOUT_TLS, Ports, System, envoy_binary, free_ports, toml
 
 KNOWN = 100
 """Domains that the load asks for."""
@@ -76,7 +76,7 @@ class FaultyEdge(Edge):
 
     def start_replica(self, replica: int = 0, wait: bool = True) -> Process:
         name, folder = f"pointsman-{replica}", self.system.folder
-        process = self.nursery.start(name, folder / f"{name}.toml", folder / f"{name}.log")
+        process = self.nursery.start(name, folder, "xds.cli", "serve", "-c", folder / f"{name}.toml")
         self.system.parts[name] = process
         if wait:
             process.wait_until(lambda: self.ready(replica).get("ready", False))
@@ -95,20 +95,20 @@ class FaultyEdge(Edge):
     def ready(self, replica: int = 0) -> dict[str, Any]:
         """What `/readyz` says; empty when nobody answers."""
         try:
-            answer: dict[str, Any] = httpx.get(f"{self._api(replica)}/readyz", trust_env=False, timeout=5).json()
+            answer: dict[str, Any] = WITHOUT_TLS.get(f"{self._api(replica)}/readyz", timeout=5).json()
         except httpx.HTTPError:
             return {}
         return answer
 
     def metrics(self, replica: int = 0) -> dict[str, float]:
         """Those without labels, less their prefix ``pointsman_``."""
-        text = httpx.get(f"{self._api(replica)}/metrics", trust_env=False, timeout=5).text
+        text = WITHOUT_TLS.get(f"{self._api(replica)}/metrics", timeout=5).text
         rows = (line.split(" ") for line in text.splitlines() if line.startswith("pointsman_") and "{" not in line)
         return {name.removeprefix("pointsman_"): float(value) for name, value in rows}
 
     def nodes_of(self, replica: int = 0) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = httpx.get(
-            f"{self._api(replica)}/api/v1/nodes?limit=1000", trust_env=False, timeout=5
+        answer: list[dict[str, Any]] = WITHOUT_TLS.get(
+            f"{self._api(replica)}/api/v1/nodes?limit=1000", timeout=5
         ).json()["items"]
         return answer
 
@@ -165,7 +165,7 @@ def running_faulty(
     given: dict[str, dict[str, object]] = {name: dict(values) for name, values in (settings or {}).items()}
     if "gds" in proxied:
         given.setdefault("gds", {})["url"] = f"http://{LOOPBACK}:{gds_proxy}{BASE}"
-    system = System(folder, ports, given, heartbeat=heartbeat, sotw=sotw)
+    system = Sooner(folder, ports, given, heartbeat=heartbeat, sotw=sotw)
     system.prepare()
     addresses = [LOOPBACK] if replicas == 1 else [f"127.0.0.{2 + number}" for number in range(replicas)]
     for number, (address, api) in enumerate(zip(addresses, apis, strict=True)):
@@ -180,8 +180,10 @@ def running_faulty(
             proxies["gds"] = stack.enter_context(TcpProxy((LOOPBACK, gds_proxy), (LOOPBACK, ports.gds)))
         if "xds" in proxied:
             proxies["xds"] = stack.enter_context(TcpProxy((LOOPBACK, xds_proxy), (addresses[0], ports.xds)))
-        nursery = Nursery(folder, dict(environment or {}))
-        stack.callback(nursery.stop)
+        nursery = shared()
+        if environment:
+            nursery = Nursery(folder, dict(environment))
+            stack.callback(nursery.stop)
         edge = FaultyEdge(system, pods, apis, proxies, nursery)
         stack.callback(edge.close)
         edge.names = stack.enter_context(NameServer(names, "pointsman", addresses if replicas > 1 else []))

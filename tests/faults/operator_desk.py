@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from edge_harness import LOOPBACK, Edge, until
 from steady_load import Load
 from whereabouts import Whereabouts
 
-from demo.system import ROOT
+from demo.system import ROOT, WITHOUT_TLS
 
 
 @contextmanager
@@ -43,17 +42,17 @@ def command(edge: Edge, *words: str) -> tuple[int, Any]:
 
 
 def hold(edge: Edge) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{edge.system.api_url}/api/v1/hold", trust_env=False).json()
+    answer: dict[str, Any] = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/hold").json()
     return answer
 
 
 def ready(edge: Edge) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{edge.system.api_url}/readyz", trust_env=False).json()
+    answer: dict[str, Any] = WITHOUT_TLS.get(f"{edge.system.api_url}/readyz").json()
     return answer
 
 
 def metrics(edge: Edge) -> dict[str, float]:
-    text = httpx.get(f"{edge.system.api_url}/metrics", trust_env=False).text
+    text = WITHOUT_TLS.get(f"{edge.system.api_url}/metrics").text
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("pointsman_"))
     return {name: float(value) for name, value in lines}
 
@@ -87,7 +86,7 @@ def on_disk(edge: Edge, revision: int) -> None:
     """Until the state folder has this revision."""
 
     def found() -> bool:
-        states = httpx.get(f"{edge.system.api_url}/api/v1/states", headers=bearer(edge), trust_env=False).json()
+        states = WITHOUT_TLS.get(f"{edge.system.api_url}/api/v1/states", headers=bearer(edge)).json()
         return any(one["revision"] >= revision for one in states["items"])
 
     until(found, f"revision {revision} is on disk")

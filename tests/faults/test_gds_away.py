@@ -42,6 +42,7 @@ def test_routing_goes_on_and_it_says_how_stale_it_is(edge: FaultyEdge) -> None:
     load.prove()
 
 
+@pytest.mark.alone
 def test_what_changed_while_gds_could_not_be_reached_arrives_within_a_second(edge: FaultyEdge) -> None:
     took = []
     with edge.load_on() as load:

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from edge_harness import Edge, customers, running, until
 from operator_desk import (
@@ -23,6 +22,8 @@ from operator_desk import (
     store_restored,
     under_load,
 )
+
+from demo.system import WITHOUT_TLS
 
 DOMAINS = 1000
 
@@ -96,11 +97,10 @@ def test_a_bulk_over_the_share_is_held_refused_and_released_over_restarts(edge: 
 def test_orders_need_the_token_and_are_written_down(edge: Edge) -> None:
     for headers in ({}, {"authorization": "Bearer of-nothing-at-all"}):
         for path in ("hold/release", "hold/refuse", "rollback"):
-            answer = httpx.post(
+            answer = WITHOUT_TLS.post(
                 f"{edge.system.api_url}/api/v1/{path}",
                 json={"by": "mallory"} | ({"revision": 1} if path == "rollback" else {}),
                 headers=headers,
-                trust_env=False,
             )
             assert answer.status_code == 401, answer.text
     log = (edge.system.folder / "pointsman.log").read_text()

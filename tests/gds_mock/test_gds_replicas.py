@@ -73,6 +73,7 @@ def test_instances_serve_one_directory(two: tuple[Gds, Gds]) -> None:
     assert one.client.get("/backends").content == other.client.get("/backends").content
 
 
+@pytest.mark.alone
 def test_a_put_to_one_is_seen_by_a_watcher_of_the_other_at_once(two: tuple[Gds, Gds]) -> None:
     one, other = two
     with other.watch(*other.position()) as watch:

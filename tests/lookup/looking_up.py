@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
 
-import httpx
 from edge_harness import Edge, running, until
 from oldest_gds import OldestGds
 
-from demo.system import free_ports
+from demo.system import WITHOUT_TLS, free_ports
 
 QUICK = {
     **{"refresh": 1.0, "grace": 2.0, "unknown_for": 1.0, "timeout": 5.0, "patience": 8.0, "pause": 0.3},
@@ -31,22 +30,22 @@ class Looked:
 
     def metric(self, name: str, **labels: str) -> float:
         """Of the control plane; without labels, the only sample of that name."""
-        text = httpx.get(f"{self.edge.system.api_url}/metrics", trust_env=False).text
+        text = WITHOUT_TLS.get(f"{self.edge.system.api_url}/metrics").text
         shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
         wanted = f"pointsman_{name}{{{shown}}} " if labels else f"pointsman_{name} "
         (line,) = [line for line in text.splitlines() if line.startswith(wanted)]
         return float(line.rpartition(" ")[2])
 
     def ready(self) -> dict[str, object]:
-        answer: dict[str, object] = httpx.get(f"{self.edge.system.api_url}/readyz", trust_env=False).json()
+        answer: dict[str, object] = WITHOUT_TLS.get(f"{self.edge.system.api_url}/readyz").json()
         return answer
 
     def knows(self, host: str) -> bool:
-        return httpx.get(f"{self.edge.system.api_url}/api/v1/domains/{host}", trust_env=False).status_code == 200
+        return WITHOUT_TLS.get(f"{self.edge.system.api_url}/api/v1/domains/{host}").status_code == 200
 
     def table(self, host: str) -> str:
         """The name of the table in which a known host stands."""
-        answer = httpx.get(f"{self.edge.system.api_url}/api/v1/domains/{host}", trust_env=False).json()
+        answer = WITHOUT_TLS.get(f"{self.edge.system.api_url}/api/v1/domains/{host}").json()
         return str(answer["table"])
 
     def at_envoy(self, host: str) -> bool:
@@ -64,7 +63,7 @@ def holds(admin_url: str, host: str) -> bool:
     url = f"{admin_url}/config_dump?resource=dynamic_route_configs"
     return any(
         host in virtual["domains"]
-        for table in httpx.get(url, trust_env=False).json().get("configs", ())
+        for table in WITHOUT_TLS.get(url).json().get("configs", ())
         for virtual in table["route_config"].get("virtual_hosts", ())
     )
 
@@ -82,7 +81,7 @@ def asked_from(edge: Edge, host: str, source: str) -> HTTPResponse:
 
 def checks(admin_url: str) -> int:
     """Questions that the Envoy of this admin interface put to the control plane, answered or not."""
-    text = httpx.get(f"{admin_url}/stats?filter=http.https.ext_authz", trust_env=False).text
+    text = WITHOUT_TLS.get(f"{admin_url}/stats?filter=http.https.ext_authz").text
     counts = dict(line.rsplit(": ", 1) for line in text.splitlines())
     return sum(int(count) for name, count in counts.items() if name.endswith((".ok", ".denied", ".error")))
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from edge_harness import Answer, Edge, customers, until
 from edge_wire import connect, first_answer, status
@@ -14,6 +13,7 @@ from http3 import http3
 from looking_up import Looked, checks, looking_up, write_pods
 from websocket_pod import websocket_pod
 
+from demo.system import WITHOUT_TLS
 from xds.resources.cold import POD_HEADER
 from xds.resources.routes import SCOPE_HEADER, hashed_table_of, table_name, table_of
 
@@ -78,9 +78,7 @@ def test_a_host_that_becomes_known_while_it_is_asked_for_reaches_its_pod_without
         until(lambda: looked.gds.asked[host] == 1, "GDS is asked")
         token = (looked.folder / "state" / "token").read_text().strip()
         url = f"{edge.system.api_url}/api/v1/lookup/hosts"
-        taken = httpx.post(
-            url, json={"hosts": {host: pod}}, headers={"authorization": f"Bearer {token}"}, trust_env=False
-        )
+        taken = WITHOUT_TLS.post(url, json={"hosts": {host: pod}}, headers={"authorization": f"Bearer {token}"})
         assert taken.json()["taken"] == 1
         until(lambda: looked.at_envoy(host), "the domain is pushed")
         assert not found, "GDS hasn't answered yet"
@@ -269,7 +267,7 @@ def _splits(looked: Looked) -> bool:
 
 
 def _unknown(looked: Looked) -> str:
-    return httpx.get(f"{looked.edge.system.api_url}/api/v1/unknown-hosts", trust_env=False).text
+    return WITHOUT_TLS.get(f"{looked.edge.system.api_url}/api/v1/unknown-hosts").text
 
 
 def test_a_move_is_at_the_edge_within_the_refresh_time_that_is_set(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from edge_harness import Edge, customers, until
 from looking_up import Looked, looking_up
 from steady_load import Load
 from whereabouts import Whereabouts
+
+from demo.system import WITHOUT_TLS
 
 ALL = customers(200)
 KNOWN = ALL[:60]
@@ -79,12 +80,12 @@ def test_gds_that_answers_with_errors_is_taken_for_away(looked: Looked) -> None:
     edge.becomes(host, pod)
 
 
-def test_a_host_that_gds_cannot_answer_for_shuts_gds_for_nobody(looked: Looked) -> None:
-    edge, (host, pod) = looked.edge, next(COLD)
-    until(lambda: looked.metric("lookup_breaker", state="closed") == 1, "GDS is asked")
-    opened = looked.metric("lookup_breaker_opened_total")
-    looked.gds.says["odd.example.com"] = "no pod's name"
-    try:
+def test_a_host_that_gds_cannot_answer_for_shuts_gds_for_nobody(tmp_path: Path) -> None:
+    """GDS has time enough here: on a busy machine, an answer that comes late would shut it."""
+    host, pod = ALL[60]
+    with looking_up(tmp_path, {"timeout": 30.0, "patience": 40.0, "failures": 3}) as looked:
+        edge, opened = looked.edge, looked.metric("lookup_breaker_opened_total")
+        looked.gds.says["odd.example.com"] = "no pod's name"
         for _ in range(5):
             turned_away(edge, "odd.example.com")
             time.sleep(0.4)  # it is asked for again after the pause
@@ -92,8 +93,6 @@ def test_a_host_that_gds_cannot_answer_for_shuts_gds_for_nobody(looked: Looked) 
         answer = edge.ask(host)
         assert (answer.status, answer.pod) == (200, pod)
         assert looked.metric("lookup_breaker_opened_total") == opened
-    finally:
-        del looked.gds.says["odd.example.com"]
 
 
 def test_gds_slow_keeps_nobody_who_is_known_waiting(looked: Looked) -> None:
@@ -107,6 +106,7 @@ def test_gds_slow_keeps_nobody_who_is_known_waiting(looked: Looked) -> None:
     edge.becomes(host, pod)
 
 
+@pytest.mark.alone
 def test_gds_slow_by_two_seconds_leaves_known_customers_as_they_were_while_others_come_for_the_first_time(
     tmp_path: Path,
 ) -> None:
@@ -197,7 +197,7 @@ def test_an_order_has_a_move_at_the_edge_at_once(tmp_path: Path) -> None:
         looked.edge.delete(host)
         assert refreshed(looked, host) == f"{host}: {other} → not routed"
         looked.edge.becomes(host, "")
-        denied = httpx.post(f"{looked.edge.system.api_url}/api/v1/domains/{host}/refresh", json={}, trust_env=False)
+        denied = WITHOUT_TLS.post(f"{looked.edge.system.api_url}/api/v1/domains/{host}/refresh", json={})
         assert denied.status_code == 401
 
 

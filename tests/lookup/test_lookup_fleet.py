@@ -14,7 +14,7 @@ from edge_harness import Edge, customers, until
 from faulty_edge import FaultyEdge, running_faulty
 from looking_up import QUICK, checks, holds
 
-from demo.system import free_ports
+from demo.system import WITHOUT_TLS, free_ports
 
 SETTINGS = {"gds": {"mode": "lookup"}, "lookup": {**QUICK, "refresh": 30.0}, "edge": {"misdirected": False}}
 PLANES = 2
@@ -32,7 +32,7 @@ def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def told(edge: FaultyEdge, replica: int, path: str) -> dict[str, Any]:
     """What the control plane's API answers; empty for anything but 200."""
     url = f"http://127.0.0.1:{edge.apis[replica]}/api/v1/{path}"
-    answer = httpx.get(url, trust_env=False, timeout=30)
+    answer = WITHOUT_TLS.get(url, timeout=30)
     return dict(answer.json()) if answer.status_code == 200 else {}
 
 
@@ -59,7 +59,7 @@ def led_to(edge: FaultyEdge, *replicas: int) -> None:
     at = "pointsman:lookup::"
 
     def is_led() -> bool:
-        text = httpx.get(f"{edge.system.admin_url}/clusters", trust_env=False).text
+        text = WITHOUT_TLS.get(f"{edge.system.admin_url}/clusters").text
         lines = [line.removeprefix(at) for line in text.splitlines() if line.startswith(at)]
         return {line.partition(":")[0] for line in lines if line.startswith("127.0.0.")} - {"127.0.0.1"} == wanted
 
@@ -143,5 +143,5 @@ def test_what_either_of_two_envoys_asks_for_reaches_both(edge: FaultyEdge) -> No
 def serves(admin_url: str) -> bool:
     """The Envoy of this admin interface is live; its workers accept connections."""
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{admin_url}/ready", trust_env=False).status_code == 200
+        return WITHOUT_TLS.get(f"{admin_url}/ready").status_code == 200
     return False

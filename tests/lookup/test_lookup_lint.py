@@ -7,11 +7,11 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from edge_harness import customers
 from looking_up import looking_up
 
+from demo.system import WITHOUT_TLS
 from xds.lint.checklist import verdicts
 from xds.lint.config import from_dump
 from xds.lint.lookup import RULES
@@ -23,7 +23,7 @@ Dump = dict[str, Any]
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Dump:
     with looking_up(tmp_path_factory.mktemp("lint"), more={"edge": {"tables": 8}}) as looked:
         looked.learned(*customers(2)[1])
-        answer: Dump = httpx.get(f"{looked.edge.system.admin_url}/config_dump", trust_env=False).json()
+        answer: Dump = WITHOUT_TLS.get(f"{looked.edge.system.admin_url}/config_dump").json()
     return answer
 
 

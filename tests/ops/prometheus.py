@@ -13,7 +13,7 @@ import httpx
 import pytest
 from edge_harness import Edge, until
 
-from demo.system import LOOPBACK, free_ports
+from demo.system import LOOPBACK, WITHOUT_TLS, free_ports
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
 ALERTS = OPS / "prometheus" / "alerts.yml"
@@ -73,5 +73,5 @@ def scraping(edge: Edge, folder: Path) -> Iterator[Prometheus]:
 
 def _ready(port: int) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"http://{LOOPBACK}:{port}/-/ready", trust_env=False).status_code == 200
+        return WITHOUT_TLS.get(f"http://{LOOPBACK}:{port}/-/ready").status_code == 200
     return False

@@ -19,6 +19,8 @@ from faulty_edge import KNOWN, FaultyEdge
 from operator_desk import store_replaced
 from wire_envoy import WireEnvoy, held_by_all
 
+from demo.system import WITHOUT_TLS
+
 REPLICAS = 2
 DOMAINS = 2_000
 SMALL_DISK = "2m"
@@ -310,7 +312,7 @@ class Happenings:
         token = (self._edge.system.folder / f"state-{replica}" / "token").read_text().strip()
         url = f"http://{LOOPBACK}:{self._edge.apis[replica]}/api/v1/{path}"
         headers = {"authorization": f"Bearer {token}"}
-        answer = httpx.request(method, url, json=body, headers=headers, trust_env=False, timeout=PATIENCE)
+        answer = WITHOUT_TLS.request(method, url, json=body, headers=headers, timeout=PATIENCE)
         assert answer.status_code == 200, f"{method} {path} at replica {replica}: {answer.text}"
         return answer.json()
 

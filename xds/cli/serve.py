@@ -17,8 +17,10 @@ def serve(config: Config = None) -> None:
     """
     # gRPC's core writes lines of its own to stderr, also for what is told in one line and in our words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from xds import control_plane, logs, settings
+    from xds import logs, settings
 
     loaded = settings.load(config)
+    from xds import control_plane  # after: what is wrong with the settings is said sooner without
+
     logs.configure(loaded.log.level, loaded.log.format)
     asyncio.run(control_plane.run(loaded))

@@ -1,27 +1,35 @@
-"""Control planes that start in a moment: forked from a process that has imported everything and started nothing.
+"""Parts that start in a moment: forked from a process that has imported everything and started nothing.
 
-Importing takes most of a start, and a test that kills fifty of them would wait for little else. Run as a script it is
-that process; `Nursery` is the test's end of it.
+Importing takes most of a start. A test that kills fifty control planes would wait for little else, and the tests as a
+whole start hundreds of pods. Run as a script it is that process; `Nursery` is the test's end of it.
+
+What is forked from one nursery has the same random seed for its hashes. Where a control plane must come to the same as
+the one before it did, one of the two has to be started without.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import functools
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
 
 from demo.processes import Process
-from demo.system import ROOT
+from demo.system import ROOT, System
 
 
 class Forked(Process):
-    """A control plane of the nursery; stopped and waited for like any other part."""
+    """A part from the nursery; stopped and waited for like any other."""
 
     def __init__(self, name: str, pid: int, log: Path, nursery: Nursery) -> None:
         self.name = name
@@ -54,9 +62,10 @@ class Forked(Process):
 
 
 class Nursery:
-    """Ends with all that it started when it is stopped, or when we end."""
+    """Ends with all that it started when it is stopped, or when we end. May be used from several threads."""
 
     def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+        self._asking = threading.Lock()
         self._log = (folder / "nursery.log").open("ab")
         given = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT), "GRPC_VERBOSITY": "NONE"}
         self._parent = subprocess.Popen(
@@ -70,12 +79,14 @@ class Nursery:
             start_new_session=True,
         )
 
-    def start(self, name: str, config: Path, log: Path) -> Forked:
-        return Forked(name, int(self._ask(f"start\t{config}\t{log}")), log, self)
+    def start(self, name: str, folder: Path, *words: str | Path) -> Forked:
+        """What ``python -m WORDS`` starts, of `PROGRAMS`, in ``folder``. Its log is there."""
+        log = folder / f"{name}.log"
+        return Forked(name, int(self._ask("start", str(folder), str(log), *map(str, words))), log, self)
 
     def code(self, pid: int) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        said = self._ask(f"code\t{pid}")
+        said = self._ask("code", str(pid))
         return int(said) if said else None
 
     def stop(self) -> None:
@@ -86,24 +97,68 @@ class Nursery:
             self._parent.stdout.close()
         self._log.close()
 
-    def _ask(self, line: str) -> str:
+    def _ask(self, *words: str) -> str:
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        self._parent.stdin.write(f"{line}\n")
-        self._parent.stdin.flush()
-        answer = self._parent.stdout.readline()
+        with self._asking:
+            self._parent.stdin.write(json.dumps(words) + "\n")
+            self._parent.stdin.flush()
+            answer = self._parent.stdout.readline()
         assert answer, f"the nursery has ended: {Path(self._log.name).read_text()[-500:]}"
         return answer.strip()
+
+
+@functools.cache
+def shared() -> Nursery:
+    """One for all tests of this process; its own log is there until the end."""
+    folder = tempfile.TemporaryDirectory(prefix="nursery-")
+    nursery = Nursery(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(nursery.stop)  # first
+    return nursery
+
+
+class Sooner(System):
+    """A system whose parts come from the nursery. A control plane that is started again doesn't: it must come to the
+    same as the one before it, with another seed."""
+
+    def _start(self, name: str, command: list[str | Path]) -> Process:
+        again = name == "pointsman" and (self.folder / f"{name}.log").exists()
+        if command[:2] != [sys.executable, "-m"] or again:
+            return super()._start(name, command)
+        self.parts[name] = shared().start(name, self.folder, *command[2:])
+        return self.parts[name]
+
+
+def _control_plane() -> None:
+    from xds.cli import app
+
+    app(sys.argv[1:])
+
+
+def _gds() -> None:
+    from gds_mock.__main__ import main
+
+    sys.exit(main())
+
+
+def _pod() -> None:
+    from demo.pod import main
+
+    main()
+
+
+PROGRAMS = {"xds.cli": _control_plane, "gds_mock": _gds, "demo.pod": _pod}
 
 
 def _main() -> None:
     _warm()
     for line in sys.stdin:
-        order, *words = line.rstrip("\n").split("\t")
+        order, *words = json.loads(line)
         if order == "start":
             child = os.fork()
             if child == 0:
-                _serve(*words)
+                _become(*words)
             print(child, flush=True)
         else:
             pid, status = os.waitpid(int(words[0]), os.WNOHANG)
@@ -112,6 +167,9 @@ def _main() -> None:
 
 def _warm() -> None:
     """What takes its time: the imports, and the dataclasses of Envoy's messages, each made up at its first use."""
+    import uvicorn.loops.auto
+    import uvicorn.protocols.http.auto  # noqa: F401
+
     from xds import control_plane  # noqa: F401
     from xds.resources.edge import EdgeResources
     from xds.resources.listeners import Edge
@@ -121,22 +179,25 @@ def _warm() -> None:
     made.every_table()
 
 
-def _serve(config: str, log: str) -> None:
+def _become(folder: str, log: str, *words: str) -> None:
     code = 70
     try:
+        os.setsid()
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for number in (1, 2):
             os.dup2(out, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        from xds.cli import app
-
-        app(["serve", "-c", config])
+        os.chdir(folder)
+        sys.argv[:] = words
+        PROGRAMS[words[0]]()
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(code)
 
 
