@@ -33,10 +33,14 @@ class SingleTable(EdgeResources):
         self._routes: dict[str, bytes] = {}
         self._hosts: dict[str, bytes] = {}
 
-    def fixed(self, edge: Edge) -> Update:
-        scoped = [Listener.parse(held.body) for held in super().fixed(edge)[LISTENER].values() if held is not None]
+    def listeners(self, edge: Edge) -> Update:
+        scoped = [Listener.parse(held.body) for held in super().listeners(edge)[LISTENER].values() if held is not None]
         made = [_unscoped(listener) for listener in scoped]
-        return {LISTENER: {one.name: resource(LISTENER, one.name, bytes(one)) for one in made}, SCOPE: {}}
+        return {LISTENER: {one.name: resource(LISTENER, one.name, bytes(one)) for one in made}}
+
+    def scoping(self) -> Work[Update]:
+        yield
+        return {SCOPE: {}}
 
     def encoding_all(self) -> Work[Update]:
         yield

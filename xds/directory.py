@@ -189,7 +189,15 @@ class Directory:
         draft.revision = transaction.revision
         for some in cut(transaction.changes):
             yield from draft._evicting(some, delta)
-            draft._apply(transaction.revision, some, delta)
+            # A dict of a million that grows takes a while, and where all names are new, all dicts grow at the same one.
+            step, before = Delta({}, {}), draft._changed
+            draft._changed = {}
+            draft._apply(transaction.revision, some, step)
+            yield
+            draft._changed = _later(before, draft._changed, some)
+            yield
+            extend(delta.domains, step.domains)
+            extend(delta.pods, step.pods)
             yield
         return draft, delta
 
@@ -490,3 +498,12 @@ class Directory:
 
     def _put_aside(self, kind: str, name: str, reason: str) -> None:
         self._unusable.add(SetAside(kind, name, reason, self.revision))
+
+
+def _later(changed: dict[str, int], step: Mapping[str, int], changes: Iterable[Change]) -> dict[str, int]:
+    """``changed``, with what these changes did to it as ``step``."""
+    for change in changes:
+        if isinstance(change, DeleteDomain):
+            changed.pop(change.domain, None)
+    changed.update(step)
+    return changed

@@ -159,7 +159,8 @@ class Pipeline:
         update |= yield from self._resources.encoding_all()
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
         yield from emptied(delta.domains)
-        update |= self._resources.fixed(self._edge)
+        update |= yield from self._resources.scoping()
+        update |= self._resources.listeners(self._edge)  # as it is by now: others had their turn
         self.directory.become(fresh)
         self._said_aside()
         self._cache.publish(update)

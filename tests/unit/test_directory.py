@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -227,3 +228,30 @@ def test_many_pods_with_few_domains_each_are_looked_for_once_in_slices() -> None
     assert slices > 20
     assert delta == other.overlay("e", 2, changes)
     assert (dict(one.domains), one.set_aside_total) == (dict(other.domains), other.set_aside_total)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_transaction_taken_in_slices_leaves_what_the_same_leaves_at_once(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    names, pods = [f"d{number}.test" for number in range(60)], [f"pod{number}" for number in range(4)]
+
+    def change() -> Change:
+        domain, pod = chance.choice(names), chance.choice(pods)
+        some: list[Change] = [PutDomain(domain, pod), DeleteDomain(domain), BadRecord("domain", domain, "odd")]
+        rare: list[Change] = [PutPod(Pod(pod)), DeletePod(pod)]
+        return chance.choices(some + rare, [20, 8, 2, 1, 1])[0]
+
+    sliced, at_once = Directory(), Directory()
+    for directory in (sliced, at_once):
+        directory.replace(Snapshot("e", 1, tuple(map(Pod, pods)), [(name, "pod0") for name in names[:30]]))
+    for revision in (2, 3):
+        changes = [change() for _ in range(3_000)]
+        expected = at_once.overlay("e", revision, changes)
+        with monkeypatch.context() as patched:
+            patched.setattr("xds.directory._AT_ONCE", 0)
+            delta = sliced.apply(Transaction("e", revision, changes))
+        assert delta == expected
+        assert vars(sliced) | {"_unusable": None} == vars(at_once) | {"_unusable": None}
+        assert sliced.set_aside == at_once.set_aside

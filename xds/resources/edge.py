@@ -29,7 +29,9 @@ from xds.resources.types import (
     Update,
     resource,
 )
-from xds.slices import Work, drained
+from xds.slices import Work, cut, drained
+
+_SCOPES = 200  # of one slice: a few milliseconds
 
 Causes = dict[ResourceId, dict[Key, Content]]
 """The resources that changed, each with the records that did it and what they said before."""
@@ -64,7 +66,15 @@ class EdgeResources:
 
     def fixed(self, edge: Edge) -> Update:
         """Listeners and scopes: of the directory they know at most which pairs are split."""
-        return {**self.listeners(edge), SCOPE: _scopes(every_scope(self.tables))}
+        return {**self.listeners(edge), **drained(self.scoping())}
+
+    def scoping(self) -> Work[Update]:
+        """All scopes, in slices."""
+        scopes: dict[str, Resource] = {}
+        for some in cut(every_scope(self.tables), _SCOPES):
+            scopes |= _scopes(some)
+            yield
+        return {SCOPE: scopes}
 
     def listeners(self, edge: Edge) -> Update:
         """The busiest names are for who has no listener yet: they stand in it, and not in its version, nor in what is

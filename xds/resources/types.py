@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from xds.resources.wire import field, fields
 
@@ -90,13 +91,19 @@ class Resource:
         return next(value for number, value in fields(self.any) if number == _ANY_VALUE)
 
     def is_a(self, kind: ResourceType) -> bool:
-        return self.any.startswith(field(_ANY_TYPE_URL, kind.url.encode()))
+        return self.any.startswith(_head(kind.url))
 
 
 def resource(kind: ResourceType, name: str, body: bytes) -> Resource:
     """Wraps an encoded message of type ``kind``."""
     version = hashlib.blake2b(body, digest_size=8).hexdigest()
-    return Resource(name, version, field(_ANY_TYPE_URL, kind.url.encode()) + field(_ANY_VALUE, body))
+    return Resource(name, version, _head(kind.url) + field(_ANY_VALUE, body))
+
+
+@cache
+def _head(url: str) -> bytes:
+    """What the Any of each resource of a type begins with."""
+    return field(_ANY_TYPE_URL, url.encode())
 
 
 ResourceId = tuple[ResourceType, str]
