@@ -88,3 +88,21 @@ async def test_an_iterator_that_ends_within_the_work_stops_nobody_else() -> None
         with pytest.raises(RuntimeError, match="StopIteration"):
             await asked[0]
         assert await asked[1] == 1
+
+
+async def test_who_goes_first_is_served_before_all_who_wait() -> None:
+    clock = Clock()
+    turns = Turns(3.0, lambda: clock.now)
+    asked = [asyncio.create_task(turns.take(partial(clock.work, number), first=number >= 5)) for number in range(8)]
+    await asyncio.gather(*asked)
+    assert clock.done[:3] == [5, 6, 7]
+    assert clock.done[3:] == [0, 1, 2, 3, 4]
+
+
+async def test_those_who_wait_have_a_turn_in_each_round_however_many_go_first() -> None:
+    clock = Clock()
+    turns = Turns(3.0, lambda: clock.now)
+    asked = [asyncio.create_task(turns.take(partial(clock.work, number), first=number >= 3)) for number in range(12)]
+    assert await rounds(clock) == [4, 4, 4]
+    assert clock.done == [3, 4, 5, 0, 6, 7, 8, 1, 9, 10, 11, 2]
+    await asyncio.gather(*asked)

@@ -199,6 +199,12 @@ class Stream:
                 reached = min(reached, held.holdings.reached)
         return reached
 
+    @property
+    def settled(self) -> bool:
+        """The client asked for route tables, the last that it asks for, and has all that is published of what it asked
+        for."""
+        return ROUTE in self._types and all(held.current for held in self._types.values())
+
     def rejected_at(self, kind: ResourceType) -> int:
         """The publish that the response of a type which was NACKed last carried."""
         return self._types[kind].holdings.rejected_at if kind in self._types else 0

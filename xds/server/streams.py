@@ -128,6 +128,8 @@ class OpenStream:
             self._handed = rim.on_demand.opened(rim.view(SECRET), self.changed)
         self._wake = asyncio.Event()
         self._release_at: float | None = None
+        self._came = self.on_demand  # a client waits for its handshake meanwhile
+        """It has had what is published: what it lacks now is a change, and goes first."""
         self._since = rim.clock()
         self._bucket = TokenBucket(rim.limits.requests_per_second, rim.limits.request_burst, self._since)
 
@@ -272,6 +274,7 @@ class OpenStream:
     def _taken(self, request: Request) -> bool:
         spared = self.protocol.spared
         settled = self.protocol.receive(request)
+        self._came = self._came or self.protocol.settled
         if self.protocol.spared > spared:
             self._rim.spared(self, BY_URL[request.type_url].name if request.type_url else "")
         self._tell_returned(request)  # not of one that is refused, nor of a client that hasn't said who it is
@@ -319,7 +322,7 @@ class OpenStream:
         # Made when it is its turn, so that it is of the newest state.
         clock, measures = self._rim.clock, self._rim.measures
         wanted = clock()
-        made = await self._rim.responses.take(lambda: _next(responses, measures, clock() - wanted))
+        made = await self._rim.responses.take(lambda: _next(responses, measures, clock() - wanted), first=self._came)
         if made is None:
             return False
         kind, encoded = made
