@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import select
 import subprocess
 import sys
 import tempfile
@@ -28,42 +29,41 @@ from bench.timeline import lags, longest_stall
 STAYING = 10
 _AT_ONCE = 50
 """Envoys that come for the first time together; each is sent megabytes then."""
+_PATIENCE = 120.0
 
 
-class Fleet:
-    """The process of the simulated Envoys."""
+class Envoys:
+    """A process of simulated Envoys."""
 
     def __init__(self, edge: Edge) -> None:
         command = [sys.executable, "-m", "bench.light_envoy", str(edge.folder / "certs"), str(edge.ports.xds)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.size = 0
 
-    def say(self, *words: object) -> dict[str, float]:
-        """Gives a command and waits for its answer."""
-        self.begin(*words)
-        return self.answer()
-
     def begin(self, *words: object) -> None:
+        """Gives a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> dict[str, float]:
+        """Waits for what it says to it."""
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], _PATIENCE)[0]:
+            raise SystemExit(f"the simulated Envoys said nothing for {_PATIENCE:.0f} s: did one lose its connection?")
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit("the simulated Envoys ended")
         found: dict[str, float] = json.loads(line)
         return found
 
-    def grow(self, size: int) -> float:
-        """Until there are so many; returns the seconds that it took."""
-        began = time.monotonic()
+    def connect(self, first: int, size: int) -> None:
+        """New ones until there are so many here, numbered from ``first``."""
         while self.size < size:
             more = min(_AT_ONCE, size - self.size)
-            self.say("connect", self.size, more)
+            self.begin("connect", first + self.size, more)
+            self.answer()
             self.size += more
-        return time.monotonic() - began
 
     def cpu(self) -> float:
         """Seconds of CPU so far: they share the machine's cores with the control plane."""
@@ -75,16 +75,65 @@ class Fleet:
         self._process.wait()
 
 
+class Fleet:
+    """All of them. The first, those that stay when the others go, are a process of their own: what a thousand that come
+    back cost their own event loop isn't to make them late."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._first, self._others = self._all = Envoys(edge), Envoys(edge)
+
+    @property
+    def size(self) -> int:
+        return self._first.size + self._others.size
+
+    def grow(self, size: int) -> float:
+        """Until there are so many; returns the seconds that it took."""
+        began = time.monotonic()
+        self._first.connect(0, min(size, STAYING))
+        self._others.connect(STAYING, max(size - STAYING, 0))
+        return time.monotonic() - began
+
+    def watch(self) -> None:
+        """Route responses are counted from now on."""
+        for some in self._all:
+            some.begin("watch")
+        for some in self._all:
+            some.answer()
+
+    def expect(self) -> None:
+        """Each of them has had one."""
+        for some in self._all:
+            some.begin("expect", some.size)
+        for some in self._all:
+            some.answer()
+
+    def drop(self, count: int) -> None:
+        self._others.begin("drop", STAYING, count)
+        self._others.answer()
+
+    def come_back(self, count: int, tables: int) -> dict[str, float]:
+        """What was dropped, at once; each has had so many route tables that changed meanwhile."""
+        self._others.begin("return", STAYING, count, tables)
+        return self._others.answer()
+
+    def cpu(self) -> float:
+        return sum(some.cpu() for some in self._all)
+
+    def close(self) -> None:
+        for some in self._all:
+            some.close()
+
+
 def change(edge: Edge, fleet: Fleet, domains: list[str], quiet: float = 0.2) -> dict[str, object]:
     """Single changes, each when all have ACKed the one before."""
     gds = Gds(edge)
-    fleet.say("watch")
+    fleet.watch()
     control_plane = edge.parts["pointsman"]
     began, cpu, theirs = time.monotonic(), cpu_seconds(control_plane), fleet.cpu()
     with profiled(control_plane, f"fleet-change-{fleet.size}"):
         for domain in domains:
             gds.move(domain)
-            fleet.say("expect", fleet.size)
+            fleet.expect()
             time.sleep(quiet)
     cpu, theirs = cpu_seconds(control_plane) - cpu, fleet.cpu() - theirs
     time.sleep(0.5)
@@ -106,7 +155,7 @@ def change(edge: Edge, fleet: Fleet, domains: list[str], quiet: float = 0.2) -> 
 def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[str, object]:
     """All but those that stay drop, and come back at once."""
     gds = Gds(edge)
-    fleet.say("drop", STAYING, count)
+    fleet.drop(count)
     time.sleep(2)
     gds.move(domains[0])
     time.sleep(0.5)
@@ -114,7 +163,7 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
     began, cpu, theirs = time.monotonic(), cpu_seconds(edge.parts["pointsman"]), fleet.cpu()
     singles.start()
     with profiled(edge.parts["pointsman"], "fleet-return"):
-        back = fleet.say("return", STAYING, count, 1)
+        back = fleet.come_back(count, 1)
     cpu, theirs = cpu_seconds(edge.parts["pointsman"]) - cpu, fleet.cpu() - theirs
     ended = time.monotonic()
     singles.done.set()
@@ -122,9 +171,10 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
     time.sleep(2)
     held = lags(edge.commits.read(), edge.probe.read(), every_node=True)
     stayed = {f"light-{number}" for number in range(STAYING)}
-    waits = []
+    waits, published = [], []
     for revision, asked in singles.asked.items():
         if began <= asked <= ended:
+            published.append(held[revision].published - held[revision].committed)
             acked = {node: at for node, at in held[revision].acked.items() if node in stayed}
             waits.append(max(acked.values()) - held[revision].committed if len(acked) == STAYING else 1e9)
     late = longest_stall([event for event in edge.probe.events if event["t"] <= ended], began)
@@ -138,6 +188,7 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
         "changes_meanwhile": len(waits),
         "change_to_stayers_p50_ms": quantile(waits, 0.5) * 1000,
         "change_to_stayers_max_ms": max(waits, default=0.0) * 1000,
+        "change_to_published_max_ms": max(published, default=0.0) * 1000,
         **late,
         "control_mb": rss_mb(edge.parts["pointsman"]),
     }

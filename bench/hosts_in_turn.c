@@ -72,6 +72,9 @@ int32_t nghttp2_submit_request(void *session, const void *priority, const field 
 int connect(int fd, const struct sockaddr *to, socklen_t size) {
   if (source_count && to->sa_family == AF_INET) {
     struct sockaddr_in from = {.sin_family = AF_INET};
+    /* Its port is chosen as it connects: so one may stand for many connections, to another port each. */
+    int late = 1;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
     from.sin_addr = sources[__atomic_fetch_add(&source_turn, 1, __ATOMIC_RELAXED) % source_count];
     if (bind(fd, (struct sockaddr *)&from, sizeof from)) {
       perror("hosts_in_turn: SOURCES");

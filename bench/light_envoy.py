@@ -105,6 +105,8 @@ class Envoy(asyncio.Protocol):
         self._number = number
 
     async def connect(self) -> None:
+        if not self.prepared:
+            self.held, self._tables = {kind: [] for kind in KINDS}, set()
         self._in = bytearray()
         self._message = bytearray()
         self._out: list[bytes] = []
@@ -327,7 +329,9 @@ async def _command(fleet: Fleet, words: list[object]) -> dict[str, object]:
         case "drop":
             for number in some:
                 fleet.envoys[number].drop()
+            for number in some:
                 fleet.envoys[number].prepare(random.Random(number))
+                await asyncio.sleep(0)  # those that stay must answer pings
         case "return":
             tasks = [asyncio.create_task(fleet.envoys[number].connect()) for number in some]
             times = []

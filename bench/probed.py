@@ -10,6 +10,7 @@ plane with the layout of `bench.single_table`. PROBE becomes a file of JSON line
                tables that changed and are published later.
 ``connected``  a stream opens.  ``ack``: an ACK or NACK is read, of which node and type, and of which route tables.
 ``stall``      the event loop came late by more than STALL: how late, and the CPU that its thread used meanwhile.
+``where``      with the environment's BENCH_WHERE, seconds: the stack of what holds the event loop up for longer.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 STALL = 0.01
@@ -146,12 +150,30 @@ async def _beat(probe: Probe) -> None:
         collecting += time.monotonic() if phase == "stop" else -time.monotonic()
 
     gc.callbacks.append(collected)
+    beat = [time.monotonic()]
+    if limit := float(os.environ.get("BENCH_WHERE", 0)):
+        threading.Thread(target=_watch, args=(probe, beat, limit, threading.get_ident()), daemon=True).start()
     while True:
+        beat[0] = time.monotonic()
         collecting, wall, cpu = 0.0, time.monotonic(), time.thread_time()
         await asyncio.sleep(_BEAT)
         late = time.monotonic() - wall - _BEAT
         if late > STALL:
             probe.note("stall", late=round(late, 4), cpu=round(time.thread_time() - cpu, 4), gc=round(collecting, 4))
+
+
+def _watch(probe: Probe, beat: list[float], limit: float, thread: int) -> None:
+    """Notes the stack of a beat that is late, again and again. What holds the interpreter is seen as it lets go."""
+    while True:
+        time.sleep(limit / 4)
+        late = time.monotonic() - beat[0]
+        if late > limit:
+            stack = traceback.extract_stack(sys._current_frames()[thread])
+            probe.note(
+                "where",
+                late=round(late, 3),
+                stack=[f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in stack[-8:]],
+            )
 
 
 def main() -> None:

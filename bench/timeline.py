@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,4 +102,7 @@ def longest_stall(events: list[Event], since: float) -> dict[str, float]:
     was others'), and how much of it was the garbage collector's. Milliseconds; 0 stands for less than was noted."""
     found = [event for event in events if event["e"] == "stall" and event["t"] >= since]
     longest = max(found, key=lambda event: float(event["late"]), default={"late": 0.0, "cpu": 0.0, "gc": 0.0})
+    for event in events:
+        if event["e"] == "where" and event["t"] >= since:
+            print(f"  held up for {event['late'] * 1000:.0f} ms: {' > '.join(event['stack'])}", file=sys.stderr)
     return {f"stall_{name}ms": longest[what] * 1000 for name, what in (("", "late"), ("cpu_", "cpu"), ("gc_", "gc"))}
