@@ -14,6 +14,7 @@ RUN python3 -m venv --without-pip /opt/pointsman \
     && python3 -m pip --python /opt/pointsman/bin/python install --no-deps --require-hashes --only-binary :all: \
         -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY docs/alerts.md docs/operating.md docs/
 COPY gds_mock/ gds_mock/
 COPY xds/ xds/
 RUN python3 -m pip wheel --no-deps --wheel-dir /dist . \

@@ -41,7 +41,9 @@ STATE = """\
 | `pointsman_gds_revision`, `pointsman_directory_revision` | what GDS spoke of last, and what the edge is given |
 | `pointsman_directory_lag_revisions`, `pointsman_directory_lag_seconds` | how far the edge is behind: revisions that aren't published whole, and since when the oldest waits. What is held counts, too |
 | `pointsman_gds_following`, `pointsman_gds_silent_seconds`, `pointsman_watching` | whether GDS is followed, how long it has been silent, and whether it is watched or asked host by host |
-| `pointsman_lookup_*` | where it is asked: `docs/lookup.md` |
+| `pointsman_gds_reconnects_total`, `pointsman_gds_snapshots_total` | times that GDS was lost, and that all of it was read |
+| `pointsman_publishes_total`, `pointsman_changes_total` | what was published of the directory, and how many domains and pods changed by it |
+| `pointsman_isolation_searches_total` | searches for a record that an Envoy rejected |
 | `pointsman_held{reason}`, `pointsman_refused{reason}` | 1 while a change of GDS is held back, or was refused |
 | `pointsman_directory_complete`, `pointsman_directory_from_disk` | whether there is a directory, and whether it came from disk |
 | `pointsman_xds{version}`, `pointsman_streams` | connected Envoys by version, and their streams |
@@ -49,8 +51,10 @@ STATE = """\
 | `pointsman_xds_spared` | Envoys that came back with other than the disk says, and keep it until GDS answers: `docs/operating.md` |
 | `pointsman_xds_rejecting{type}` | Envoys that NACKed something and weren't sent anything else in its place since |
 | `pointsman_responses_sent_total`, `…_acked_total`, `…_nacked_total` `{node,type}` | of the streams that are open |
-| `pointsman_xds_refused_total{kind}` | refused at the xDS port |
+| `pointsman_xds_refused_total{kind}`, `pointsman_xds_handshakes_total` | refused at the xDS port, and TLS handshakes begun there |
 | `pointsman_certificate_expiration_timestamp_seconds{name}` | the twenty certificates that end first, and the service's own |
+| `pointsman_own_certificate_expiration_timestamp_seconds{setting}` | the certificates that the control plane itself shows, and the CAs that it trusts |
+| `pointsman_xds_certificate_expiration_timestamp_seconds{node}` | the client certificates of connected Envoys, of the twenty that end first |
 | `pointsman_certificates`, `…_expiring{days}`, `…_set_aside{kind}`, `…_readable`, `…_missing`, `…_folder_unreadable`, `…_staples{used}` | the folder of certificates |
 | `pointsman_on_demand_*` | certificates on demand, where that is on |
 | `pointsman_lookup_*` | where GDS is asked for one host at a time: `docs/lookup.md` |
@@ -77,7 +81,8 @@ each change of GDS is a trace, sent to an OpenTelemetry collector by OTLP over H
 
 Changes that were coalesced are one trace, from the first that came. Of a large fleet the `traces.envoys` last ones have
 a span. A change that some Envoy doesn't ACK is sent after a minute, with an error, when the next one is published. What
-was held, a whole snapshot, and what isn't GDS's (a certificate) make no trace. No span says whose domain it is.
+was held is a trace from when it came to the last ACK, with the events `held` and `released`; a whole snapshot is one,
+called `snapshot`; what isn't GDS's (a certificate) makes none. No span says whose domain it is.
 `traces.share` takes a part of the changes. A collector that is away holds nothing up: what can't be sent is dropped.
 Spans are made when a change is complete, out of its receipt; without `traces.endpoint` nothing is made or imported.
 """  # noqa: E501 (a row of a Markdown table is one line)

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import structlog
 
+from xds import service_manager
 from xds.audit import Audit
 from xds.busy_hosts import BusyHosts
 from xds.cache import Cache
@@ -33,6 +34,7 @@ from xds.lookup.learner import Learner
 from xds.measures import Measures
 from xds.memory import giving_back
 from xds.operator import Operator
+from xds.own_certificates import OwnCertificates
 from xds.pipeline import Pace, Pipeline
 from xds.protocol.stream import Settled, Stream
 from xds.resources.edge import EdgeResources
@@ -180,6 +182,7 @@ async def run(settings: Settings) -> None:
             lookup=learner,
             asks_gds=asks_gds,
             ending=stop.is_set,
+            own_certificates=_own_certificates(settings).ends,
         )
         api = create_app(
             view,
@@ -195,17 +198,20 @@ async def run(settings: Settings) -> None:
         port = await stack.enter_async_context(serving(api, http.address, http.port, https))
         xds = await stack.enter_async_context(server.listening(settings.xds.address, settings.xds.port, credentials))
         log.info("listening", xds=xds, http=port, mtls=credentials is not None, gds=gds)
+        service_manager.listening(f"xDS on {settings.xds.address}:{xds}, HTTP on {http.address}:{port}")
         tasks = [
             asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
             asyncio.create_task(tracker.run(), name="receipts"),
             asyncio.create_task(giving_back(lambda: pipeline.changes, lambda: pipeline.quiet), name="memory"),
+            asyncio.create_task(service_manager.alive(), name="service manager"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            service_manager.ending(settings.xds.announce + settings.xds.drain)
             if stop.is_set() and settings.xds.announce:
                 log.info("ending", announced_for=settings.xds.announce)
                 await asyncio.sleep(settings.xds.announce)
@@ -294,6 +300,15 @@ def _tls(settings: Settings) -> Options:
         ticket_secret=tls.tickets.secret,
         ticket_rotation=tls.tickets.rotation,
         losses=losses.Limits(guard.share, guard.window, guard.enabled),
+    )
+
+
+def _own_certificates(settings: Settings) -> OwnCertificates:
+    xds, http, gds = settings.xds, settings.http, settings.gds
+    shown = {"xds.certificate": xds.certificate, "http.certificate": http.certificate, "gds.certificate": gds.certificate}
+    trusted = {"xds.client_ca": xds.client_ca, "http.client_ca": http.client_ca, "gds.ca": gds.ca}
+    return OwnCertificates(
+        {name: path for name, path in shown.items() if path}, {name: path for name, path in trusted.items() if path}
     )
 
 

@@ -44,10 +44,11 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def scraping(edge: Edge, folder: Path) -> Iterator[Prometheus]:
-    """It looks every second. It is started with our example of its settings, but for the address and the pace."""
+def scraping(folder: Path, *edges: Edge) -> Iterator[Prometheus]:
+    """It looks every second. It is started with our example of its settings, but for the addresses and the pace."""
     settings = (OPS / "prometheus" / "prometheus.yml").read_text()
-    for old, new in (("15s", "1s"), ("127.0.0.1:18080", edge.system.api_url.removeprefix("http://"))):
+    addresses = '", "'.join(edge.system.api_url.removeprefix("http://") for edge in edges)
+    for old, new in (("15s", "1s"), ("127.0.0.1:18080", addresses)):
         assert old in settings
         settings = settings.replace(old, new)
     (folder / "prometheus.yml").write_text(settings)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
+from pathlib import Path
 
+import pytest
 from edge_harness import Edge, customers, until
 from prometheus import tool
 from scraping import metric, scrape
@@ -54,3 +58,28 @@ def test_a_held_change_leaves_the_edge_behind_gds(edge: Edge) -> None:
     edge.load(*({"op": "put", "domain": domain, "pod": pod} for domain, pod in held))
     until(lambda: metric(edge, "pointsman_directory_lag_revisions") == 0, "GDS is right again")
     assert metric(edge, "pointsman_directory_lag_seconds") == 0
+
+
+def test_the_ends_of_its_own_certificates_are_told_and_of_its_envoys(edge: Edge) -> None:
+    for label in ('setting="xds.certificate"', 'setting="xds.client_ca"'):
+        assert metric(edge, f"pointsman_own_certificate_expiration_timestamp_seconds{{{label}}}") > time.time()
+    assert metric(edge, 'pointsman_xds_certificate_expiration_timestamp_seconds{node="edge-1"}') > time.time()
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_a_metric_that_a_document_names_is_there(scraped: str, page: Path) -> None:
+    families = set(re.findall(r"^# TYPE (\S+)", scraped, re.MULTILINE))
+    for name in re.findall(r"\bpointsman_[a-z_]+[a-z](?![a-z_*…])", page.read_text()):
+        assert {name, name.removesuffix("_total")} & families, name
+
+
+def test_every_metric_is_in_the_documents(scraped: str) -> None:
+    page = (DOCS / "metrics.md").read_text()
+    named = set(re.findall(r"\bpointsman_[a-z_]+", page))
+    beginnings = tuple(re.findall(r"`(pointsman_[a-z_]+_)\*`", page))
+    endings = tuple(re.findall(r"…(_[a-z_]+)", page))
+    for name in re.findall(r"^# TYPE (pointsman_\S+)", scraped, re.MULTILINE):
+        assert name in named or name.startswith(beginnings) or name.endswith(endings), name

@@ -24,3 +24,18 @@ def test_for_people_it_is_text() -> None:
     (line,) = said("console")
     assert "started" in line
     assert not line.startswith("{")
+
+
+def test_in_the_journal_of_systemd_a_warning_is_one() -> None:
+    code = (
+        "import os, sys, structlog; from xds.logs import configure\n"
+        "stat = os.fstat(2); os.environ['JOURNAL_STREAM'] = f'{stat.st_dev}:{stat.st_ino}'\n"
+        "configure('info', 'auto'); log = structlog.get_logger()\n"
+        "log.info('started'); log.warning('odd'); log.error('broken')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [(line[:3], json.loads(line[3:])["event"]) for line in done.stderr.splitlines()] == [
+        ("<6>", "started"),
+        ("<4>", "odd"),
+        ("<3>", "broken"),
+    ]

@@ -60,6 +60,14 @@ class _State(Collector):
         yield refused
         if self._view.tls is not None:
             yield from certificate_metrics(self._view.tls)
+        own = GaugeMetricFamily(
+            "pointsman_own_certificate_expiration_timestamp_seconds",
+            "When the control plane's own certificates end, and the CAs that it trusts: seconds since 1970.",
+            labels=["setting"],
+        )
+        for setting, ends in self._view.own_certificates().items():
+            own.add_metric([setting], ends)
+        yield own
         if (hosts := self._view.unknown_hosts) is not None:
             yield _counter("unknown_host_requests", "Requests to unknown hosts that Envoys told of.", hosts.requests)
             most = GaugeMetricFamily(

@@ -1,16 +1,20 @@
-"""The connected Envoys as metrics: how many of which version, what each was sent, which of them reject something."""
+"""The connected Envoys as metrics: how many of which version, what each was sent, which of them reject something, whose
+certificate ends."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from heapq import nsmallest
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from xds.resources.types import TYPES
 from xds.server.streams import NodeState
 
+SOONEST = 20
+"""Envoys of which is said when their client certificate ends: those whose ends first."""
 VERSIONS = 20
 """Versions that have a label of their own: Envoys say them, and must not choose how many labels there are."""
 
@@ -23,6 +27,7 @@ def proxy_metrics(nodes: Iterable[NodeState]) -> Iterator[Metric]:
     yield GaugeMetricFamily("pointsman_streams", "Open xDS streams.", value=len(streams))
     yield _versions(streams)
     yield _rejecting(streams)
+    yield _certificates(streams)
     for what in ("sent", "acked", "nacked"):
         family = CounterMetricFamily(
             f"pointsman_responses_{what}", f"xDS responses {what} on open streams.", labels=["node", "type"]
@@ -58,6 +63,18 @@ def _rejecting(streams: Iterable[NodeState]) -> Metric:
     family = GaugeMetricFamily("pointsman_xds_rejecting", text, labels=["type"])
     for kind, which in nodes.items():
         family.add_metric([kind], len(which))
+    return family
+
+
+def _certificates(streams: Iterable[NodeState]) -> Metric:
+    ends: dict[str, float] = {}
+    for stream in streams:
+        if stream.certificate_ends:
+            ends[stream.node] = min(stream.certificate_ends, ends.get(stream.node, stream.certificate_ends))
+    text = "When the client certificates of connected Envoys end that end first: seconds since 1970."
+    family = GaugeMetricFamily("pointsman_xds_certificate_expiration_timestamp_seconds", text, labels=["node"])
+    for node in nsmallest(SOONEST, ends, key=lambda one: (ends[one], one)):
+        family.add_metric([node], ends[node])
     return family
 
 

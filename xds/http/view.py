@@ -67,6 +67,8 @@ class View:
     """Seconds since 1970."""
     ending: Callable[[], bool] = field(default=lambda: False, kw_only=True)
     """It was told to end."""
+    own_certificates: Callable[[], Mapping[str, float]] = field(default=dict, kw_only=True)
+    """When each ends that the control plane itself shows or trusts: by its setting, seconds since 1970."""
     mode: str = field(default="watch", kw_only=True)
     """How domains are known: "watch" or "lookup"."""
 

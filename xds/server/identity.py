@@ -33,6 +33,7 @@ class Name:
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A client certificate. ``names``: its SANs; without any, its CN. ``issuer``: the encoded name of who signed it.
+    ``ends``: seconds since 1970.
 
     ``serial`` is unique with ``issuer`` only; ``fingerprint`` is the SHA-256 of the certificate.
     """
@@ -42,6 +43,7 @@ class Identity:
     issuer: bytes
     serial: int
     fingerprint: str
+    ends: float = 0.0
 
     def __str__(self) -> str:
         return str(self.names[0]) if self.names else f"sha256:{self.fingerprint}"
@@ -67,6 +69,7 @@ def of_certificate(pem: bytes) -> Identity:
             issuer=certificate.issuer.public_bytes(),
             serial=certificate.serial_number,
             fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+            ends=certificate.not_valid_after_utc.timestamp(),
         )
     except UNREADABLE as error:
         raise CertificateError(f"the client's certificate can't be read ({error})") from None

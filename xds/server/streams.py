@@ -72,6 +72,8 @@ class NodeState:
     """Grows with every stream of this server."""
     reached: int = 0
     """The cache's publish up to which it ACKed everything that comes from the directory."""
+    certificate_ends: float = 0.0
+    """When its client certificate does: seconds since 1970; 0 on plaintext."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class OpenStream:
             types=self.protocol.states(),
             number=self.number,
             reached=self.protocol.reached,
+            certificate_ends=self.peer.identity.ends if self.peer.identity else 0.0,
         )
 
     async def run(self, requests: AsyncIterator[bytes], context: Context, parse: Parse) -> None:
