@@ -12,7 +12,7 @@ import yaml
 
 from demo.system import ROOT
 from xds.http.access import OPEN
-from xds.settings import load
+from xds.settings import Settings, load
 
 MANIFEST = ROOT / "ops" / "kubernetes" / "pointsman.yaml"
 ALL: list[dict[str, Any]] = [*yaml.safe_load_all(MANIFEST.read_text())]
@@ -59,6 +59,12 @@ def test_one_of_two_is_always_there() -> None:
     assert DOCUMENTS["PodDisruptionBudget"]["spec"]["minAvailable"] == 1
 
 
+def test_it_has_the_time_to_send_its_envoys_away(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    assert settings.xds.announce >= 2  # until the Service's addresses are without it, everywhere
+    assert POD["spec"]["terminationGracePeriodSeconds"] >= settings.xds.announce + settings.xds.drain + 10
+
+
 def test_it_runs_as_nobody_and_writes_its_state_alone() -> None:
     assert POD["spec"]["securityContext"]["runAsNonRoot"] is True
     assert POD["spec"]["securityContext"]["runAsUser"] == 10001  # the image's: see Dockerfile
@@ -72,9 +78,7 @@ def test_it_runs_as_nobody_and_writes_its_state_alone() -> None:
 
 
 def test_its_settings_can_be_read_and_every_path_in_them_is_mounted(tmp_path: Path) -> None:
-    file = tmp_path / "pointsman.toml"
-    file.write_text(DOCUMENTS["ConfigMap"]["data"]["pointsman.toml"])
-    settings = load(file)
+    settings = _settings(tmp_path)
     assert (settings.xds.port, settings.http.port) == (PORTS["xds"], PORTS["http"])
     assert not settings.xds.plaintext
     mounts = [Path(mount["mountPath"]) for mount in CONTAINER["volumeMounts"]]
@@ -105,3 +109,9 @@ def test_probes_ask_for_what_there_is_without_a_token() -> None:
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert CONTAINER[probe]["httpGet"]["path"] in OPEN
         assert CONTAINER[probe]["httpGet"]["port"] == "http"
+
+
+def _settings(folder: Path) -> Settings:
+    file = folder / "pointsman.toml"
+    file.write_text(DOCUMENTS["ConfigMap"]["data"]["pointsman.toml"])
+    return load(file)
