@@ -305,7 +305,11 @@ def _tls(settings: Settings) -> Options:
 
 def _own_certificates(settings: Settings) -> OwnCertificates:
     xds, http, gds = settings.xds, settings.http, settings.gds
-    shown = {"xds.certificate": xds.certificate, "http.certificate": http.certificate, "gds.certificate": gds.certificate}
+    shown = {
+        "xds.certificate": xds.certificate,
+        "http.certificate": http.certificate,
+        "gds.certificate": gds.certificate,
+    }
     trusted = {"xds.client_ca": xds.client_ca, "http.client_ca": http.client_ca, "gds.ca": gds.ca}
     return OwnCertificates(
         {name: path for name, path in shown.items() if path}, {name: path for name, path in trusted.items() if path}

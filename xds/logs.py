@@ -1,5 +1,5 @@
-"""Structured logs on stderr: events with fields, as JSON or, on a terminal, for people. Where stderr is systemd's journal,
-a line begins with its priority, so that `journalctl -p warning` finds what is one; the journal takes that off again."""
+"""Structured logs on stderr: events with fields, as JSON or, on a terminal, for people. Where stderr is systemd's
+journal, a line begins with its priority, which `journalctl -p` goes by; the journal takes that off again."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""When the control plane's own certificates end: those that it shows Envoys, callers and GDS, and those that it trusts."""
+"""When the control plane's own certificates end: what it shows Envoys, callers and GDS, and the CAs that it trusts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from xds.certificates.pem import parse_certificates, read_pem

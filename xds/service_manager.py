@@ -1,5 +1,5 @@
-"""Tells the service manager how the process stands: systemd's `sd_notify`, which is a datagram to a socket that it names.
-Where nobody manages it, nothing is said."""
+"""Tells the service manager how the process stands: systemd's `sd_notify`, a datagram to a socket that it names. Where
+nobody manages it, nothing is said."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,18 @@ import pytest
 SYSTEMD = Path("/usr/lib/systemd/systemd")
 NEEDED = ("unshare", "nsenter", "mount", "systemctl", "journalctl", "ip")
 ETC = ("passwd", "group", "shadow", "gshadow", "ssl", "ca-certificates", "alternatives", "pip.conf", "resolv.conf")
-ETC += ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "nsswitch.conf", "debian_version", "os-release", "python3", "pam.d", "security", "login.defs")
+ETC += (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "nsswitch.conf",
+    "debian_version",
+    "os-release",
+    "python3",
+    "pam.d",
+    "security",
+    "login.defs",
+)
 PYTHON = Path("/usr/bin/python3")
 _BOOT = """
 set -eu
@@ -101,7 +112,9 @@ def machine() -> Iterator[Machine]:
         enter = f"echo $$ > {group}/cgroup.procs; exec unshare --mount --pid --net --uts --ipc --cgroup --fork"
         command = f"{enter} --kill-child --propagation private bash -c {shlex.quote(_BOOT)} boot {folder}"
         with (folder / "console").open("wb") as console:
-            process = subprocess.Popen(["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            process = subprocess.Popen(
+                ["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            )
         first = _first(process, folder)
         made = Machine(Path(f"/proc/{first}/root"), first)
         _wait(made, folder)
@@ -135,7 +148,18 @@ def _why_not() -> Path:
 def _furnish(folder: Path) -> None:
     for made in ("upper/usr", "upper/work", *(f"machine/{name}" for name in ("usr", "mnt", "opt", "root", "home"))):
         (folder / made).mkdir(parents=True)
-    for made in ("proc", "sys", "dev", "run", "tmp", "var/log", "var/lib", "var/cache", "var/tmp", "etc/systemd/system"):
+    for made in (
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "tmp",
+        "var/log",
+        "var/lib",
+        "var/cache",
+        "var/tmp",
+        "etc/systemd/system",
+    ):
         (folder / "machine" / made).mkdir(parents=True)
     root = folder / "machine"
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
@@ -161,7 +185,9 @@ def _first(process: subprocess.Popen[bytes], folder: Path) -> int:
         if children and Path(f"/proc/{children[0]}/comm").read_text() == "systemd\n":
             return int(children[0])
         time.sleep(0.05)
-    pytest.skip(f"no machine for systemd can be made here: {(folder / 'console').read_text().strip() or 'it is silent'}")
+    pytest.skip(
+        f"no machine for systemd can be made here: {(folder / 'console').read_text().strip() or 'it is silent'}"
+    )
 
 
 def _wait(made: Machine, folder: Path) -> None:

@@ -34,8 +34,8 @@ def filled(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def shown(edge: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Of two control planes of one job, one that watches GDS and one that asks it. While it looked, domains moved, hosts
-    were asked for that are known, and such that nobody has."""
+    """Of two control planes of one job, one that watches GDS and one that asks it. While it looked, domains moved, and
+    hosts were asked for that are known, and such that nobody has."""
     with (
         looking_up(tmp_path_factory.mktemp("shown-lookup"), domains=10) as looked,
         scraping(tmp_path_factory.mktemp("shown"), edge, looked.edge) as prometheus,
@@ -59,8 +59,8 @@ def test_no_panel_is_empty(shown: Prometheus, panel: dict[str, Any], target: dic
     for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
         assert all(label in one["metric"] for one in series), label
     if len(series) > 1 and panel["type"] == "timeseries":
-        legend = target["legendFormat"]
-        names = {re.sub(r"\{\{(\w+)\}\}", lambda found: one["metric"][found[1]], legend) for one in series}
+        labels = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+        names = {tuple(one["metric"][label] for label in labels) for one in series}
         assert len(names) == len(series), f"lines of the same name: {names}"
 
 

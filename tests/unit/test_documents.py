@@ -81,5 +81,7 @@ def test_the_command_line_is_documented_as_it_is() -> None:
 def test_every_runbook_that_an_alert_leads_to_is_in_the_site(site: Path) -> None:
     rules = yaml.safe_load((ROOT / "ops" / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
     for rule in rules:
-        page, _, anchor = rule["annotations"]["runbook_url"].removeprefix("https://docs.example.com/pointsman/").partition("#")
+        page, _, anchor = (
+            rule["annotations"]["runbook_url"].removeprefix("https://docs.example.com/pointsman/").partition("#")
+        )
         assert f'id="{anchor}"' in (site / page).read_text(), rule["alert"]

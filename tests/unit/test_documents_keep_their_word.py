@@ -22,7 +22,10 @@ from xds.http import preload
 from xds.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md"))]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")),
+]
 OPS = sorted(path for path in (ROOT / "ops").rglob("*") if path.suffix in (".yml", ".yaml", ".service"))
 BEFORE = {"sudo", "runuser", "kubectl", "docker", "xargs", "exec"}
 """What may run another command."""
@@ -36,7 +39,10 @@ of_each_file = pytest.mark.parametrize("page", [*PAGES, *OPS], ids=lambda page: 
 def blocks(text: str) -> list[str]:
     """What is set apart: by four spaces or more, or between fences."""
     indented = re.findall(r"(?:^(?: {4,}.*)?\n)+", text, re.MULTILINE)
-    return [*(one for one in indented if one.strip()), *re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    return [
+        *(one for one in indented if one.strip()),
+        *re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL),
+    ]
 
 
 def quoted(text: str) -> list[str]:
@@ -123,7 +129,11 @@ def _bare(part: Any) -> Any:
             part = get_args(part)[0]
         elif get_origin(part) in (Union, types.UnionType):
             part = next(one for one in get_args(part) if one is not type(None))
-        elif get_origin(part) is tuple and isinstance(get_args(part)[0], type) and issubclass(get_args(part)[0], BaseModel):
+        elif (
+            get_origin(part) is tuple
+            and isinstance(get_args(part)[0], type)
+            and issubclass(get_args(part)[0], BaseModel)
+        ):
             part = get_args(part)[0]
         else:
             return part
@@ -156,7 +166,9 @@ def test_a_setting_that_is_shown_is_taken(page: Path) -> None:
 
 @of_each_file
 def test_a_setting_that_is_named_is_one(page: Path) -> None:
-    events = set(re.findall(r"log\.\w+\(\s*\"([\w.]+)\"", "".join(one.read_text() for one in (ROOT / "xds").rglob("*.py"))))
+    events = set(
+        re.findall(r"log\.\w+\(\s*\"([\w.]+)\"", "".join(one.read_text() for one in (ROOT / "xds").rglob("*.py")))
+    )
     bootstrap = (ROOT / "envoy" / "envoy.yaml").read_text()
     sections = "|".join(Settings.model_fields)
     for name in re.findall(rf"`((?:{sections})(?:\.[a-z_]+)+)(?: = [^`]*)?`", page.read_text()):

@@ -45,7 +45,9 @@ def test_of_a_thousand_envoys_those_are_told_whose_certificates_end_first() -> N
         NodeState(f"edge-{number}", "edge", "envoy 1.40.0", "", "", "delta", 1.0, [], certificate_ends=2e9 - number)
         for number in range(1_000)
     ]
-    (family,) = [one for one in proxy_metrics(streams) if one.name == "pointsman_xds_certificate_expiration_timestamp_seconds"]
+    (family,) = [
+        one for one in proxy_metrics(streams) if one.name == "pointsman_xds_certificate_expiration_timestamp_seconds"
+    ]
     assert len(family.samples) == SOONEST
     assert family.samples[0].labels == {"node": "edge-999"}
     assert family.samples[0].value == 2e9 - 999
