@@ -21,20 +21,29 @@ from pathlib import Path
 import pytest
 
 SYSTEMD = Path("/usr/lib/systemd/systemd")
-NEEDED = ("unshare", "nsenter", "mount", "systemctl", "journalctl", "ip")
-ETC = ("passwd", "group", "shadow", "gshadow", "ssl", "ca-certificates", "alternatives", "pip.conf", "resolv.conf")
-ETC += (
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
+NEEDED = ("setpriv", "unshare", "nsenter", "mount", "systemctl", "journalctl", "ip")
+ETC = [
+    "passwd",
+    "group",
+    "shadow",
+    "gshadow",
+    "ssl",
+    "ca-certificates",
+    "alternatives",
+    "pip.conf",
+    "resolv.conf",
     "nsswitch.conf",
-    "debian_version",
-    "os-release",
-    "python3",
     "pam.d",
     "security",
     "login.defs",
-)
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "debian_version",
+    "os-release",
+    "python3",
+]
+SPACES = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup")
 PYTHON = Path("/usr/bin/python3")
 _BOOT = """
 set -eu
@@ -109,7 +118,7 @@ def machine() -> Iterator[Machine]:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
         _furnish(folder)
         group.mkdir()
-        enter = f"echo $$ > {group}/cgroup.procs; exec unshare --mount --pid --net --uts --ipc --cgroup --fork"
+        enter = f"echo $$ > {group}/cgroup.procs; exec setpriv --pdeathsig KILL unshare {' '.join(SPACES)} --fork"
         command = f"{enter} --kill-child --propagation private bash -c {shlex.quote(_BOOT)} boot {folder}"
         with (folder / "console").open("wb") as console:
             process = subprocess.Popen(
