@@ -9,8 +9,11 @@ import pytest
 from tracked_world import Envoy, World
 
 from xds.cache import Cache
+from xds.errors import PointsmanError
 from xds.gds.model import PutDomain
 from xds.http.app import create_app
+from xds.http.explain import explained
+from xds.http.live import Live
 from xds.http.view import Counts, View
 from xds.protocol.stream import Stream
 from xds.resources.types import CLUSTER, ROUTE, SECRET, Resource, resource
@@ -22,7 +25,7 @@ class Explained:
     def __init__(self) -> None:
         self.world = World(domains=20)
         self.envoys: dict[int, Envoy] = {}
-        view = View(
+        self.view = view = View(
             self.world.pipeline.directory,
             None,  # type: ignore[arg-type]
             self.world.resources.tables,
@@ -147,3 +150,8 @@ async def test_a_place_that_is_none_and_a_host_that_is_none_are_refused() -> Non
     for path in ("d1.test/explain/envoys?cursor=x", "d1.test/explain/envoys?limit=0", "no%20host/explain/envoys"):
         answer = await explained.client.get(f"/api/v1/domains/{path}")
         assert answer.status_code in (400, 422)
+
+
+async def test_a_probe_that_cannot_be_made_is_told_as_it_is_and_not_as_one_of_a_group() -> None:
+    with pytest.raises(PointsmanError, match=r"setting http\.probe"):
+        await explained(Explained().view, Live(), "d1.test", lambda domain: None, "404", probe=True)

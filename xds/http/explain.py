@@ -94,12 +94,15 @@ async def explained(
 ) -> Explanation:
     """`explain_api` says what these are. Raises HTTPException for what is no host, and while there is no directory."""
     found, receipt, base = _known(view, checked(host), waits, unknown, envoys)
-    async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(ask(view.asks_gds, found.host))
-        probing = tasks.create_task(live.probe(found.host)) if probe else None
-        tasks.create_task(_ask(live, found))
-    found.gds = asking.result()
-    found.probe = probing.result() if probing else None
+    asking = asyncio.create_task(ask(view.asks_gds, found.host))
+    probing = asyncio.create_task(live.probe(found.host)) if probe else None
+    try:
+        await _ask(live, found)
+        found.gds = await asking
+        found.probe = await probing if probing else None
+    finally:  # a probe that can't be made is told as it is, and not as one of a group
+        for task in filter(None, (asking, probing)):
+            task.cancel()
     if found.record is not None:
         attributed(found.record, found.gds, receipt, base)
     if note := differing(found.host, found.record, found.gds, base):
