@@ -34,7 +34,8 @@ push the orders out of the file."""
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """``at``: seconds since 1970. ``who``: what the caller says of itself, or the name of its certificate; ``address``:
-    where it came from. ``outcome``: "asked", "done", "refused" as it can't be done, or "denied" to who may not."""
+    where it came from. ``outcome``: "asked", "done", "refused" as it can't be done or isn't of the form that is taken,
+    "failed" by a mistake of ours, or "denied" to who may not."""
 
     number: int
     at: float

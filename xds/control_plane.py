@@ -231,7 +231,12 @@ def _http_access(settings: Settings) -> HttpAccess:
     http = settings.http
     public = http.loopback if http.public_read is None else http.public_read
     token = http.token_file or settings.state.folder / TOKEN
-    return HttpAccess(partial(read_token, token), public, local=http.public_read is None)
+    return HttpAccess(
+        partial(read_token, token),
+        public,
+        local=http.public_read is None,
+        certificates=http.client_ca is not None,
+    )
 
 
 def _audit_file(settings: Settings) -> Path | None:

@@ -117,6 +117,10 @@ class Gate:
         found = self._apart.difference.domains.items() if self._apart else ()
         return [(name, edge, gds) for (name, (edge, gds)), _ in zip(found, range(most), strict=False)]
 
+    def held_domains(self) -> list[str]:
+        """The domains that are held."""
+        return list(self._apart.difference.domains) if self._apart else []
+
     def waits(self, domain: str) -> tuple[str | None, str | None] | None:
         """Of a domain that is held: its pod at the edge, and at GDS; None for any other."""
         return self._apart.difference.domains.get(domain) if self._apart else None

@@ -6,7 +6,6 @@ Each order is logged, whatever comes of it: what, who says that they are, from w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,8 +16,6 @@ from xds.slices import Work
 from xds.standing import Standing
 from xds.state.folder import Kept, StateFolder
 
-HELD_SHOWN = 10_000
-"""Domains that can be paged through of what is held."""
 EXAMPLES = 20
 """Domains that are shown of what is held."""
 
@@ -65,9 +62,9 @@ class Operator:
             ],
         }
 
-    def held(self) -> Iterator[tuple[str, str | None, str | None]]:
-        """The domains that are held back: each with its pod at the edge, and at GDS."""
-        return iter(self._gate.examples(HELD_SHOWN))
+    def held(self) -> list[str]:
+        """The domains that are held back."""
+        return self._gate.held_domains()
 
     def waits(self, domain: str) -> tuple[str | None, str | None] | None:
         """Of a domain that is held back: its pod at the edge, and at GDS; None for any other."""

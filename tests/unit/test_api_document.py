@@ -36,8 +36,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 class _Desk:
     """Nobody orders anything of it here."""
 
-    def held(self) -> tuple[()]:
-        return ()
+    def held(self) -> list[str]:
+        return []
 
     def waits(self, domain: str) -> None:
         return None

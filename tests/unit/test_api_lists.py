@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -15,14 +15,28 @@ from xds.certificates.index import Aside, Entry
 from xds.certificates.layouts import Place
 from xds.edge_tls import EdgeTls, Options
 from xds.gds.mirror import MirrorStatus
-from xds.gds.model import BadRecord, PutDomain
+from xds.gds.model import BadRecord, Pod, PutDomain, PutPod
 from xds.http.app import create_app
 from xds.http.view import Counts, View
+from xds.operator import Operator
 from xds.unknown_hosts import UnknownHosts
 
 
+class Holding:
+    """Says what is held; nobody orders anything of it here."""
+
+    def __init__(self, held: dict[str, tuple[str | None, str | None]]) -> None:
+        self._held = held
+
+    def held(self) -> list[str]:
+        return list(self._held)
+
+    def waits(self, domain: str) -> tuple[str | None, str | None] | None:
+        return self._held.get(domain)
+
+
 class Api:
-    def __init__(self, world: World, *envoys: Envoy, **more: Any) -> None:
+    def __init__(self, world: World, *envoys: Envoy, operator: Holding | None = None, **more: Any) -> None:
         self.world = world
         view = View(
             world.pipeline.directory,
@@ -36,7 +50,8 @@ class Api:
             clock=lambda: world.now,
             **more,
         )
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(view)), base_url="http://pointsman")
+        app = create_app(view, cast(Operator | None, operator))
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://pointsman")
 
     async def pages(self, path: str, **query: object) -> list[dict[str, object]]:
         """All pages together."""
@@ -201,6 +216,120 @@ async def test_an_explanation_shows_the_envoys_that_lack_something_first() -> No
     (table,) = [one for one in first["resources"] if one["type"] == "route"]
     assert table["acked"] != table["wanted"]
     assert found["record"]["previous_pod"] == "pod1"
+
+
+async def test_what_is_held_is_listed_once_by_name_and_then_what_envoys_lack(api: Api) -> None:
+    held = {f"h{number:03}.test": (None, "pod1") for number in range(25)}
+    envoys = [Envoy(api.world, f"edge-{number}") for number in (2, 1)]
+    for envoy in envoys:
+        envoy.subscribe()
+    api.world.change(3, PutDomain("d1.test", "pod2"))
+    made = Api(api.world, *envoys, operator=Holding(held))
+    async with made.http:
+        for limit in (1, 7, 1_000):
+            found = await made.pages("diff", limit=limit)
+            assert [one["name"] for one in found if one["kind"] == "held"] == sorted(held)
+            assert [one["node"] for one in found[25:]] == ["edge-1", "edge-2"]
+
+
+async def test_a_list_of_differences_goes_on_where_it_was_though_what_was_told_is_gone() -> None:
+    world = World(tables=64)
+    envoys = [Envoy(world, f"edge-{number}") for number in range(4)]
+    for envoy in envoys:
+        envoy.subscribe()
+    held: dict[str, tuple[str | None, str | None]] = {f"h{number}.test": (None, "pod1") for number in range(4)}
+    world.change(2, *(PutDomain(f"d{number}.test", "pod2") for number in range(8)))
+    api = Api(world, *envoys, operator=Holding(held))
+    async with api.http:
+        whole = [(one["node"], one["name"]) for one in await api.pages("diff", limit=1_000)]
+        found, cursor = [], ""
+        for _ in range(len(whole)):
+            answer = (await api.http.get("/api/v1/diff", params={"limit": 1, "cursor": cursor})).json()
+            (one,) = answer["items"]
+            found.append((one["node"], one["name"]))
+            held.pop(one["name"], None)
+            if one["node"] == "edge-1":
+                envoys[1].take()  # and lacks nothing any more
+            cursor = answer["next"]
+            if cursor is None:
+                break
+    assert cursor is None
+    assert len(found) == len(set(found))
+    assert [one for one in whole if one[0] != "edge-1"] == [one for one in found if one[0] != "edge-1"]
+
+
+async def test_when_each_envoy_had_a_change_is_listed_once_in_pages() -> None:
+    world = World()
+    envoys = [Envoy(world, f"edge-{number}") for number in range(9)]
+    for envoy in envoys:
+        envoy.subscribe()
+    world.change(2, PutDomain("d1.test", "pod2"))
+    for envoy in envoys[:6]:
+        envoy.take()
+    api = Api(world, *envoys)
+    async with api.http:
+        first = (await api.http.get("/api/v1/revisions/2/trace", params={"limit": 4})).json()
+        for envoy in envoys[6:]:
+            envoy.take()
+        query = {"limit": 5, "cursor": first["next"]}
+        second = (await api.http.get("/api/v1/revisions/2/trace", params=query)).json()
+        whole = (await api.http.get("/api/v1/revisions/2/trace")).json()
+    assert (len(whole["acks"]), whole["total"], whole["next"], second["next"]) == (9, 9, None, None)
+    assert first["acks"] + second["acks"] == whole["acks"]
+
+
+async def test_certificates_that_are_gone_or_readable_are_listed_by_themselves(tmp_path: Path) -> None:
+    tls = EdgeTls(Options(tmp_path, "edge"), lambda update: None, lambda tls: None, lambda host: False)
+    for number in range(30):
+        facts = Facts((f"c{number}.test",), 0.0, 86_400.0 * (1 + number // 4), "EC P-256")
+        tls.index.put(Entry(Place(f"c{number}.test", 0), facts, readable=number % 3 == 0))
+        if number % 2:
+            tls.folder.missing[f"c{number}.test"] = None
+    api = Api(World(), tls=tls)
+    async with api.http:
+        for only, step, first in (("readable", 3, 0), ("missing", 2, 1)):
+            names = {f"c{number}.test" for number in range(first, 30, step)}
+            for limit in (1, 4, 1_000):
+                found = [one["name"] for one in await api.pages("certificates", limit=limit, only=only)]
+                assert set(found) == names
+                assert len(found) == len(names)
+            answer = (await api.http.get("/api/v1/certificates", params={"only": only, "limit": 2})).json()
+            assert (answer["total"], len(answer["items"])) == (len(names), 2)
+
+
+async def test_pages_of_records_and_hosts_go_on_though_what_was_told_is_gone() -> None:
+    world = World()
+    world.change(2, *(PutDomain(f"homeless{number}.test", "nowhere") for number in range(9)))
+    counted = UnknownHosts(20)
+    for number in range(9):
+        counted.add(f"h{number}.test")
+    api = Api(world, unknown_hosts=counted)
+    async with api.http:
+        first = (await api.http.get("/api/v1/set-aside", params={"limit": 3})).json()
+        gone = [one["name"] for one in first["items"]]
+        world.change(3, *(PutDomain(name, "pod1") for name in gone))
+        rest = (await api.http.get("/api/v1/set-aside", params={"cursor": first["next"]})).json()
+        assert [one["name"] for one in rest["items"]] == [f"homeless{number}.test" for number in range(3, 9)]
+        first = (await api.http.get("/api/v1/unknown-hosts", params={"limit": 3})).json()
+        rest = (await api.http.get("/api/v1/unknown-hosts", params={"cursor": first["next"]})).json()
+        assert len({one["host"] for one in (*first["items"], *rest["items"])}) == 9
+
+
+async def test_pages_of_pods_and_receipts_go_on_though_there_are_others() -> None:
+    world = World()
+    for revision in range(2, 12):
+        world.change(revision, PutDomain("d1.test", f"pod{1 + revision % 2}"))
+    api = Api(world)
+    async with api.http:
+        first = (await api.http.get("/api/v1/revisions", params={"limit": 4})).json()
+        world.change(12, PutDomain("d2.test", "pod2"))
+        rest = (await api.http.get("/api/v1/revisions", params={"cursor": first["next"]})).json()
+        told = [one["revision"] for one in (*first["items"], *rest["items"])]
+        assert told == list(range(11, 0, -1)), "each once, and the newest is on a first page only"
+        first = (await api.http.get("/api/v1/pods", params={"limit": 1})).json()
+        world.change(13, PutPod(Pod("pod0")))
+        rest = (await api.http.get("/api/v1/pods", params={"cursor": first["next"]})).json()
+        assert [one["name"] for one in rest["items"]] == ["pod2"]
 
 
 async def test_a_host_of_a_split_pair_is_explained_with_both_scopes() -> None:

@@ -28,8 +28,8 @@ ORDER = "/api/v1/hold/release"
 class Desk:
     """Takes no order."""
 
-    def held(self) -> tuple[()]:
-        return ()
+    def held(self) -> list[str]:
+        return []
 
     def waits(self, domain: str) -> None:
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import httpx
@@ -11,7 +12,7 @@ from fastapi import FastAPI
 from xds.audit import Audit
 from xds.errors import GdsError
 from xds.gds.model import PutDomain
-from xds.http.preload import NOTED, preload_api
+from xds.http.preload import NOTED, Later, preload_api
 from xds.lookup.learner import Learner
 from xds.lookup.preload import Preloaded
 
@@ -29,9 +30,23 @@ class Taking:
         return Preloaded([PutDomain(host, pod) for host, pod in hosts.items()] * self._times)
 
 
-async def ordered(audit: Audit, learner: Taking | None, *orders: dict[str, Any]) -> list[httpx.Response]:
+class Due:
+    """Calls that are to be made later."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        self.calls.append(call)
+        loop = asyncio.get_running_loop()
+        return asyncio.TimerHandle(loop.time() + seconds, lambda: None, (), loop)
+
+
+async def ordered(
+    audit: Audit, learner: Taking | None, *orders: dict[str, Any], later: Later | None = None
+) -> list[httpx.Response]:
     app = FastAPI()
-    app.include_router(preload_api(cast(Learner | None, learner), audit))
+    app.include_router(preload_api(cast(Learner | None, learner), audit, later))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return [await client.post("/api/v1/lookup/hosts", json=order) for order in orders]
 
@@ -68,6 +83,15 @@ async def test_a_large_import_is_noted_again_and_again() -> None:
     audit = Audit()
     await ordered(audit, Taking(times=NOTED // 2), *[order(more=True)] * 5)
     assert len(noted(audit)) == 3
+
+
+async def test_an_import_that_goes_no_further_is_noted_after_a_while() -> None:
+    audit, due = Audit(), Due()
+    await ordered(audit, Taking(), order(more=True), order(more=True), order(more=True), later=due)
+    assert len(noted(audit)) == 1
+    (run,) = due.calls
+    run()
+    assert noted(audit)[1:] == [("ann", "done", "2 taken, 0 known already, 0 refused")]
 
 
 async def test_where_gds_is_watched_it_is_refused_with_the_reason() -> None:

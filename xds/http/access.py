@@ -6,13 +6,15 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import json
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xds.audit import Audit
 from xds.errors import PointsmanError
@@ -23,17 +25,21 @@ OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 GUARDED = frozenset({"/api/v1/states", "/api/v1/audit"})
 """What is read by those only who may change something: it costs much, or says who did what."""
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_CHALLENGE = [("www-authenticate", 'Bearer realm="Pointsman"'), ("www-authenticate", 'Basic realm="Pointsman"')]
+_UNSEEN = frozenset({400, 404, 405, 413, 422})
+"""Answers to an order that came to no handler, or was none that can be meant: what a handler refuses it notes."""
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """``token()`` is read at each request that shows one; it raises PointsmanError when there is none, and then it
-    opens nothing. ``public``: anybody may read. ``local``: who reads without the token must name this machine."""
+    opens nothing. ``public``: anybody may read. ``local``: who reads without the token must name this machine.
+    ``certificates``: clients may show one (setting http.client_ca)."""
 
     token: Callable[[], str] = str
     public: bool = True
     local: bool = False
+    certificates: bool = False
 
     def known(self, authorization: str, certificate: str, *, reading: bool) -> str:
         """Why the caller isn't one who may; empty when they are. A browser sends what Basic says by itself, at the
@@ -73,7 +79,8 @@ class Access:
 
 
 class Guard:
-    """The middleware. An order that is refused is noted in the audit log."""
+    """The middleware. An order that is refused is noted in the audit log: here what no handler of ours has seen, be it
+    of somebody who may not, or not of the form that is taken."""
 
     def __init__(self, app: ASGIApp, access: Access, audit: Audit) -> None:
         self._app = app
@@ -86,16 +93,50 @@ class Guard:
             return
         refusal = self._access.refusal(scope["method"], scope["path"], Headers(scope=scope), certificate_of(scope))
         if refusal is None:
-            await self._app(scope, receive, send)
+            await self._admit(scope, receive, send)
             return
         status, reason = refusal
         if scope["method"] not in READING:
-            self._audit.denied(f"{scope['method']} {scope['path']}"[:200], address_of(HTTPConnection(scope)), reason)
-        answer = problem(status, reason)
-        if status == 401:
-            for name, value in _CHALLENGE:
-                answer.headers.append(name, value)
-        await answer(scope, receive, send)
+            self._audit.denied(_order(scope), address_of(HTTPConnection(scope)), reason)
+        await problem(status, reason)(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in READING:
+            await self._app(scope, receive, send)
+            return
+        who, address = certificate_of(scope), address_of(HTTPConnection(scope))
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif status in _UNSEEN:
+                reason = f"{status} {HTTPStatus(status).phrase}: {_detail(message.get('body', b''))}"
+                self._audit.note(_order(scope), "refused", who, address, reason=reason)
+                status = 0
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            self._audit.note(
+                _order(scope), "failed", who, address, reason=f"{type(error).__name__}: {error}"[:_LONGEST]
+            )
+            raise
+
+
+def _order(scope: Scope) -> str:
+    return f"{scope['method']} {scope['path']}"[:200]
+
+
+def _detail(body: bytes) -> str:
+    """Of a problem; empty of anything else."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return ""
+    return str(said.get("detail", ""))[:_LONGEST] if isinstance(said, dict) else ""
 
 
 def certificate_of(scope: MutableMapping[str, Any]) -> str:

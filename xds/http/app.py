@@ -22,6 +22,7 @@ from xds.http.directory import directory_api
 from xds.http.events import events_api
 from xds.http.explain import every, explain_api, explained
 from xds.http.feed import Feed
+from xds.http.heads import Heads
 from xds.http.health import health_api
 from xds.http.live import Live
 from xds.http.nodes import nodes_api
@@ -32,6 +33,7 @@ from xds.http.preload import BODY as HOSTS_BODY
 from xds.http.preload import PATH as HOSTS_PATH
 from xds.http.preload import preload_api
 from xds.http.revisions import revisions_api
+from xds.http.security import add_security
 from xds.http.status import status_api
 from xds.http.view import View
 from xds.operator import Operator
@@ -58,11 +60,13 @@ def create_app(
         docs_url=None,  # the framework's pages run scripts of a foreign host, where a token may be typed in
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        redirect_slashes=False,  # it would say where by the request's Host, and below a proxy's path that is another
     )
     audit, access = audit or Audit(), access or Access()
     app.add_middleware(BodyLimit, most=BODY, larger={HOSTS_PATH: HOSTS_BODY})
     app.add_middleware(Guard, access=access, audit=audit)
-    problems.install(app)
+    app.add_middleware(Heads)
+    problems.install(app, partial(add_security, access=access))
     app.include_router(audit_api(audit))
     for router in (health_api, status_api, directory_api, nodes_api, revisions_api):
         app.include_router(router(view))
@@ -70,7 +74,7 @@ def create_app(
     waits = operator.waits if operator else (lambda domain: None)
     live = live or Live()
     app.include_router(explain_api(view, live, access.may_order, waits, unknown))
-    app.include_router(differences_api(view, operator.held if operator else tuple))
+    app.include_router(differences_api(view, operator.held if operator else tuple, waits))
     if view.tls is not None:
         app.include_router(certificates_api(view.tls, audit))
     if operator:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from xds.certificates.checks import KINDS, shown
 from xds.certificates.index import Entry, ending
 from xds.edge_tls import EdgeTls
 from xds.gds.model import normalise_host
-from xds.http.orders import TOKEN, Order, caller_of
+from xds.http.orders import Order, caller_of
 from xds.http.paging import Limit, MarkCursor, Page, cursor_of, mark_of, page_of
 from xds.http.problems import problems
 
@@ -108,16 +108,23 @@ def certificates_api(tls: EdgeTls, audit: Audit) -> APIRouter:
     api = APIRouter(prefix="/api/v1/certificates", tags=["certificates"])
 
     @api.get("", responses=problems())
-    async def certificates(limit: Limit = 100, cursor: MarkCursor = "") -> Certificates:
-        """Those that expire first come first; with each page those whose keys others may read, and what Envoys hold on
-        demand."""
+    async def certificates(
+        limit: Limit = 100,
+        cursor: MarkCursor = "",
+        only: Annotated[
+            Literal["", "missing", "readable"],
+            Query(description="only those gone from the folder, or those whose keys others may read"),
+        ] = "",
+    ) -> Certificates:
+        """Those that expire first come first; with each page some of those that are missing, of those whose keys others
+        may read, and of what Envoys hold on demand."""
         index, on_demand = tls.index, tls.on_demand
         readable = index.readable
-        found = index.soonest(limit + 1, mark_of(cursor))
+        shown, more, total = _page(tls, only, cursor, limit)
         return Certificates(
-            items=[CertificateShown(**_shown(tls, entry)) for entry in found[:limit]],
-            next=cursor_of(ending(found[limit - 1])) if len(found) > limit else None,
-            total=len(index),
+            items=[CertificateShown(**_shown(tls, entry)) for entry in shown],
+            next=more,
+            total=total,
             complete=index.complete,
             set_aside_total=len(index.aside),
             missing_total=len(tls.folder.missing),
@@ -148,7 +155,7 @@ def certificates_api(tls: EdgeTls, audit: Audit) -> APIRouter:
             raise HTTPException(404, f"no certificate is for {name}")
         return OfHost(host=name, **_shown(tls, entry))
 
-    @api.post("/missing/accept", responses=problems(413), openapi_extra=TOKEN)
+    @api.post("/missing/accept", responses=problems(400, 413))
     async def accept_missing(request: Request, order: Order) -> Accepted:
         """What is missing from the folder is gone indeed: it is used no longer."""
         caller = caller_of(request, order)
@@ -168,6 +175,18 @@ def certificates_api(tls: EdgeTls, audit: Audit) -> APIRouter:
         return OneCertificate(**({**_shown(tls, entry), **said} if entry else {"name": name, **said}))
 
     return api
+
+
+def _page(tls: EdgeTls, only: str, cursor: MarkCursor, limit: int) -> tuple[list[Entry], str | None, int]:
+    """The certificates of a page, the cursor of the next, and how many there are in all."""
+    index = tls.index
+    if only:
+        names = tls.folder.missing if only == "missing" else index.readable
+        entries = [entry for entry in map(index.get, names) if entry is not None]
+        found, more = page_of(((ending(entry), entry) for entry in entries), cursor, limit)
+        return found, more, len(entries)
+    found = index.soonest(limit + 1, mark_of(cursor))
+    return found[:limit], cursor_of(ending(found[limit - 1])) if len(found) > limit else None, len(index)
 
 
 def certificate_metrics(tls: EdgeTls) -> Iterator[Metric]:

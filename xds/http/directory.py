@@ -18,6 +18,9 @@ from xds.http.paging import Limit, MarkCursor, NameCursor, Page, PlaceCursor, pa
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.resources.routes import table_name
+from xds.set_aside import SetAside
+from xds.unknown_hosts import Asked as AskedFor
+from xds.unknown_hosts import UnknownHosts as Counted
 
 _TIME = 0.02
 """Seconds that are looked for the domains of one page: a page may be short, but it holds nobody up."""
@@ -111,7 +114,7 @@ def directory_api(view: View) -> APIRouter:
         if pod and pod not in directory.pods:
             raise HTTPException(404, f"pod {pod!r} is not in the directory at revision {directory.revision}")
         total = None if prefix else view.directory.residents.get(pod, 0) if pod else len(directory.domains)
-        found, next_place = _found(view, cursor, limit, pod, prefix.lower())
+        found, next_place = domains_page(view, cursor, limit, pod, prefix.lower())
         items = [Domain(domain=name, pod=of, revision=directory.revision_of(name)) for name, of in found]
         return Page[Domain](items=items, next=next_place or None, total=total)
 
@@ -148,8 +151,7 @@ def directory_api(view: View) -> APIRouter:
         """The records of GDS that can't be used, and why, by name: pods first, since their domains follow from them. Of
         more than 1,000 the rest is only counted in ``total``."""
         directory = view.directory
-        marked = (((int(one.kind != "pod"), f"{one.kind}~{one.name}"), one) for one in directory.set_aside.values())
-        found, more = page_of(marked, cursor, limit)
+        found, more = set_aside_page(directory, cursor, limit)
         items = [Aside.model_validate(one, from_attributes=True) for one in found]
         return Page[Aside](items=items, next=more, total=directory.set_aside_total)
 
@@ -158,17 +160,27 @@ def directory_api(view: View) -> APIRouter:
         """The hosts that GDS doesn't know, those asked for most since the start first: each count at most `error` too
         high. They are counted on between two pages, so one may stand on both, or on none."""
         counted = view.unknown_hosts
-        top = counted.top(counted.capacity) if counted else []
-        found, more = page_of((((-one.count, one.host), one) for one in top), cursor, limit)
+        found, more = asked_page(counted, cursor, limit) if counted else ([], None)
         return UnknownHosts(
             items=[Asked.model_validate(one, from_attributes=True) for one in found],
             next=more,
-            total=len(top),
+            total=len(counted) if counted else 0,
             counting=counted is not None,
             requests=counted.requests if counted else 0,
         )
 
     return api
+
+
+def set_aside_page(directory: Directory, cursor: MarkCursor, limit: int) -> tuple[list[SetAside], str | None]:
+    """Records set aside, pods first, and the cursor of the next page."""
+    marked = (((int(one.kind != "pod"), f"{one.kind}~{one.name}"), one) for one in directory.set_aside.values())
+    return page_of(marked, cursor, limit)
+
+
+def asked_page(counted: Counted, cursor: MarkCursor, limit: int) -> tuple[list[AskedFor], str | None]:
+    """Unknown hosts, those asked for most first, and the cursor of the next page."""
+    return page_of((((-one.count, one.host), one) for one in counted.top(counted.capacity)), cursor, limit)
 
 
 def checked(host: str) -> str:
@@ -209,7 +221,9 @@ def _pod(view: View, pod: Pod) -> PodShown:
     )
 
 
-def _found(view: View, place: str, limit: int, pod: str, prefix: str) -> tuple[list[tuple[str, str]], str]:
+def domains_page(
+    view: View, place: str, limit: int, pod: str = "", prefix: str = ""
+) -> tuple[list[tuple[str, str]], str]:
     """Domains with their pods, and where the next page goes on: "TABLE~DOMAIN", after which it does; or empty.
 
     Table by table, since in a table the names are sorted: so a cursor holds whatever changes.

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
@@ -23,7 +24,10 @@ EVERY = 1.0
 _LOOK = 0.3
 """Seconds between two looks at whether the control plane ends."""
 
-_SAMPLE = 'event: complete\ndata: {"event":"complete","at":1764107999.2,"revision":7,"envoys":3,"seconds":0.012}\n\n'
+_SAMPLE = (
+    "id: 5f2c09aa-41\nevent: complete\n"
+    'data: {"event":"complete","at":1764107999.2,"revision":7,"envoys":3,"seconds":0.012}\n\n'
+)
 
 
 def events_api(view: View, feed: Feed) -> APIRouter:
@@ -38,14 +42,21 @@ def events_api(view: View, feed: Feed) -> APIRouter:
             **problems(503),
         },
     )
-    async def events(request: Request) -> Response:
+    async def events(
+        request: Request,
+        last_event_id: Annotated[
+            str, Header(max_length=100, description="the `id` of the event that was heard last, by who comes back")
+        ] = "",
+    ) -> Response:
         """What happens, as it does, and `status` each second with what `/api/v1/status` says. The others are
         `received`, `held`, `released`, `published`, `first_ack`, `complete`, `nack`, `connected`, `disconnected`:
         `data` names the `revision`, the `node`, the first changes, seconds since the publish, as far as each applies.
-        Of more than 200 events in a second the rest is only counted (`skipped`). Who doesn't read is let go."""
+        Of more than 200 events in a second the rest is only counted (`skipped`). Who doesn't read is let go. Who comes
+        back with `Last-Event-ID` is told first what it missed, of the newest 1,000 events; `missed` comes first when
+        there were others."""
         if feed.full:
             raise HTTPException(503, "too many listen already: try again later", {"retry-after": "10"})
-        told = _told(latest, feed, partial(is_leaving, request.app))
+        told = _told(latest, feed, last_event_id, partial(is_leaving, request.app))
         return EventSourceResponse(
             told, sep="\n", ping=15, shutdown_grace_period=2 * EVERY
         )  # it ends by itself, and whole
@@ -68,10 +79,12 @@ class _Latest:
         return self._json
 
 
-async def _told(latest: _Latest, feed: Feed, leaving: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
+async def _told(latest: _Latest, feed: Feed, last: str, leaving: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
     clock = asyncio.get_running_loop().time
     due = clock()
-    with feed.listening() as queue:
+    with feed.listening(last) as (missed, queue):
+        for event, data, number in missed:
+            yield ServerSentEvent(data, event=event, id=number, sep="\n")
         while not leaving():
             if clock() >= due:
                 due = clock() + EVERY
@@ -83,4 +96,5 @@ async def _told(latest: _Latest, feed: Feed, leaving: Callable[[], bool]) -> Asy
                 continue
             if told is None:
                 return
-            yield ServerSentEvent(told[1], event=told[0], sep="\n")
+            event, data, number = told
+            yield ServerSentEvent(data, event=event, id=number, sep="\n")

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from xds.errors import GdsError, PointsmanError
 from xds.http.access import address_of, certificate_of
 from xds.http.directory import HostName, checked
-from xds.http.paging import Limit, Page, StateCursor
+from xds.http.paging import REVISIONS, Limit, Page, StateCursor
 from xds.http.problems import problems
 from xds.operator import Caller, Operator
 
 T = TypeVar("T")
 
-TOKEN: dict[str, Any] = {"security": [{"token": []}]}
-"""Of a route that only those get who may order."""
-
 
 class Order(BaseModel):
     """``by``: who orders it, for the log."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     by: Annotated[str, Field(max_length=200)] = "unknown"
+
+
+def _whole(value: object) -> object:
+    """7.0 is a whole number in JSON, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Rollback(Order):
     """``epoch`` may be left out: the newest state of that revision."""
 
-    revision: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    revision: Annotated[int, Field(ge=0, le=REVISIONS), BeforeValidator(_whole)]
     epoch: Annotated[str, Field(max_length=200)] = ""
 
 
@@ -99,19 +101,19 @@ def orders_api(operator: Operator) -> APIRouter:
         """What of GDS is held back from the edge, and why."""
         return HoldShown(**operator.hold())
 
-    @api.post("/hold/release", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
+    @api.post("/hold/release", response_model_exclude_unset=True, responses=problems(400, 409, 413))
     async def release(request: Request, order: Order) -> HoldShown:
         """Takes GDS's newest state to the edge."""
         await _done(operator.release(caller_of(request, order)))
         return HoldShown(**operator.hold())
 
-    @api.post("/hold/refuse", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
+    @api.post("/hold/refuse", response_model_exclude_unset=True, responses=problems(400, 409, 413))
     async def refuse(request: Request, order: Order) -> HoldShown:
         """What is held isn't taken, and is no alarm any more."""
         await _done(operator.refuse(caller_of(request, order)))
         return HoldShown(**operator.hold())
 
-    @api.get("/states", responses=problems(409), openapi_extra=TOKEN)
+    @api.get("/states", responses=problems(409))
     async def states(limit: Limit = 100, cursor: StateCursor = "") -> Page[Moment]:
         """The moments of the directory that can be gone back to, the newest first; needs the token. ``total`` is
         null."""
@@ -121,13 +123,13 @@ def orders_api(operator: Operator) -> APIRouter:
         items = [Moment.model_validate(one, from_attributes=True) for one in found[:limit]]
         return Page[Moment](items=items, next=more, total=None)
 
-    @api.post("/rollback", response_model_exclude_unset=True, responses=problems(409, 413), openapi_extra=TOKEN)
+    @api.post("/rollback", response_model_exclude_unset=True, responses=problems(400, 409, 413))
     async def rollback(request: Request, order: Rollback) -> HoldShown:
         """Takes the edge back to an earlier state, which GDS doesn't overwrite until it is released."""
         await _done(operator.roll_back(order.revision, order.epoch, caller_of(request, order)))
         return HoldShown(**operator.hold())
 
-    @api.post("/domains/{host}/refresh", responses=problems(400, 409, 413, 503), openapi_extra=TOKEN)
+    @api.post("/domains/{host}/refresh", responses=problems(400, 409, 413, 503))
     async def refresh(request: Request, host: HostName, order: Order) -> Refreshed:
         """Has GDS asked for a host now, where it isn't watched: what it says is on its way to the Envoys when this is
         answered 200. 409 when it stays from the edge: held, or set aside."""

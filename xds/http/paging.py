@@ -15,6 +15,8 @@ Mark = tuple[int, str]
 """Where an item stands in its list: by number, then by name."""
 
 LONGEST = 1_000
+REVISIONS = 9 * 10**18
+"""No revision that is asked for is higher. The document writes a bound as a float: this one is the same there."""
 
 Limit = Annotated[int, Query(ge=1, le=LONGEST, description="how many, at most")]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -11,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from xds.audit import Audit
 from xds.errors import PointsmanError
-from xds.http.orders import TOKEN, Order, caller_of
+from xds.http.orders import Order, caller_of
 from xds.http.problems import problems
 from xds.lookup.learner import Learner
 from xds.lookup.preload import Preloaded
@@ -24,12 +26,17 @@ MOST = 50_000
 than many small ones."""
 BODY = 4 * 1024 * 1024
 """Bytes of one order."""
-NOTED = 100_000
+NOTED = 10_000
 """Hosts of one import, after which it is noted again."""
+PAUSE = 10.0
+"""Seconds after which what isn't noted yet is, however little it is: the rest of the import may never come."""
 WATCHED = (
     "this control plane watches GDS (gds.mode = watch): GDS says which domains there are, and what it hasn't got can't "
     "be known beside it; import the map into GDS instead"
 )
+
+
+Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Hosts(Order):
@@ -71,10 +78,12 @@ class Imported(BaseModel):
 
 class _Sum:
     """What an import came to since it was last noted: one of a million hosts mustn't fill the audit log with a thousand
-    entries. The first order of each is noted at once."""
+    entries. The first order of each is noted at once. ``later(seconds, call)`` is the event loop's."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, later: Later | None = None) -> None:
         self._audit = audit
+        self._later = later
+        self._due: asyncio.TimerHandle | None = None
         self._caller: Caller | None = None
         self._counts: Counter[str] = Counter()
 
@@ -86,10 +95,15 @@ class _Sum:
         self._counts += Counter(taken=found.taken, held=found.held, kept=found.kept, refused=len(found.refused))
         if first or not more or self._counts.total() >= NOTED:
             self._say()
+        elif self._due is None:
+            self._due = (self._later or asyncio.get_running_loop().call_later)(PAUSE, self._say)
         if not more:
             self._caller = None
 
     def _say(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         if self._caller and self._counts:
             taken, held, kept, refused = (self._counts[name] for name in ("taken", "held", "kept", "refused"))
             back = f" ({held} of them held back from the edge)" if held else ""
@@ -98,12 +112,12 @@ class _Sum:
             self._counts.clear()
 
 
-def preload_api(learner: Learner | None, audit: Audit) -> APIRouter:
+def preload_api(learner: Learner | None, audit: Audit, later: Later | None = None) -> APIRouter:
     """Without a ``learner`` nothing can be preloaded."""
     api = APIRouter(tags=["orders"])
-    sums = _Sum(audit)
+    sums = _Sum(audit, later)
 
-    @api.post(PATH, responses=problems(409, 413, 503), openapi_extra=TOKEN)
+    @api.post(PATH, responses=problems(400, 409, 413, 503))
     async def hosts(request: Request, order: Hosts) -> Taken:
         """Hosts that are known from now on, as if GDS had said so; one that is known already stays as it is."""
         caller = caller_of(request, order)

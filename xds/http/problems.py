@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -18,9 +20,15 @@ from xds.errors import PointsmanError
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+_PARAMETER = re.compile(r"\{[^}]+\}")
+_CHALLENGE = 'Bearer realm="Pointsman"', 'Basic realm="Pointsman"'
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "How to say who one is.", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "Seconds, where that is known.", "schema": {"type": "string"}}},
+}
 
 _WHEN = {
-    400: "What was asked for can't be meant: not a host name, not a cursor of ours.",
+    400: "What was asked for can't be meant: not a host name, not a cursor of ours, not a body in JSON.",
     401: "A token is needed, or a client certificate: the header `WWW-Authenticate` says how.",
     403: "The request's Host is a name that isn't this machine's, and there is no token: see setting http.public_read.",
     404: "There is nothing of that name.",
@@ -41,21 +49,35 @@ class Problem(BaseModel):
 
 
 def problem(status: int, detail: str, headers: Any = None) -> Response:
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=_text(detail))
+    answer = JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+    if status == 401:
+        for challenge in _CHALLENGE:
+            answer.headers.append("www-authenticate", challenge)
+    return answer
+
+
+def _text(detail: str) -> str:
+    """What a client sent may hold half a character (a lone surrogate in JSON), which no answer can."""
+    return detail.encode(errors="replace").decode()
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may answer beside what it is for: 401, 403 and 422 always."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        status: {"description": _WHEN[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        status: {
+            "description": _WHEN[status],
+            "content": {MEDIA_TYPE: {"schema": schema}},
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+        }
         for status in sorted({401, 403, 422, *statuses})
     }
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error of this application a problem, and says so in its OpenAPI document."""
+def install(app: FastAPI, complete: Callable[[dict[str, Any]], None] = lambda document: None) -> None:
+    """Makes every error of this application a problem, and says so in its OpenAPI document, to which ``complete`` adds
+    what it knows."""
     app.add_exception_handler(HTTPException, _the_frameworks)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(PointsmanError, _ours)
@@ -72,7 +94,7 @@ def install(app: FastAPI) -> None:
             )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = Problem.model_json_schema()
-            made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            complete(made)
             app.openapi_schema = made
         return app.openapi_schema
 
@@ -82,9 +104,26 @@ def install(app: FastAPI) -> None:
 async def _the_frameworks(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     told = error.detail
+    if isinstance(error.__cause__, UnicodeDecodeError | RecursionError):
+        told = "the body can't be read: it is to be JSON, in UTF-8, and not nested deeply"
     if told == HTTPStatus(error.status_code).phrase:
         told = f"{request.method} {request.url.path}: {told}"
-    return problem(error.status_code, told, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (allowed := _allowed(request)):
+        headers["allow"] = allowed  # the framework knows of one route's methods, and a path may have several
+    return problem(error.status_code, told, headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of the path, as the document has them; empty of one that isn't in it."""
+    path = request.url.path
+    found = {
+        method.upper()
+        for template, operations in request.app.openapi()["paths"].items()
+        if re.fullmatch(_PARAMETER.sub("[^/]+", template), path)
+        for method in operations
+    }
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

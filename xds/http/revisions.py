@@ -10,20 +10,19 @@ from starlette.exceptions import HTTPException
 
 from xds.convergence import Quantiles
 from xds.errors import WaitError
-from xds.http.paging import Cursor, Limit, Page, number_of
+from xds.http.paging import REVISIONS, Cursor, Limit, Page, number_of
 from xds.http.problems import problems
 from xds.http.view import View
 from xds.receipt import Publish, Receipt, Standing, State
 
 LONGEST = 60.0
 """Seconds that a caller may wait."""
-MOST = 2**63 - 1
 LEAST = 1
 """Envoys that must have a change, unless the caller says another number: one that is at no Envoy is at no edge."""
 FLEET = 1_000_000
 """More Envoys than one control plane has."""
 
-Number = Annotated[int, Path(ge=0, le=MOST, description="a revision of GDS")]
+Number = Annotated[int, Path(ge=0, le=REVISIONS, description="a revision of GDS")]
 
 
 class Change(BaseModel):
@@ -124,8 +123,9 @@ class Step(BaseModel):
 
 
 class Trace(BaseModel):
-    """``acks``: the Envoys that ACKed it, in that order, at most 1,000; ``total``: of how many. ``by`` and
-    ``committed_at``: who made it at GDS, and when (seconds since 1970), if GDS says so."""
+    """``acks``: a page of the Envoys that ACKed it, in that order; ``total``: of how many; ``next``: the cursor of
+    those that follow, null when there are none. ``nacks``: the first 20. ``by`` and ``committed_at``: who made it at
+    GDS, and when (seconds since 1970), if GDS says so."""
 
     revision: int
     epoch: str
@@ -135,6 +135,7 @@ class Trace(BaseModel):
     by: str | None
     committed_at: float | None
     acks: list[Step]
+    next: str | None
     total: int
     nacks: list[Nacked]
 
@@ -204,13 +205,15 @@ def revisions_api(view: View) -> APIRouter:
         return _shown(view, revision, standing)
 
     @api.get("/revisions/{revision}/trace", responses=problems(404))
-    async def trace(revision: Number) -> Trace:
-        """When each Envoy had it."""
+    async def trace(revision: Number, limit: Limit = 1_000, cursor: Cursor = "") -> Trace:
+        """When each Envoy had it. Those that come to have it meanwhile are on the last page."""
         receipt = receipts.standing(revision).receipt
         if receipt is None:
             raise HTTPException(404, f"there is no receipt of revision {revision}: it is too old, or hasn't come yet")
         publish = receipt.publish
-        steps = list(zip(publish.numbers, publish.seconds, strict=True))[:1_000] if publish else []
+        total, skip = len(publish.numbers) if publish else 0, number_of(cursor) or 0
+        part = slice(skip, skip + limit)
+        steps = zip(publish.numbers[part], publish.seconds[part], strict=True) if publish else ()
         return Trace(
             revision=revision,
             epoch=receipt.epoch,
@@ -220,7 +223,8 @@ def revisions_api(view: View) -> APIRouter:
             by=receipt.author.by or None,
             committed_at=receipt.author.at,
             acks=[Step(node=receipts.name_of(number), seconds=round(took, 6)) for number, took in steps],
-            total=len(publish.numbers) if publish else 0,
+            next=str(skip + limit) if skip + limit < total else None,
+            total=total,
             nacks=_nacks(view, publish),
         )
 

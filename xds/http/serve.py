@@ -6,21 +6,27 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
+import h11
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from xds.errors import SettingsError
+from xds.http.problems import problem
 from xds.server.files import Files
 
 log = structlog.get_logger()
 
+REQUEST = 64 * 1024
+"""Bytes of a request before its body."""
 CONNECTIONS = 1_000
 """At a time; one more is closed at once."""
 _UNFINISHED = 10.0
@@ -107,6 +113,19 @@ class _Protocol(H11Protocol):
         self._silent, self._seen, self._unread = silent, self.cycle, unread
         self._patience = self.loop.call_later(_UNFINISHED, self._look)
 
+    def send_400_response(self, msg: str) -> None:
+        """What can't be read as a request is told so as every other is."""
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        detail = f"{msg} {error}" if error else msg
+        if status == 431:
+            detail = f"the address and the headers of the request are longer than {REQUEST} bytes together"
+        answer = problem(status, detail, {"connection": "close"})
+        head = h11.Response(status_code=status, headers=answer.raw_headers, reason=HTTPStatus(status).phrase.encode())
+        for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
@@ -156,7 +175,9 @@ async def serving(app: FastAPI, address: str, port: int, https: Https | None = N
             log_config=None,
             access_log=False,
             ws="none",
+            proxy_headers=False,  # the audit log says where an order came from: no header of it decides that
             timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=REQUEST,
             ssl_context_factory=(lambda *_: contexts.first) if contexts else None,
         )
         server = _Server(config)
