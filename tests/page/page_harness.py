@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from page_samples import calm, envoys, explanation, pods
+from page_samples import calm, explanation, listings
 from playwright.async_api import Browser, Page, async_playwright
 
 from xds.http.page.content import CopyRow, Explanation, Listing, Status
@@ -27,7 +27,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-DESK, PHONE = (1360, 900), (360, 740)
+DESK, PHONE, ZOOMED = (1360, 900), (360, 740), (640, 450)
+"""In CSS pixels: at twice its size a window of 1280 has half as many."""
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs chromium (Debian package chromium), or CHROMIUM=PATH")
 
@@ -47,10 +48,10 @@ class Desk:
         self.looks += 1
         return self.state
 
-    def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
+    async def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
         if after not in ("", "pod9"):
             raise ValueError(after)
-        rows: Listing[Any] = {"pods": pods(), "envoys": envoys(bad=True).listing}.get(page, Listing())
+        rows = listings().get(page, Listing())
         return (Listing(rows.rows, rows.total) if after else rows), "What there is."
 
     async def explain(self, host: str) -> Explanation:

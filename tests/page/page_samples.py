@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 from xds.http.page.content import (
     Alarm,
@@ -12,6 +13,7 @@ from xds.http.page.content import (
     ChangeRow,
     Convergence,
     CopyRow,
+    DomainRow,
     EnvoyRow,
     Envoys,
     Explanation,
@@ -25,6 +27,7 @@ from xds.http.page.content import (
     Station,
     Status,
     UnknownRow,
+    UnusedRow,
 )
 
 NOW = 1_795_640_649.0
@@ -55,7 +58,17 @@ def changes() -> list[ChangeRow]:
         before, after = chance.sample(range(1, 10), 2)
         text = f"{host}: pod{before} → pod{after}"
         made.append(
-            ChangeRow(48_213 - step, NOW - 2 - step * 3.7, text, "at all", "good", 1000, 1000, 0.004 * (1 + step % 5))
+            ChangeRow(
+                96 - step,
+                48_213 - step,
+                NOW - 2 - step * 3.7,
+                text,
+                "at all",
+                "good",
+                1000,
+                1000,
+                0.004 * (1 + step % 5),
+            )
         )
     made[5] = replace(made[5], text=f"{made[5].text}, and 2 399 more")
     return made
@@ -148,6 +161,12 @@ def calm() -> Status:
         aside=Listing(),
         unknown=Listing([UnknownRow("wp-login.example.net", 4120, 0), UnknownRow("old.acme.example.com", 77, 3)], 212),
         unknown_requests=9_311,
+        figures=[
+            ("Started", "2026-11-22 09:12:44, 4 d ago"),
+            ("Epoch of GDS", "01JDM5P0QK"),
+            ("Changes", "48 207 in 412 publishes"),
+            ("At the xDS port", "1 004 handshakes, 0 refused"),
+        ],
     )
 
 
@@ -206,4 +225,29 @@ def trouble() -> Status:
             ],
             3,
         ),
+        unused=Listing([UnusedRow(f"bad-{hostile}", "the key isn't that of the certificate", True)], 1),
+        missing=1_200,
+        folder_trouble="[Errno 5] Input/output error: 'certificates'",
     )
+
+
+def listings() -> dict[str, Listing[Any]]:
+    """The rows of the pages of lists, on a bad day."""
+    bad, long = trouble(), "a-very-long-name-of-a-customer-that-goes-on-and-on." * 4 + "example.com"
+    held, certificates = bad.held, bad.certificates
+    assert held
+    assert certificates
+    return {
+        "pods": pods(),
+        "envoys": bad.envoys.listing,
+        "envoys-behind": bad.envoys.listing,
+        "domains": Listing(
+            [DomainRow(long, "pod1", 48_213), DomainRow("acme.example.com", "pod7", 7)], 1_000_000, "0~a"
+        ),
+        "changes": Listing(bad.changes, 1_000, "83"),
+        "held": Listing([*held.examples, HeldDomain(long, None, "pod7")], 120_044, "0~61"),
+        "certificates": certificates,
+        "certificates-set-aside": bad.unused,
+        "set-aside": bad.aside,
+        "unknown-hosts": Listing([UnknownRow(long, 4_120, 12)], 1),
+    }

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from page_harness import DESK, PHONE, Desk, needs_chromium, opened, served
+from page_harness import DESK, PHONE, ZOOMED, Desk, needs_chromium, opened, served
 from page_samples import NOW, calm, changes, pods, trouble
 from playwright.async_api import Browser, expect
 
 from xds.http.page.content import ChangeRow
+from xds.http.page.render import PAGES
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("desk")]
 
-FRESH = ChangeRow(48_214, NOW, "fresh.example.com: pod1 → pod2", "at all", "good", 1000, 1000, 0.006)
+FRESH = ChangeRow(97, 48_214, NOW, "fresh.example.com: pod1 → pod2", "at all", "good", 1000, 1000, 0.006)
 
 
 async def test_a_change_appears_as_it_happens_without_a_reload(browser: Browser, address: str, desk: Desk) -> None:
@@ -23,8 +24,8 @@ async def test_a_change_appears_as_it_happens_without_a_reload(browser: Browser,
     await page.evaluate("window.stays = true")
     await expect(page.locator("#link")).to_have_text("live,")
     desk.state = replace(calm(), changes=[FRESH, *changes()])
-    await expect(page.locator("#change-48214")).to_contain_text("fresh.example.com: pod1 → pod2")
-    assert await page.locator("#changes tbody tr").first.get_attribute("id") == "change-48214"
+    await expect(page.locator("#change-97")).to_contain_text("fresh.example.com: pod1 → pod2")
+    assert await page.locator("#changes tbody tr").first.get_attribute("id") == "change-97"
     assert await page.evaluate("window.stays") is True
     assert complaints == []
 
@@ -61,7 +62,7 @@ async def test_what_envoys_and_clients_name_is_text_and_nothing_else(
 async def test_what_has_the_focus_keeps_it_while_its_section_moves(browser: Browser, address: str, desk: Desk) -> None:
     page = await opened(browser, f"{address}/")
     await expect(page.locator("#link")).to_have_text("live,")
-    await page.locator("#pods .more a").focus()
+    await page.get_by_role("link", name="All 24 pods").focus()
     desk.state = replace(calm(), now=NOW + 10, pods=pods(7))
     await expect(page.locator("#pods tbody tr")).to_have_count(7)
     await expect(page.get_by_role("link", name="All 24 pods")).to_be_focused()
@@ -85,9 +86,9 @@ async def test_it_can_be_paused_and_goes_on(browser: Browser, address: str, desk
     await expect(page.locator("#link")).to_have_text("paused at")
     desk.state = replace(calm(), changes=[FRESH, *changes()])
     await page.wait_for_timeout(1500)
-    assert await page.locator("#change-48214").count() == 0
+    assert await page.locator("#change-97").count() == 0
     await page.get_by_role("button", name="Resume").click()
-    await expect(page.locator("#change-48214")).to_be_visible()
+    await expect(page.locator("#change-97")).to_be_visible()
 
 
 async def test_it_says_when_it_is_not_live_any_more_and_comes_back(browser: Browser, desk: Desk) -> None:
@@ -104,7 +105,7 @@ async def test_only_a_new_state_is_read_aloud_and_not_every_change(browser: Brow
     page = await opened(browser, f"{address}/")
     await expect(page.locator("#link")).to_have_text("live,")
     desk.state = replace(calm(), changes=[FRESH, *changes()])
-    await expect(page.locator("#change-48214")).to_be_visible()
+    await expect(page.locator("#change-97")).to_be_visible()
     spoken = page.get_by_role("status")
     assert await spoken.text_content() == ""
     desk.state = trouble()
@@ -149,8 +150,9 @@ async def test_a_host_is_explained_without_javascript(browser: Browser, address:
         ("/", "dark", PHONE),
         ("/explain?host=acme.example.com", "light", PHONE),
         ("/explain?host=acme.example.com", "dark", DESK),
-        ("/envoys", "dark", DESK),
-        ("/pods", "light", DESK),
+        ("/", "dark", DESK),
+        ("/", "light", ZOOMED),
+        *((f"/{page}", scheme, size) for page in PAGES for scheme, size in (("light", DESK), ("dark", PHONE))),
     ],
 )
 async def test_axe_finds_nothing_to_complain_of(
@@ -163,14 +165,25 @@ async def test_axe_finds_nothing_to_complain_of(
     await page.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/explain?host=acme.example.com", "/pods", "/envoys"])
-async def test_a_phone_shows_it_without_scrolling_sideways(
-    browser: Browser, address: str, desk: Desk, path: str
+@pytest.mark.parametrize("size", [PHONE, ZOOMED], ids=["phone", "zoomed"])
+@pytest.mark.parametrize("path", ["/", "/explain?host=acme.example.com", *(f"/{page}" for page in PAGES)])
+async def test_a_phone_and_a_page_at_twice_its_size_show_it_without_scrolling_sideways(
+    browser: Browser, address: str, desk: Desk, path: str, size: tuple[int, int]
 ) -> None:
     for state in (calm(), trouble()):
         desk.state = state
-        page = await opened(browser, f"{address}{path}", PHONE)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        page = await opened(browser, f"{address}{path}", size)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        await page.close()
+
+
+async def test_no_id_stands_twice_though_revisions_begin_again(browser: Browser, address: str, desk: Desk) -> None:
+    again = [replace(row, number=row.number + 100) for row in changes()]
+    desk.state = replace(trouble(), changes=[*again, *changes()])
+    for path in ("/", "/changes"):
+        page = await opened(browser, f"{address}{path}")
+        ids = await page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+        assert len(ids) == len(set(ids))
         await page.close()
 
 
@@ -189,8 +202,8 @@ async def test_nothing_moves_for_those_who_want_no_motion(browser: Browser, addr
         page = await opened(browser, f"{address}/", reduced_motion=motion)
         await expect(page.locator("#link")).to_have_text("live,")
         desk.state = replace(calm(), changes=[FRESH, *changes()])
-        await expect(page.locator("#change-48214")).to_be_visible()
-        assert await page.evaluate("getComputedStyle(document.querySelector('#change-48214')).animationName") == moves
+        await expect(page.locator("#change-97")).to_be_visible()
+        assert await page.evaluate("getComputedStyle(document.querySelector('#change-97')).animationName") == moves
         await page.close()
 
 
@@ -210,6 +223,7 @@ async def test_a_screen_reader_finds_its_way_by_landmarks_and_headings(browser: 
         "Certificates near their end",
         "Records set aside",
         "Unknown hosts",
+        "In figures",
     ]
     assert await page.get_by_role("heading", level=1).count() == 1
     await expect(page.get_by_role("img", name="Time to convergence")).to_have_count(1)

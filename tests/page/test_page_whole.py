@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from wire_envoy import WireEnvoy
 
 from demo.system import LOOPBACK
+from xds.http.page.render import PAGES
 
 pytestmark = needs_chromium
 DOMAINS = 1000
@@ -42,11 +43,11 @@ def page(edge: Edge, browser: Browser) -> Iterator[Page]:
 def test_a_move_is_seen_as_it_goes_to_the_envoy(edge: Edge, page: Page) -> None:
     expect(page.locator("#sentence")).to_have_text("Every Envoy has what GDS says.")
     revision = edge.put("moves.example.com", "pod1")
-    row = page.locator(f"#change-{revision}")
+    row = page.locator(f'#changes [data-revision="{revision}"]')
     expect(row).to_contain_text("moves.example.com: new on pod1")
     expect(row).to_contain_text("at all 1/1")
     revision = edge.put("moves.example.com", "pod2")
-    expect(page.locator(f"#change-{revision}")).to_contain_text("moves.example.com: pod1 → pod2")
+    expect(page.locator(f'#changes [data-revision="{revision}"]')).to_contain_text("moves.example.com: pod1 → pod2")
     expect(page.locator("#convergence .chart")).to_contain_text("ACKs in the last 5 min")
     expect(page.locator("#envoys")).to_contain_text("1 of 1 have everything")
     expect(page.locator("#pods tbody tr")).to_have_count(3)
@@ -56,7 +57,9 @@ def test_who_moved_a_host_is_seen_with_the_change_and_in_its_explanation(edge: E
     who = {"GDS-Actor": "Ada <b>Lovelace</b>"}
     answer = edge.gds.put("/backend/whose.example.com", json={"pod": "pod2"}, headers=who)
     revision = answer.json()["revision"]
-    expect(page.locator(f"#change-{revision}")).to_contain_text("whose.example.com: new on pod2 by Ada <b>Lovelace</b>")
+    expect(page.locator(f'#changes [data-revision="{revision}"]')).to_contain_text(
+        "whose.example.com: new on pod2 by Ada <b>Lovelace</b>"
+    )
     edge.becomes("whose.example.com", "pod2")
     page.goto(f"{edge.system.api_url}/explain?host=whose.example.com")
     expect(page.locator(".chain")).to_contain_text("made byAda <b>Lovelace</b>")
@@ -113,9 +116,9 @@ def test_a_silent_gds_is_seen(edge: Edge, page: Page) -> None:
     expect(page.locator("#way li").first).to_contain_text("followed", timeout=30_000)
 
 
-@pytest.mark.parametrize("path", ["envoys", "pods", "certificates", "set-aside", "unknown-hosts"])
+@pytest.mark.parametrize("path", [*PAGES])
 def test_every_list_is_there(edge: Edge, page: Page, path: str) -> None:
     answer = page.goto(f"{edge.system.api_url}/{path}")
     assert answer is not None
     assert answer.status == 200
-    expect(page.locator("nav a[aria-current]")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text(PAGES[path])

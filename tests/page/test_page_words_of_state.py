@@ -45,6 +45,13 @@ def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
         (replace(WELL, aside=4), "warn", "Some records of GDS can't be used.", "aside"),
         (replace(WELL, complete=False, why_not="no snapshot"), "bad", "There is no directory yet.", "way"),
         (replace(WELL, knows_nobody=True), "warn", "GDS knows no host, so it may be the wrong one.", "way"),
+        (replace(WELL, breaker="open"), "warn", "GDS fails when it is asked for a host.", "way"),
+        (replace(WELL, misses_many=True), "warn", "GDS misses many of the hosts that it had.", "figures"),
+        (replace(WELL, pods_file="no such file"), "warn", "The pods file can't be used as it is.", "pods"),
+        (replace(WELL, folder="I/O error"), "bad", "The folder of certificates can't be read.", "certificates"),
+        (replace(WELL, missing=9), "warn", "Certificates are gone from their folder.", "certificates"),
+        (replace(WELL, unused=2), "warn", "Some certificates can't be used.", "certificates"),
+        (replace(WELL, spared=1), "warn", "Some Envoys keep what they came back with.", "figures"),
         (replace(WELL, state_error="disk full"), "bad", "The state can't be kept on disk.", "way"),
     ],
 )

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from xds import __version__
 from xds.certificates.checks import shown
 from xds.http.lookup import LookupState, lookup_state
+from xds.http.page.facts import facts_of
+from xds.http.page.verdict import judged
 from xds.http.problems import problems
 from xds.http.revisions import Lately, lately
 from xds.http.view import View
@@ -82,11 +84,23 @@ class XdsShown(BaseModel):
     refused: int
 
 
+class AlarmShown(BaseModel):
+    """``tone``: "bad" or "warn"."""
+
+    tone: str
+    text: str
+
+
 class Status(BaseModel):
-    """``revision``: of GDS, held; ``published``: the newest of which everything is published. Times are seconds since
+    """``verdict``: how everything stands, in a sentence, what is wrong first; ``tone``: "good", "idle" without an
+    Envoy, "warn" or "bad"; ``alarms``: all that somebody should look at, the worst first. So the status page says it,
+    too. ``revision``: of GDS, held; ``published``: the newest of which everything is published. Times are seconds since
     1970. ``from_disk``: what is served came from disk, and GDS hasn't answered since the start."""
 
     version: str
+    tone: str
+    verdict: str
+    alarms: list[AlarmShown]
     ready: bool
     unready: str
     stale: bool
@@ -126,8 +140,12 @@ def status_of(view: View) -> Status:
     directory, kept, counts = view.directory, view.kept(), view.counts()
     unready = view.unready
     hold = kept.hold
+    tone, verdict, alarms = judged(facts_of(view))
     return Status(
         version=__version__,
+        tone=tone,
+        verdict=verdict,
+        alarms=[AlarmShown(tone=one.tone, text=one.text) for one in alarms],
         ready=not unready,
         unready=unready,
         stale=view.stale,

@@ -102,9 +102,10 @@ class Envoys:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """A revision on its way. ``at``: seconds since 1970, when it was received; ``seconds``: until the last Envoy had
-    ACKed it, None while some haven't."""
+    """A revision on its way. ``number``: of its receipt; revisions begin again when GDS is replaced. ``at``: seconds
+    since 1970, when it was received; ``seconds``: until the last Envoy had ACKed it, None while some haven't."""
 
+    number: int
     revision: int
     at: float
     text: str
@@ -136,6 +137,22 @@ class CertificateRow:
     not_after: float
     days: float
     tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedRow:
+    """A certificate that can't be used as it is now; ``in_use``: an older one of that name is."""
+
+    name: str
+    reason: str
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRow:
+    domain: str
+    pod: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +210,17 @@ class Status:
     pods: Listing[PodRow] = field(default_factory=Listing)
     envoys: Envoys = field(default_factory=Envoys)
     certificates: Listing[CertificateRow] | None = None
+    unused: Listing[UnusedRow] = field(default_factory=Listing)
+    missing: int = 0
+    """Certificates that are gone from the folder, and kept."""
+    folder_trouble: str = ""
+    """Why the folder of certificates can't be read."""
     aside: Listing[AsideRow] = field(default_factory=Listing)
     unknown: Listing[UnknownRow] | None = None
     """None where they aren't counted."""
     unknown_requests: int = 0
+    figures: Sequence[tuple[str, str]] = ()
+    """What else the API's status says: label and value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable
+from itertools import islice
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,6 +12,7 @@ from xds import __version__
 from xds.http import explanation as api
 from xds.http.page import rows
 from xds.http.page.content import (
+    AsideRow,
     CertificateRow,
     CopyRow,
     Envoys,
@@ -22,23 +23,22 @@ from xds.http.page.content import (
     Station,
     Status,
     Tone,
+    UnknownRow,
+    UnusedRow,
 )
 from xds.http.page.explained import copies, told
+from xds.http.page.facts import facts_of
+from xds.http.page.listings import PAGE, Listings, whole
 from xds.http.page.rows import FEW
-from xds.http.page.verdict import SOON, Facts, judged
+from xds.http.page.verdict import judged
 from xds.http.page.words import duration, number, plural
 from xds.http.paging import Page
 from xds.http.status import GdsShown, gds_of
 from xds.http.view import View
 from xds.operator import Operator
-from xds.protocol.stream import Stream
 from xds.tracker import LATE
 
-PAGE = 50
-"""Rows of a list's page."""
 NONE = "\u2013"
-_FIRST_ENDING = 1_000
-"""Certificates that can be paged through: those that end first."""
 _EFFECTS = {
     "moved": "domains moved",
     "removed": "domains removed",
@@ -63,13 +63,7 @@ class Gathered:
         self._every = envoys
         self._view = view
         self._operator = operator
-        self._listings: Mapping[str, Callable[[str], tuple[Listing[Any], str]]] = {
-            "envoys": self._envoys,
-            "pods": self._pods,
-            "certificates": self._certificates,
-            "set-aside": self._aside,
-            "unknown-hosts": self._unknown,
-        }
+        self._listings = Listings(view, operator)
 
     def happened(self) -> Hashable:
         view = self._view
@@ -93,7 +87,7 @@ class Gathered:
         envoys, rejecting, behind = len(view.tracker.streams), view.tracker.rejecting, receipts.behind
         current = envoys - len({*rejecting, *behind})
         held = self._held()
-        tone, verdict, alarms = judged(self._facts(envoys, len(rejecting), now))
+        tone, verdict, alarms = judged(facts_of(view))
         return Status(
             now=now,
             version=__version__,
@@ -107,14 +101,18 @@ class Gathered:
             nacks=rows.nacks(view, rejecting),
             pods=rows.largest_pods(view),
             envoys=Envoys(envoys, current, len(rejecting), Listing(rows.envoys(view, rejecting, behind), envoys)),
-            certificates=self._soonest(0, FEW - 2),
-            aside=rows.aside(view, 0, FEW - 2),
-            unknown=rows.unknown(view, 0, FEW - 2),
+            certificates=self._soonest(),
+            unused=self._unused(),
+            missing=len(view.tls.folder.missing) if view.tls else 0,
+            folder_trouble=view.tls.folder.trouble if view.tls else "",
+            aside=self._aside(),
+            unknown=self._unknown(),
             unknown_requests=view.unknown_hosts.requests if view.unknown_hosts else 0,
+            figures=[*rows.figures(view)],
         )
 
-    def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
-        return self._listings[page](after)
+    async def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
+        return await self._listings.page(page, after)
 
     async def explain(self, host: str) -> Explanation:
         try:
@@ -123,30 +121,7 @@ class Gathered:
             return Explanation(host, "bad", error.detail)
 
     async def copies(self, host: str, after: str) -> Listing[CopyRow]:
-        return copies(await self._every(host, _whole(after), PAGE))
-
-    def _facts(self, envoys: int, rejecting: int, now: float) -> Facts:
-        view = self._view
-        kept, hold = view.kept(), view.kept().hold
-        soonest = view.tls.index.soonest(1) if view.tls else []
-        ends = (soonest[0].facts.not_after - now) / 86_400 if soonest else None
-        ending = view.tls.index.expiring([now + SOON * 86_400])[0] if view.tls else 0
-        return Facts(
-            complete=view.directory.complete,
-            why_not=view.unready,
-            gds=view.mirror.state,
-            silent=view.silent,
-            stale=view.stale,
-            envoys=envoys,
-            rejecting=rejecting,
-            slow=len(view.tracker.late),
-            hold=hold.state if hold else "none",
-            aside=view.directory.set_aside_total,
-            ends=ends,
-            ending=ending,
-            state_error=kept.writes.error,
-            knows_nobody=self._knows_nobody,
-        )
+        return copies(await self._every(host, whole(after) or 0, PAGE))
 
     @property
     def _knows_nobody(self) -> bool:
@@ -206,57 +181,25 @@ class Gathered:
             [HeldDomain(one["domain"], one["edge"], one["gds"]) for one in told["examples"][:FEW]],
         )
 
-    def _soonest(self, first: int, most: int) -> Listing[CertificateRow] | None:
+    def _soonest(self) -> Listing[CertificateRow] | None:
         if self._view.tls is None:
             return None
-        index = self._view.tls.index
-        now = time.time()
-        found = index.soonest(min(first + most, _FIRST_ENDING))[first:]
-        return Listing([rows.certificate(entry, now) for entry in found], len(index))
+        index, now = self._view.tls.index, self._view.tracker.wall()
+        return Listing([rows.certificate(entry, now) for entry in index.soonest(FEW - 2)], len(index))
 
-    def _envoys(self, after: str) -> tuple[Listing[Any], str]:
-        view, number_after = self._view, _whole(after)
-        behind: Collection[Hashable] = view.tracker.receipts.behind
-        lacking = {stream.node.id for stream in behind if isinstance(stream, Stream) and stream.node}
-        found = view.nodes_after(number_after, PAGE + 1)
-        shown = [rows.envoy(state, lacks=state.node in lacking) for state in found[:PAGE]]
-        total = len(view.tracker.streams)
-        more = str(found[PAGE - 1].number) if len(found) > PAGE else ""
-        return Listing(shown, total, more), f"{plural(total, 'stream')}, in the order in which they connected."
-
-    def _pods(self, after: str) -> tuple[Listing[Any], str]:
+    def _aside(self) -> Listing[AsideRow]:
         directory = self._view.directory
-        names = sorted(name for name in directory.pods if name > after)
-        shown = [rows.pod(self._view, directory.pods[name]) for name in names[:PAGE]]
-        more = names[PAGE - 1] if len(names) > PAGE else ""
-        domains, pods = plural(len(directory.domains), "domain"), plural(len(directory.pods), "pod")
-        return Listing(shown, len(directory.pods), more), f"{domains} on {pods}, by name."
+        return Listing(rows.aside(islice(directory.set_aside.values(), FEW - 2)), directory.set_aside_total)
 
-    def _certificates(self, after: str) -> tuple[Listing[Any], str]:
-        first = _whole(after)
-        found = self._soonest(first, PAGE)
-        if found is None:
-            return Listing(), "Envoys get no certificates from here."
-        more = first + PAGE
-        following = str(more) if more < min(found.total, _FIRST_ENDING) else ""
-        return Listing(found.rows, found.total, following), "Those that end first come first."
+    def _unused(self) -> Listing[UnusedRow]:
+        tls = self._view.tls
+        if tls is None:
+            return Listing()
+        return Listing(rows.unused(tls, islice(tls.index.aside, FEW - 2)), len(tls.index.aside))
 
-    def _aside(self, after: str) -> tuple[Listing[Any], str]:
-        first = _whole(after)
-        found = rows.aside(self._view, first, PAGE)
-        more = str(first + PAGE) if first + PAGE < len(self._view.directory.set_aside) else ""
-        said = (
-            f"{plural(found.total, 'record')} of GDS that can't be used. What was held under their names stays in use."
-        )
-        return Listing(found.rows, found.total, more), said
-
-    def _unknown(self, after: str) -> tuple[Listing[Any], str]:
-        first = _whole(after)
-        found = rows.unknown(self._view, first, PAGE)
-        if found is None:
-            return Listing(), "They aren't counted: setting edge.unknown_host.count is off."
-        more = str(first + PAGE) if first + PAGE < found.total else ""
-        return Listing(found.rows, found.total, more), "Hosts that clients asked for and GDS doesn't know."
+    def _unknown(self) -> Listing[UnknownRow] | None:
+        counted = self._view.unknown_hosts
+        return None if counted is None else Listing(rows.unknown(counted.top(FEW - 2)), len(counted))
 
 
 def _gds(gds: GdsShown, *, lookup: bool, stale: bool) -> Station:
@@ -269,10 +212,3 @@ def _gds(gds: GdsShown, *, lookup: bool, stale: bool) -> Station:
         note = f"{gds.state}; {heard}" + (f": {gds.error}" if gds.error else "")
     tone: Tone = "bad" if stale else "good" if gds.state == "following" else "warn"
     return Station("GDS", number(gds.revision) if gds.revision else NONE, note, tone)
-
-
-def _whole(after: str) -> int:
-    """A cursor that is a number. Raises ValueError."""
-    if after and not (after.isascii() and after.isdecimal() and len(after) < 10):
-        raise ValueError(after)
-    return int(after or 0)

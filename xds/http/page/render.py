@@ -24,6 +24,7 @@ GROUPS = (
     ("certificates",),
     ("aside",),
     ("unknown",),
+    ("figures",),
 )
 """The sections in the order of the page; two together are a column."""
 SECTIONS = tuple(name for group in GROUPS for name in group)
@@ -31,10 +32,17 @@ SECTIONS = tuple(name for group in GROUPS for name in group)
 PAGES = {
     "envoys": "Envoys",
     "pods": "Pods",
+    "domains": "Domains",
+    "changes": "Changes",
     "certificates": "Certificates",
     "set-aside": "Set aside",
     "unknown-hosts": "Unknown hosts",
+    "envoys-behind": "Envoys behind",
+    "held": "Held domains",
+    "certificates-set-aside": "Certificates set aside",
 }
+_OUTSIDE = 7
+"""So many of them are in the menu; to the others a section leads."""
 
 _NAME, _TEXT = 260, 2_000
 
@@ -112,7 +120,7 @@ def _environment() -> Environment:
         env.filters[function.__name__] = function
     env.filters |= {"chart": chart.chart, "described": chart.described}
     env.filters |= {"shown": _shown, "said": _said, "title_of": title_of}
-    env.globals |= {"version": __version__, "stamp": STAMP, "pages": [*PAGES.items()]}
+    env.globals |= {"version": __version__, "stamp": STAMP, "pages": [*PAGES.items()][:_OUTSIDE]}
     return env
 
 

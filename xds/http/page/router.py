@@ -42,7 +42,7 @@ class Facts(Protocol):
 
     def status(self) -> Status: ...
 
-    def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
+    async def listing(self, page: str, after: str) -> tuple[Listing[Any], str]:
         """Some rows of one of `render.PAGES`, and a sentence about them."""
 
     async def explain(self, host: str) -> Explanation:
@@ -98,9 +98,9 @@ def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
 
 
 def _listing(facts: Facts, name: str) -> Any:
-    async def listing(after: Annotated[str, Query(max_length=600)] = "") -> HTMLResponse:
+    async def listing(after: Annotated[str, Query(max_length=4_000)] = "") -> HTMLResponse:
         try:
-            rows, said = facts.listing(name, after)
+            rows, said = await facts.listing(name, after)
         except ValueError:
             raise HTTPException(400, f"{after!r} is no place in this list; begin at /{name}") from None
         return _page(render.list_page(name, rows, said, first=bool(after)))

@@ -9,7 +9,9 @@ from urllib.parse import unquote
 
 from xds.certificates.index import Entry
 from xds.convergence import Quantiles
+from xds.edge_tls import EdgeTls
 from xds.gds.model import Pod
+from xds.http.lookup import LookupState, lookup_state
 from xds.http.page.content import (
     AsideRow,
     CertificateRow,
@@ -22,15 +24,18 @@ from xds.http.page.content import (
     Point,
     Tone,
     UnknownRow,
+    UnusedRow,
 )
 from xds.http.page.verdict import SOON
-from xds.http.page.words import number, plural
+from xds.http.page.words import duration, moment, number, plural
 from xds.http.view import View
 from xds.protocol.stream import Stream
 from xds.receipt import Move, Receipt
 from xds.receipts import Receipts
 from xds.resources.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPE, SECRET
 from xds.server.streams import NodeState
+from xds.set_aside import SetAside
+from xds.unknown_hosts import Asked
 
 CHANGES, FEW = 15, 8
 LATELY, AT_LEAST = 1_800.0, 300.0
@@ -55,23 +60,24 @@ def kind(name: str) -> str:
     return _NAMED.get(name, name)
 
 
-def changes(receipts: Receipts) -> Iterator[ChangeRow]:
-    """The newest first."""
+def changes(receipts: Receipts, before: int | None = None, most: int = CHANGES) -> Iterator[ChangeRow]:
+    """The newest first; ``before``: those that came before the receipt of that number."""
     joining = receipts.joining
-    for receipt in islice(receipts.newest_first(), CHANGES):
+    for receipt in islice(receipts.newest_first(before), most):
         yield _change(receipts, receipt, joining)
 
 
 def _change(receipts: Receipts, receipt: Receipt, joining: int) -> ChangeRow:
     publish = receipt.publish
     state, tone = _state(receipts, receipt, joining)
+    name = receipt.number, receipt.revision
     if publish is None or not publish.envoys:
-        return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone, by=receipt.author.by)
+        return ChangeRow(*name, receipt.wall, said(receipt), state, tone, by=receipt.author.by)
     done = publish.completed
     seconds = max(0.0, done - receipt.received) if done is not None and not publish.pending else None
     acked = publish.envoys - publish.pending - publish.left
     took = acked, publish.envoys, seconds
-    return ChangeRow(receipt.revision, receipt.wall, said(receipt), state, tone, *took, by=receipt.author.by)
+    return ChangeRow(*name, receipt.wall, said(receipt), state, tone, *took, by=receipt.author.by)
 
 
 def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Tone]:
@@ -206,16 +212,40 @@ def certificate(entry: Entry, now: float) -> CertificateRow:
     return CertificateRow(entry.place.name, names[:_NAMES], more, entry.facts.not_after, days, tone)
 
 
-def aside(view: View, first: int, most: int) -> Listing[AsideRow]:
-    directory = view.directory
-    some = islice(directory.set_aside.values(), first, first + most)
-    return Listing([AsideRow(one.kind, one.name, one.reason, one.revision) for one in some], directory.set_aside_total)
+def unused(tls: EdgeTls, names: Iterable[str]) -> list[UnusedRow]:
+    index = tls.index
+    return [UnusedRow(name, index.aside[name].reason, name in index) for name in names]
 
 
-def unknown(view: View, first: int, most: int) -> Listing[UnknownRow] | None:
-    """The hosts asked for most; None where they aren't counted."""
-    counted = view.unknown_hosts
-    if counted is None:
-        return None
-    some: Iterable[UnknownRow] = (UnknownRow(one.host, one.count, one.error) for one in counted.top(first + most))
-    return Listing([*islice(some, first, None)], len(counted))
+def aside(some: Iterable[SetAside]) -> list[AsideRow]:
+    return [AsideRow(one.kind, one.name, one.reason, one.revision) for one in some]
+
+
+def unknown(some: Iterable[Asked]) -> list[UnknownRow]:
+    return [UnknownRow(one.host, one.count, one.error) for one in some]
+
+
+def figures(view: View) -> Iterator[tuple[str, str]]:
+    """Of the API's status, what no other section shows."""
+    counts, mirror = view.counts(), view.mirror
+    yield "Started", f"{moment(view.started_at)}, {duration(max(0.0, view.tracker.wall() - view.started_at))} ago"
+    yield "Epoch of GDS", view.directory.epoch or "none"
+    yield "GDS reached anew", plural(mirror.reconnects, "time")
+    yield "Snapshots of GDS", number(mirror.snapshots)
+    yield "Changes", f"{number(counts.changes)} in {plural(counts.publishes, 'publish', 'es')}"
+    refused = sum(counts.refused.values())
+    yield "At the xDS port", f"{plural(counts.handshakes, 'handshake')}, {number(refused)} refused"
+    yield "Searches for a record that is rejected", number(counts.searches)
+    if view.spared:
+        yield "Envoys that keep what they came back with", f"{number(view.spared)}, until GDS answers"
+    if view.tls is not None and view.tls.on_demand is not None:
+        yield "Certificates held on demand", number(view.tls.on_demand.held)
+    if view.lookup is not None:
+        yield from _lookup(lookup_state(view.lookup))
+
+
+def _lookup(state: LookupState) -> Iterator[tuple[str, str]]:
+    yield "Hosts asked again in the background", f"{number(state.known)}, all within {duration(state.round_seconds)}"
+    yield "Hosts that GDS is asked for now", number(state.waiting)
+    yield "Known hosts that GDS hasn't got", number(state.missing)
+    yield "Breaker to GDS", state.breaker

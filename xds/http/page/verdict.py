@@ -18,7 +18,10 @@ _CLAUSES = 2
 class Facts:
     """``gds`` is the mirror's state; ``silent`` seconds since GDS was heard. ``slow``: Envoys that lack something for
     longer than usual. ``ends``: days until the first certificate ends, None when there is none. ``knows_nobody``: GDS
-    has said no to each host that it was asked for."""
+    has said no to each host that it was asked for; ``misses_many`` of those that it had; ``breaker``: "closed" while it
+    is asked. ``unused``, ``missing``: certificates that can't be used, and that are kept though they are gone;
+    ``folder``: why theirs can't be read. ``pods_file``: why that can't be used. ``spared``: Envoys that keep what they
+    came back with."""
 
     complete: bool
     why_not: str
@@ -34,6 +37,13 @@ class Facts:
     ending: int = 0
     state_error: str = ""
     knows_nobody: bool = False
+    misses_many: bool = False
+    breaker: str = "closed"
+    pods_file: str = ""
+    unused: int = 0
+    missing: int = 0
+    folder: str = ""
+    spared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,20 @@ def _problems(facts: Facts) -> list[_Problem]:
     say(facts.state_error, "bad", "the state can't be kept on disk", f"State folder: {facts.state_error}", "way")
     away = facts.gds == "reconnecting" and not facts.stale
     say(away, "warn", "GDS isn't reached, so the Envoys keep what they have", f"GDS: {silent}", "way")
+    failing = "GDS failed so often that it isn't asked for a while"
+    say(facts.breaker != "closed", "warn", "GDS fails when it is asked for a host", failing, "way")
+    many = "So many known hosts are missing at GDS that none is withdrawn"
+    say(facts.misses_many, "warn", "GDS misses many of the hosts that it had", many, "figures")
+    pods_file = f"Pods file: {facts.pods_file}"
+    say(facts.pods_file, "warn", "the pods file can't be used as it is", pods_file, "pods")
+    folder = f"Folder of certificates: {facts.folder}"
+    say(facts.folder, "bad", "the folder of certificates can't be read", folder, "certificates")
+    gone = f"{plural(facts.missing, 'certificate')} gone from the folder, and kept"
+    say(facts.missing, "warn", "certificates are gone from their folder", gone, "certificates")
+    unused = f"{plural(facts.unused, 'certificate')} set aside"
+    say(facts.unused, "warn", "some certificates can't be used", unused, "certificates")
+    spared = f"{plural(facts.spared, 'Envoy')} with other than the disk says, until GDS answers"
+    say(facts.spared, "warn", "some Envoys keep what they came back with", spared, "figures")
     nobody = "GDS: no to each host that it was asked for since the start"
     say(facts.knows_nobody, "warn", "GDS knows no host, so it may be the wrong one", nobody, "way")
     say(facts.hold == "held", "warn", "a change of GDS is held", "A change of GDS is held", "held")
