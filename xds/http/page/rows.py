@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from urllib.parse import unquote
 
@@ -76,8 +77,8 @@ def _change(receipts: Receipts, receipt: Receipt, joining: int) -> ChangeRow:
     done = publish.completed
     seconds = max(0.0, done - receipt.received) if done is not None and not publish.pending else None
     acked = publish.envoys - publish.pending - publish.left
-    took = acked, publish.envoys, seconds
-    return ChangeRow(*name, receipt.wall, said(receipt), state, tone, *took, by=receipt.author.by)
+    row = ChangeRow(*name, receipt.wall, said(receipt), state, tone, by=receipt.author.by)
+    return replace(row, acked=acked, envoys=publish.envoys, seconds=seconds)
 
 
 def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Tone]:
