@@ -6,6 +6,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("pointsman", deadline=None)  # a busy machine is no error of what is tested
+settings.load_profile("pointsman")
 
 LINES = 30
 """The last ones of each log."""
