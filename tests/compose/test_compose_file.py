@@ -53,6 +53,13 @@ def test_the_base_images_are_official_unless_told_otherwise() -> None:
     assert "ARG PYTHON_IMAGE=python:3.12-slim\n" in (ROOT / "Dockerfile").read_text()
 
 
+def test_what_the_images_are_made_of_is_let_into_the_build() -> None:
+    let_in = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for words in re.findall(r"^COPY (?!--from)(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        for source in words.split()[:-1]:
+            assert source.rstrip("/") in let_in, source
+
+
 def test_the_control_plane_can_be_scaled() -> None:
     said = SERVICES["pointsman"]
     assert not {"container_name", "network_mode", "ports"} & said.keys()
