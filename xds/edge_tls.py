@@ -233,5 +233,7 @@ def _advise(secret: Path | None) -> None:
             "another control plane",
             advice="set edge.tls.tickets.secret to a file of 32 random bytes, the same for all control planes",
         )
-    elif os.stat(secret).st_mode & 0o077:
-        log.warning("tickets", reason=f"{secret} may be read by others than its owner", advice="chmod 600")
+    elif os.stat(secret).st_mode & 0o007:
+        log.warning(
+            "tickets", reason=f"every user may read {secret}", advice="chmod 600, or 640 for a group of its own"
+        )

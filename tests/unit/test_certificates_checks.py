@@ -99,9 +99,11 @@ def test_a_file_that_is_not_pem_or_not_there_is_named(tmp_path: Path, file: str)
     assert found.place is None if file == "a.crt" else file in reason(found)[1]
 
 
-def test_a_key_that_others_may_read_is_noticed_and_used(tmp_path: Path) -> None:
+def test_a_key_that_every_user_may_read_is_noticed_and_used_and_one_for_a_group_is_fine(tmp_path: Path) -> None:
     write_flat(tmp_path, "a", CA.issue("a.test"))
     (tmp_path / "a.key").chmod(0o640)
+    assert not read_whole(tmp_path, "a", time.time()).readable
+    (tmp_path / "a.key").chmod(0o644)
     found = read_whole(tmp_path, "a", time.time())
     assert (found.error, found.readable) == (None, True)
 

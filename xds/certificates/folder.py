@@ -293,7 +293,7 @@ class Folder:
                 "certificates.readable",
                 total=len(readable),
                 first=list(islice(readable, _LOGGED)),
-                advice="let nobody but the owner read the keys (chmod 600)",
+                advice="every user may read these keys: chmod 600, or 640 for a group of its own",
             )
         self.index.complete = True
         self._complete.set()
@@ -403,7 +403,11 @@ class Folder:
         if checked is None:
             return False
         if read.readable and self.index.complete and not (held and held.readable):
-            log.warning("certificates.readable", certificate=name, advice="let nobody but the owner read the key")
+            log.warning(
+                "certificates.readable",
+                certificate=name,
+                advice="every user may read this key: chmod 600, or 640 for a group of its own",
+            )
         if checked.staple and (held is None or held.staple != checked.staple):
             log.warning("certificate", certificate=name, reason=checked.staple, kept="the certificate, without it")
         return self._pairs.put(name, checked.pair, held)

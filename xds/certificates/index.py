@@ -19,9 +19,9 @@ _DAY = 86_400.0
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A certificate that can be used. ``stamp`` differs when a file of it does. ``readable``: others than its owner
-    may read the key's file. ``checked``: the key and the whole chain were, too. ``staple``: why an OCSP response that
-    is there isn't used; ``staple_ends``: when one that is used does, in seconds since 1970, 0 for none."""
+    """A certificate that can be used. ``stamp`` differs when a file of it does. ``readable``: every user of the machine
+    may read the key's file. ``checked``: the key and the whole chain were, too. ``staple``: why an OCSP response
+    that is there isn't used; ``staple_ends``: when one that is used does, in seconds since 1970, 0 for none."""
 
     place: Place
     facts: Facts

@@ -17,7 +17,7 @@ from xds.errors import CertificateError
 
 log = structlog.get_logger()
 
-_OTHERS = 0o077
+_OTHERS = 0o007  # a group of its own may: systemd units and Kubernetes run so
 
 Clock = Callable[[], float]
 

@@ -156,7 +156,7 @@ def edge_certificates(settings: Settings) -> Iterator[Finding]:
         if days < SOON:
             yield warn(name, found, "renew it")
         elif read.readable:
-            yield warn(name, f"{found}; its key may be read by others", "chmod 600")
+            yield warn(name, f"{found}; every user may read its key", "chmod 600, or 640 for a group of its own")
         else:
             yield ok(name, found)
     try:
@@ -273,8 +273,8 @@ def small_files(settings: Settings) -> Iterator[Finding]:
         return
     if size < SECRET_BYTES:
         yield fail("ticket-secret", f"{secret}: {size} bytes", f"put at least {SECRET_BYTES} random ones there")
-    elif secret.stat().st_mode & 0o077:
-        yield warn("ticket-secret", f"{secret}: others may read it", "chmod 600")
+    elif secret.stat().st_mode & OTHERS:
+        yield warn("ticket-secret", f"{secret}: every user may read it", "chmod 600, or 640 for a group of its own")
     else:
         yield ok("ticket-secret", f"{secret}: {size} bytes")
 
