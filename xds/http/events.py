@@ -11,14 +11,15 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.exceptions import HTTPException
 
 from xds.http.feed import Feed
+from xds.http.places import Places
 from xds.http.problems import problems
 from xds.http.serve import is_leaving
 from xds.http.status import status_of
 from xds.http.view import View
 
+LISTENERS = 100
 EVERY = 1.0
 """Seconds between two `status` events."""
 _LOOK = 0.3
@@ -33,6 +34,7 @@ _SAMPLE = (
 def events_api(view: View, feed: Feed) -> APIRouter:
     api = APIRouter(prefix="/api/v1", tags=["status"])
     latest = _Latest(view)
+    places = Places(LISTENERS, "too many listen already: try again later")
 
     @api.get(
         "/events",
@@ -54,12 +56,9 @@ def events_api(view: View, feed: Feed) -> APIRouter:
         Of more than 200 events in a second the rest is only counted (`skipped`). Who doesn't read is let go. Who comes
         back with `Last-Event-ID` is told first what it missed, of the newest 1,000 events; `missed` comes first when
         there were others."""
-        if feed.full:
-            raise HTTPException(503, "too many listen already: try again later", {"retry-after": "10"})
         told = _told(latest, feed, last_event_id, partial(is_leaving, request.app))
-        return EventSourceResponse(
-            told, sep="\n", ping=15, shutdown_grace_period=2 * EVERY
-        )  # it ends by itself, and whole
+        # It ends by itself, and whole.
+        return places.held(EventSourceResponse(told, sep="\n", ping=15, shutdown_grace_period=2 * EVERY))
 
     return api
 

@@ -17,7 +17,6 @@ import msgspec
 
 from xds.receipt import Nack, Publish, Receipt
 
-LISTENERS = 100
 QUEUE = 500
 """Events that wait for one listener."""
 RATE = 200
@@ -70,10 +69,6 @@ class Feed:
         self._until = float("-inf")
         self._second = 0
         self._told = self._skipped = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self._queues) >= LISTENERS
 
     @contextmanager
     def listening(self, last: str = "") -> Iterator[tuple[list[Told], asyncio.Queue[Told | None]]]:

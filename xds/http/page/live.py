@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-VIEWERS = 50
-"""At most so many at a time."""
 TICK = 1.0
 """Seconds between two looks at what changes by itself, such as ages."""
 LOOK = 0.1
@@ -48,7 +46,6 @@ class Live:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.viewers = 0
         self._look = look
         self._happened = happened
         self._clock = clock
@@ -57,29 +54,21 @@ class Live:
         self._at = float("-inf")
         self._shown = Shown(0.0, {})
 
-    @property
-    def full(self) -> bool:
-        return self.viewers >= VIEWERS
-
     async def follow(self, leaving: Callable[[], bool]) -> AsyncGenerator[Message]:
         """For one viewer, until we leave: first everything, then what is new, and a message without a section each
         second. Close it when the viewer has gone."""
-        self.viewers += 1
         sent: dict[str, str] = {}
         ticked = float("-inf")
-        try:
-            while not leaving():
-                shown = self._newest()
-                for name, html in shown.sections.items():
-                    if sent.get(name) != html:
-                        sent[name] = html
-                        yield Message(shown.now, name, html)
-                if self._clock() - ticked >= TICK:
-                    ticked = self._clock()
-                    yield Message(shown.now)
-                await self._sleep(LOOK)
-        finally:
-            self.viewers -= 1
+        while not leaving():
+            shown = self._newest()
+            for name, html in shown.sections.items():
+                if sent.get(name) != html:
+                    sent[name] = html
+                    yield Message(shown.now, name, html)
+            if self._clock() - ticked >= TICK:
+                ticked = self._clock()
+                yield Message(shown.now)
+            await self._sleep(LOOK)
 
     def _newest(self) -> Shown:
         age = self._clock() - self._at

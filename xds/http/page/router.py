@@ -15,8 +15,11 @@ from xds.http.page import render
 from xds.http.page.content import CopyRow, Explanation, Listing, Status
 from xds.http.page.live import Live, Shown
 from xds.http.page.words import clock
+from xds.http.places import Places
 from xds.http.serve import is_leaving
 
+VIEWERS = 50
+"""Of what moves, at most so many at a time."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types pointsman"
@@ -56,6 +59,7 @@ def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
     """``monotonic``: seconds."""
     router = APIRouter(include_in_schema=False)
     live = Live(lambda: _look(facts), facts.happened, clock=monotonic)
+    places = Places(VIEWERS, "as many are watching the status page as may at a time; reload it instead")
 
     @router.get("/")
     async def status() -> HTMLResponse:
@@ -63,11 +67,8 @@ def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
 
     @router.get("/live")
     async def moving(request: Request) -> Response:
-        if live.full:
-            raise HTTPException(503, "as many are watching the status page as may at a time; reload it instead")
-        return StreamingResponse(
-            _events(live, partial(is_leaving, request.app)), media_type="text/event-stream", headers=HEADERS
-        )
+        events = _events(live, partial(is_leaving, request.app))
+        return places.held(StreamingResponse(events, media_type="text/event-stream", headers=HEADERS))
 
     @router.get("/explain")
     async def explain(host: Annotated[str, Query(max_length=300)] = "") -> HTMLResponse:
