@@ -88,6 +88,13 @@ def test_without_all_no_page_of_envoys_is_asked_for(fleet: Fleet) -> None:
     assert not any("/explain/envoys" in path for path in fleet.asked)
 
 
+def test_a_url_is_explained_by_its_host_with_the_envoys_of_each_control_plane_named(fleet: Fleet) -> None:
+    address = f"{fleet.url}/"
+    told = said("explain", "https://a.test/path?x=1", "--url", fleet.url, "--url", address, code=3)
+    assert {urlsplit(path).path for path in fleet.asked} == {"/api/v1/domains/a.test/explain"}
+    assert told["envoys"]["connected"] == 2 * ENVOYS
+
+
 def test_who_made_the_record_and_when_or_why_that_is_not_known(fleet: Fleet) -> None:
     def made() -> str:
         lines = pointsman("explain", "a.test", "--url", fleet.url).stdout.splitlines()

@@ -117,7 +117,7 @@ async def test_every_envoy_comes_once_in_pages_whatever_changes_meanwhile(limit:
     for number in range(1, 8):
         explained.connect(number)
     seen, cursor, pages = [], "", 0
-    while True:
+    while pages < 10:
         page = await explained.get("/envoys", limit=limit, cursor=cursor)
         seen += [envoy["node"] for envoy in page["items"]]
         assert page["total"] == 7

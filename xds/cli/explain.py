@@ -10,8 +10,9 @@ import typer
 from xds.cli import exits
 from xds.cli.completion import hosts
 from xds.cli.fleet import fleet
-from xds.cli.options import Config, Json, Token, Url
+from xds.cli.options import Config, Json, Token, Urls
 from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, progress, say, styled, table, took, when
+from xds.cli.pasted import host_in
 from xds.cli.plane import Plane
 from xds.errors import PointsmanError
 
@@ -22,13 +23,15 @@ _FIRST = 100
 
 
 def explain(
-    host: Annotated[str, typer.Argument(help="A host as a client would name it.", autocompletion=hosts)],
+    host: Annotated[
+        str, typer.Argument(help="A host as a client would name it, or a URL with it.", autocompletion=hosts)
+    ],
     probe: Annotated[bool, typer.Option("--probe", help="Also asks the edge for it (setting http.probe).")] = False,
     every: Annotated[
         bool, typer.Option("--all", help="Every connected Envoy one by one, also those that have it; however many.")
     ] = False,
     config: Config = None,
-    url: Url = "",
+    url: Urls = None,
     token_file: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -36,9 +39,9 @@ def explain(
 
     GDS's record, with who made it and when if GDS tells that, scope, table, virtual host, route, cluster, endpoints and
     their health, certificate; and for every Envoy what is wanted, was sent, ACKed, and is live (setting
-    http.envoy_admins). With several control planes (setting http.replicas) the first one's answer, with the Envoys of
-    all. Of more than ten Envoys those that lack something, or route it elsewhere, are shown one by one, and with --all
-    the others, too.
+    http.envoy_admins). With several control planes (setting http.replicas, or --url several times) the first one's
+    answer, with the Envoys of all. Of more than ten Envoys those that lack something, or route it elsewhere, are shown
+    one by one, and with --all the others, too.
 
     Exit code 3: it goes nowhere, its pod has no endpoints, no Envoy is connected, one lacks something of it or can't be
     asked for, or routes it elsewhere.
@@ -48,7 +51,8 @@ def explain(
         pointsman explain acme.example.com --probe
         pointsman explain acme.example.com --json | jq .envoys
     """
-    plane, *others = fleet(config, [url] if url else (), token_file)
+    host = host_in(host)
+    plane, *others = fleet(config, url or (), token_file)
     query = {"envoys": _FIRST, **({"probe": "true"} if probe else {})}
     found = plane.get(plane.path("/api/v1/domains", host, "explain"), query)
     if every:
