@@ -68,6 +68,7 @@ def changes() -> list[ChangeRow]:
                 1000,
                 1000,
                 0.004 * (1 + step % 5),
+                by=("ada@ops", "pod-mover")[step % 2],
             )
         )
     made[5] = replace(made[5], text=f"{made[5].text}, and 2 399 more")
@@ -110,22 +111,23 @@ def explanation() -> Explanation:
                 "acme.example.com → pod7",
                 "good",
                 "since revision 48 213, 2026-11-25 21:04:07; on pod2 before",
+                [("made by", "ada@ops"), ("made at", "2026-11-25 21:04:07"), ("says who", "GDS, now")],
             ),
-            Link("Scope", "ac", "good", "the first two characters choose the table"),
-            Link("Route table", "table-31", "good", "version 94896012c63d8a5f"),
+            Link("Scope", "ac", "good", "the first two characters choose the table; version 5d1c, published 3 d ago"),
+            Link("Route table", "table-31", "good", "version 94896012c63d8a5f, published 2 s ago"),
             Link("Virtual host", "pod7", "good", "prefix / → cluster pod7"),
             Link(
                 "Cluster",
                 "pod7",
                 "good",
-                "version 02c1593ebf716fb7",
+                "version 02c1593ebf716fb7, published 3 d ago",
                 [("datacenter", "fra"), ("most connections", "1 024")],
             ),
             Link(
                 "Endpoints",
                 "2",
                 "good",
-                "",
+                "version 7be0a3f1c42d9907, published 5 h ago",
                 [("10.7.0.11:443", "zone a, weight 1, healthy"), ("10.7.0.12:443", "zone b, weight 1, healthy")],
             ),
             Link("Certificate", "acme", "warn", "the customer's own", [("until", "2026-12-04"), ("left", "9 d")]),
