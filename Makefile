@@ -1,8 +1,7 @@
 PYTHON ?= python3
-# `make test WORKERS=3` runs the files of tests beside each other, as many as that: most of their time is waiting, so there
-# may be one more than there are cores. Files begin in the order of `testpaths`. What is marked `alone` comes after, also
-# when something has failed. Without it, one runs after the other.
-WORKERS ?= 0
+# The files of tests run beside each other, as many as that; `make test WORKERS=0` runs one after the other. They begin in
+# the order of `testpaths`. What is marked `alone` comes after, also when something has failed.
+WORKERS ?= 2
 BESIDE = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"
 tests = .venv/bin/pytest $(BESIDE) $(1); beside=$$?; .venv/bin/pytest -m alone $(1) && exit $$beside
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

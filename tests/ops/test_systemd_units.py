@@ -121,7 +121,9 @@ def test_it_runs_as_its_user_with_no_right_and_keeps_its_state_to_itself(install
 
 
 def test_the_commands_of_an_operator_find_it_without_more_words(installed: Installed) -> None:
-    told = json.loads(installed.machine.run("pointsman status --json -c /etc/pointsman/pointsman.toml"))
+    command = "pointsman status --json -c /etc/pointsman/pointsman.toml"
+    installed.until(command, lambda answer: json.loads(answer)["nodes"]["converged"] == 1)
+    told = json.loads(installed.machine.run(command))
     assert told["ready"] is True
     assert installed.machine.ended("pointsman audit -c /etc/pointsman/pointsman.toml").returncode == 0
 

@@ -323,7 +323,7 @@ async def test_explain_says_who_and_falls_back_on_the_change_when_gds_is_away() 
 
 def test_the_events_tell_who_made_a_change() -> None:
     feed = Feed()
-    with feed.listening() as queue:
+    with feed.listening() as (_, queue):
         feed.tell("received", receipt(ADA), "")
         feed.tell("received", receipt(UNTOLD), "")
         first, second = (json.loads((queue.get_nowait() or ("", ""))[1]) for _ in range(2))
