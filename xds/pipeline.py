@@ -160,7 +160,12 @@ class Pipeline:
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
         yield from emptied(delta.domains)
         update |= yield from self._resources.scoping()
-        update |= self._resources.listeners(self._edge)  # as it is by now: others had their turn
+        edge = None
+        while edge is not self._edge:  # others had their turn, and may have said another
+            edge = self._edge
+            made = self._resources.listeners(edge)
+            yield
+        update |= made
         self.directory.become(fresh)
         self._said_aside()
         self._cache.publish(update)

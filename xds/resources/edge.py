@@ -148,7 +148,8 @@ class EdgeResources:
         yield from self.tables.applying(delta.domains, touched)
         if causes is not None:
             for number, records in (touched or {}).items():
-                causes[ROUTE, table_name(number)] = records | causes.get((ROUTE, table_name(number)), {})
+                one = ROUTE, table_name(number)
+                causes[one] = records | causes[one] if one in causes else records
         return {CLUSTER: clusters, ENDPOINT: endpoints}
 
     def encoded(self, resources: Iterable[ResourceId]) -> Update:
