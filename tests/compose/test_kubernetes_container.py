@@ -53,6 +53,7 @@ class Replicas:
 def replicas(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
     folder = tmp_path_factory.mktemp("kubernetes")
     folder.chmod(0o755)
+    stack.up()  # other tests may have ended a part of it
     image = stack.containers()["pointsman"].inspected["Image"]
     network = f"{stack.project}-kubernetes"
     names = (f"{network}-1", f"{network}-2")
