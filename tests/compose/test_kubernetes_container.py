@@ -104,7 +104,7 @@ def test_prometheus_may_scrape_and_nobody_reads_without_the_token(replicas: Repl
 def test_an_operator_in_one_of_them_is_told_of_both(replicas: Replicas) -> None:
     status = f"pointsman status --json -c {SETTINGS} || test $? = 3"  # no Envoy is connected, which isn't well
     said = json.loads(replicas.stack.engine.docker("exec", replicas.names[0], "sh", "-c", status))
-    assert len(said["replicas"]) == 2
+    assert [each["status"]["ready"] for each in said["control_planes"]] == [True, True]
 
 
 def test_it_writes_nowhere_but_in_its_state_and_tmp(replicas: Replicas) -> None:
