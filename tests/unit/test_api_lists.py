@@ -8,16 +8,14 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from tracked_world import Envoy, World
+from tracked_world import Envoy, World, view_of
 
 from xds.certificates.checks import Facts
 from xds.certificates.index import Aside, Entry
 from xds.certificates.layouts import Place
 from xds.edge_tls import EdgeTls, Options
-from xds.gds.mirror import MirrorStatus
 from xds.gds.model import BadRecord, Pod, PutDomain, PutPod
 from xds.http.app import create_app
-from xds.http.view import Counts, View
 from xds.operator import Operator
 from xds.unknown_hosts import UnknownHosts
 
@@ -38,18 +36,7 @@ class Holding:
 class Api:
     def __init__(self, world: World, *envoys: Envoy, operator: Holding | None = None, **more: Any) -> None:
         self.world = world
-        view = View(
-            world.pipeline.directory,
-            MirrorStatus(),
-            world.resources.tables,
-            list,
-            lambda: Counts(0, 0, 0, 0, {}),
-            tracker=world.tracker,
-            streams=lambda: [envoy.stream for envoy in envoys],
-            cache=world.cache,
-            clock=lambda: world.now,
-            **more,
-        )
+        view = view_of(world, streams=lambda: [envoy.stream for envoy in envoys], clock=lambda: world.now, **more)
         app = create_app(view, cast(Operator | None, operator))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://pointsman")
 

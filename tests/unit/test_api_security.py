@@ -7,12 +7,10 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from tracked_world import World
+from tracked_world import World, view_of
 
-from xds.gds.mirror import MirrorStatus
 from xds.http.access import Access
 from xds.http.app import create_app
-from xds.http.view import Counts, View
 from xds.operator import Operator
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -33,16 +31,7 @@ class Desk:
 
 
 def app(access: Access) -> Any:
-    world = World()
-    view = View(
-        world.pipeline.directory,
-        MirrorStatus(),
-        world.resources.tables,
-        list,
-        lambda: Counts(0, 0, 0, 0, {}),
-        tracker=world.tracker,
-        cache=world.cache,
-    )
+    view = view_of(World())
     return create_app(view, cast(Operator, Desk()), access)
 
 

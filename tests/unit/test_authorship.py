@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from answering_gds import AnsweringGds, Said, answering
-from tracked_world import World
+from tracked_world import World, view_of
 
 from xds.errors import GdsError
 from xds.gds import client as gds_client
@@ -23,7 +23,6 @@ from xds.http.app import create_app
 from xds.http.asked import ask, attributed, differing, said
 from xds.http.explanation import Record
 from xds.http.feed import Feed
-from xds.http.view import Counts, View
 from xds.receipt import Receipt
 from xds.slices import drained
 
@@ -256,16 +255,7 @@ class Told:
     def __init__(self) -> None:
         self.world = World(domains=20)
         self.answer: Entry | GdsError | None = None
-        view = View(
-            self.world.pipeline.directory,
-            None,  # type: ignore[arg-type]
-            self.world.resources.tables,
-            list,
-            lambda: Counts(0, 0, 0, 0, {}),
-            tracker=self.world.tracker,
-            cache=self.world.cache,
-            asks_gds=self._asks,
-        )
+        view = view_of(self.world, asks_gds=self._asks)
         transport = httpx.ASGITransport(create_app(view))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://pointsman")
 

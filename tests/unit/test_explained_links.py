@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tracked_world import Envoy, World
+from tracked_world import Envoy, World, view_of
 
 from xds.cache import Cache
 from xds.errors import PointsmanError
@@ -14,7 +14,6 @@ from xds.gds.model import PutDomain
 from xds.http.app import create_app
 from xds.http.explain import explained
 from xds.http.live import Live
-from xds.http.view import Counts, View
 from xds.protocol.stream import Stream
 from xds.resources.types import CLUSTER, ROUTE, SECRET, Resource, resource
 
@@ -25,14 +24,8 @@ class Explained:
     def __init__(self) -> None:
         self.world = World(domains=20)
         self.envoys: dict[int, Envoy] = {}
-        self.view = view = View(
-            self.world.pipeline.directory,
-            None,  # type: ignore[arg-type]
-            self.world.resources.tables,
-            list,
-            lambda: Counts(0, 0, 0, 0, {}),
-            tracker=self.world.tracker,
-            cache=self.world.cache,
+        self.view = view = view_of(
+            self.world,
             streams=lambda: [envoy.stream for envoy in self.envoys.values()],
             streams_after=self._after,
             clock=lambda: self.world.now,

@@ -10,15 +10,13 @@ from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
-from tracked_world import World
+from tracked_world import World, view_of
 
 from xds.audit import Audit
-from xds.gds.mirror import MirrorStatus
 from xds.http.access import Access
 from xds.http.app import create_app
 from xds.http.feed import Feed
 from xds.http.serve import REQUEST, serving
-from xds.http.view import Counts, View
 from xds.operator import Caller, Operator
 
 LOOPBACK = "127.0.0.1"
@@ -82,16 +80,7 @@ async def port() -> AsyncIterator[Port]:
 
 
 def made(audit: Audit) -> FastAPI:
-    world = World()
-    view = View(
-        world.pipeline.directory,
-        MirrorStatus(),
-        world.resources.tables,
-        list,
-        lambda: Counts(0, 0, 0, 0, {}),
-        tracker=world.tracker,
-        cache=world.cache,
-    )
+    view = view_of(World())
     return create_app(view, cast(Operator, Desk()), Access(lambda: TOKEN), audit, Feed())
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import itertools
 from datetime import timedelta
+from typing import Any
 
 from xds.cache import Cache
 from xds.gate import Gate
+from xds.gds.mirror import MirrorStatus
 from xds.gds.model import Change, Pod, Snapshot, Transaction
 from xds.guard import Limits
+from xds.http.view import Counts, View
 from xds.pipeline import Pace, Pipeline
 from xds.protocol.messages import DeltaRequest, Node
 from xds.protocol.stream import Stream
@@ -98,3 +101,17 @@ class Envoy:
         settled = self.stream.receive(request)
         if settled is not None:
             self._world.tracker.settled(self.stream, settled)
+
+
+def view_of(world: World, **more: Any) -> View:
+    """What the API looks at, of a world; ``more`` are the view's own fields."""
+    return View(
+        world.pipeline.directory,
+        MirrorStatus(),
+        world.resources.tables,
+        list,
+        lambda: Counts(0, 0, 0, 0, {}),
+        tracker=world.tracker,
+        cache=world.cache,
+        **more,
+    )
