@@ -23,7 +23,7 @@ from demo.processes import DemoError, Process
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "/rest/private/gds"
 
-WITHOUT_TLS = httpx.Client(trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0))
+WITHOUT_TLS = httpx.Client(trust_env=False, verify=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
 """For questions on loopback, each on a connection of its own. `httpx.get` would read all CAs that the system trusts
 first, 25 ms of CPU each time: more than all else that a loop does which waits for something."""
 

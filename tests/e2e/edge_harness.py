@@ -19,7 +19,7 @@ from nursery import Sooner
 
 from demo.system import LOOPBACK, WITHOUT_TLS, Ports, System, envoy_binary, free_ports
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds in which a change must be at the edge, on a machine that is busy with other things."""
 
 RUNNING = ("pod1", "pod2", "pod3")

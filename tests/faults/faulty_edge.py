@@ -95,21 +95,19 @@ class FaultyEdge(Edge):
     def ready(self, replica: int = 0) -> dict[str, Any]:
         """What `/readyz` says; empty when nobody answers."""
         try:
-            answer: dict[str, Any] = WITHOUT_TLS.get(f"{self._api(replica)}/readyz", timeout=5).json()
+            answer: dict[str, Any] = WITHOUT_TLS.get(f"{self._api(replica)}/readyz", timeout=10).json()
         except httpx.HTTPError:
             return {}
         return answer
 
     def metrics(self, replica: int = 0) -> dict[str, float]:
         """Those without labels, less their prefix ``pointsman_``."""
-        text = WITHOUT_TLS.get(f"{self._api(replica)}/metrics", timeout=5).text
+        text = WITHOUT_TLS.get(f"{self._api(replica)}/metrics").text
         rows = (line.split(" ") for line in text.splitlines() if line.startswith("pointsman_") and "{" not in line)
         return {name.removeprefix("pointsman_"): float(value) for name, value in rows}
 
     def nodes_of(self, replica: int = 0) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = WITHOUT_TLS.get(
-            f"{self._api(replica)}/api/v1/nodes?limit=1000", timeout=5
-        ).json()["items"]
+        answer: list[dict[str, Any]] = WITHOUT_TLS.get(f"{self._api(replica)}/api/v1/nodes?limit=1000").json()["items"]
         return answer
 
     def nodes(self) -> list[dict[str, Any]]:

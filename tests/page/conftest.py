@@ -6,7 +6,11 @@ import pytest
 import pytest_asyncio
 from page_harness import Desk, chromium, served
 from page_samples import calm
+from playwright import async_api, sync_api
 from playwright.async_api import Browser
+
+for api in (async_api, sync_api):
+    api.expect.set_options(timeout=30_000)  # a busy machine is no error of the page
 
 
 @pytest.fixture(scope="module")

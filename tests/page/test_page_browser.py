@@ -10,6 +10,7 @@ from page_harness import DESK, PHONE, ZOOMED, Desk, needs_chromium, opened, serv
 from page_samples import NOW, calm, changes, pods, trouble
 from playwright.async_api import Browser, expect
 
+from demo.ports import free_ports
 from xds.http.page.content import ChangeRow
 from xds.http.page.render import PAGES
 
@@ -92,12 +93,13 @@ async def test_it_can_be_paused_and_goes_on(browser: Browser, address: str, desk
 
 
 async def test_it_says_when_it_is_not_live_any_more_and_comes_back(browser: Browser, desk: Desk) -> None:
-    async with served(desk) as own:
+    (port,) = free_ports(1)
+    async with served(desk, port) as own:
         page = await opened(browser, f"{own}/")
         await expect(page.locator("#link")).to_have_text("live,")
     await expect(page.locator("#link")).to_have_text("not live since")
-    async with served(desk, int(own.rpartition(":")[2])):
-        await expect(page.locator("#link")).to_have_text("live,", timeout=20_000)
+    async with served(desk, port):
+        await expect(page.locator("#link")).to_have_text("live,")
     await page.close()
 
 
@@ -109,7 +111,7 @@ async def test_only_a_new_state_is_read_aloud_and_not_every_change(browser: Brow
     spoken = page.get_by_role("status")
     assert await spoken.text_content() == ""
     desk.state = trouble()
-    await expect(spoken).to_have_text("An Envoy rejects what it is sent, and a change of GDS is held.", timeout=8_000)
+    await expect(spoken).to_have_text("An Envoy rejects what it is sent, and a change of GDS is held.")
     assert await page.locator("[aria-live], [role=status], [role=alert], [role=log]").count() == 1
 
 

@@ -110,10 +110,10 @@ def test_a_held_change_is_seen_with_what_a_release_would_do(edge: Edge, page: Pa
 
 def test_a_silent_gds_is_seen(edge: Edge, page: Page) -> None:
     edge.system.kill("gds")
-    expect(page.locator("#way li").first).to_contain_text("reconnecting", timeout=30_000)
+    expect(page.locator("#way li").first).to_contain_text("reconnecting")
     edge.system.start_gds()
     edge.system.wait_gds()
-    expect(page.locator("#way li").first).to_contain_text("followed", timeout=30_000)
+    expect(page.locator("#way li").first).to_contain_text("followed")
 
 
 @pytest.mark.parametrize("path", [*PAGES])
