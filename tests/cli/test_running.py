@@ -245,7 +245,7 @@ def lines_until(watch: subprocess.Popen[str], event: str) -> list[dict[str, Any]
 
 def test_changes_are_seen_as_they_flow_also_after_the_control_plane_was_away(edge: Edge) -> None:
     with watching(edge, "--json", "--status") as watch:
-        lines_until(watch, "status")
+        began = lines_until(watch, "status")[-1]["started_at"]
         revision = edge.put("watched.example.com", "pod2")
         events = lines_until(watch, "complete")
         received = next(one for one in events if one["event"] == "received")
@@ -254,7 +254,8 @@ def test_changes_are_seen_as_they_flow_also_after_the_control_plane_was_away(edg
         edge.system.start_control_plane()
         edge.system.wait_control_plane()
         until(lambda: bool(edge.nodes()) and edge.nodes()[0]["converged"], "the Envoy is back")
-        lines_until(watch, "status")
+        while lines_until(watch, "status")[-1]["started_at"] == began:  # what it said before it was killed
+            pass
         moved(edge, "watched.example.com", "pod3")
         assert lines_until(watch, "complete")
         watch.send_signal(signal.SIGINT)
@@ -329,9 +330,13 @@ def test_what_an_envoy_rejects_has_a_code_of_its_own(edge: Edge) -> None:
     db.close()
     edge.system.start_gds()
     edge.system.wait_gds()
-    until(lambda: asked(edge, "history", "-n", "1")[0]["first_changes"][:1] != [], "it came")
-    newest = next(one for one in asked(edge, "history") if one["first_changes"][0]["name"] == "poisoned")
-    found = asked(edge, "wait", str(newest["revision"]), "--timeout", "30s", code=5)
+
+    def of_it() -> list[int]:
+        receipts = asked(edge, "history")
+        return [one["revision"] for one in receipts if any(each["name"] == "poisoned" for each in one["first_changes"])]
+
+    until(lambda: of_it() != [], "it came")
+    found = asked(edge, "wait", str(of_it()[0]), "--timeout", "90s", code=5)
     assert found["state"] == "set_aside"
     aside = asked(edge, "set-aside", code=3)
     assert [one["name"] for one in aside["items"]] == ["poisoned"]

@@ -326,7 +326,7 @@ def test_c56_a_stream_that_says_nothing_is_ended(serve: Serve, variant: str) -> 
 
 
 def test_c56_a_stream_that_has_said_who_it_is_may_be_silent(serve: Serve, variant: str) -> None:
-    with serve(Limits(first_request_timeout=0.5)) as server, Client(server.port) as client:
+    with serve(Limits(first_request_timeout=1.5)) as server, Client(server.port) as client:
         stream = client.stream(variant)
         stream.ask(CDS)
         assert client.stream(variant, node="silent").end().code is grpc.StatusCode.DEADLINE_EXCEEDED

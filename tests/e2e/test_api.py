@@ -74,6 +74,7 @@ def test_a_change_that_comes_while_the_only_envoy_is_away_is_complete_when_it_is
     edge.system.kill("envoy", signal.SIGKILL)
     until(lambda: not edge.nodes(), "it is gone")
     revision = edge.put("away.example.com", "pod2")
+    until(lambda: told(edge, f"revisions/{revision}")["state"] == "published", "it is published")
     receipt = told(edge, f"revisions/{revision}", wait=1, envoys=0)
     assert (receipt["state"], receipt["missing"], receipt["envoys"]["have"]) == ("published", ["edge-1"], 0)
     assert not told(edge, f"revisions/{before}")["complete"], "no connected Envoy has it"
@@ -162,6 +163,8 @@ def test_a_probe_says_which_pod_answers_and_needs_the_token(edge: Edge) -> None:
 
 
 def test_changes_flow_by_as_events_with_the_status_each_second(edge: Edge) -> None:
+    before = edge.put("events.example.com", "pod2")
+    assert told(edge, f"revisions/{before}", wait=WAIT)["complete"]
     seen: list[tuple[str, dict[str, Any]]] = []
     ready = threading.Event()
 
@@ -175,7 +178,7 @@ def test_changes_flow_by_as_events_with_the_status_each_second(edge: Edge) -> No
                 elif line.startswith("data: "):
                     seen.append((name, json.loads(line.removeprefix("data: "))))
                     ready.set()
-                    if name == "complete":
+                    if name == "complete" and seen[-1][1]["revision"] > before:
                         return
 
     listener = threading.Thread(target=listen)

@@ -43,7 +43,7 @@ def test_a_pod_that_envoy_rejects_is_set_aside_and_what_came_with_it_goes_throug
     assert list(aside(edge)) == [("pod", "poisoned"), ("domain", "poisoned.example.com")]
     assert POISON in aside(edge)["pod", "poisoned"]
     assert "Envoy edge-1 rejects it" in aside(edge)["pod", "poisoned"]
-    assert edge.ask("poisoned.example.com").status == 404
+    edge.becomes("poisoned.example.com", "")
     (node,) = edge.nodes()
     (endpoints,) = [kind for kind in node["types"] if kind["type"] == "endpoint"]
     assert POISON in endpoints["last_nack"]

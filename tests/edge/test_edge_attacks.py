@@ -65,10 +65,11 @@ def test_headers_that_come_slowly_are_cut_off(edge: Edge) -> None:
             one.sendall(b"GET / HTTP/1.1\r\nHost: t0.example.com\r\nX-Slow: ")
         began = time.monotonic()
         answers = []
-        while time.monotonic() - began < 1.5:
-            for one in slow:
-                one.sendall(b"a")
-            time.sleep(0.3)
+        with contextlib.suppress(OSError):  # they are cut off already, on a slow machine
+            while time.monotonic() - began < 1.5:
+                for one in slow:
+                    one.sendall(b"a")
+                time.sleep(0.3)
         assert edge.ask(GOOD).status == 200
         answers = [read_all(one) for one in slow]
         assert time.monotonic() - began < 15
@@ -303,6 +304,7 @@ def test_of_20000_connections_no_more_than_the_limit_are_taken(edge: Edge) -> No
         until(
             lambda: sum(edge.stats("downstream_global_cx_overflow").values()) - before >= ATTEMPTS - LIMIT,
             "all others are refused",
+            patience=120,  # those for whom there was no room are asked for again, later and later
         )
         assert _connections(edge) <= LIMIT
         assert asks() == 200

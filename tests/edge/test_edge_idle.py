@@ -64,6 +64,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
                 edge.put(f"{name}.example.com", name)
                 until(lambda name=name: edge.stats(f"cluster.{name}.membership_healthy") != {}, name)  # type: ignore[misc]
             until(lambda: upgraded(edge), "the first websocket")
+            until(lambda: begun(edge), "the first download")
             yield edge
         finally:
             downloads.shutdown()
@@ -74,6 +75,12 @@ def upgraded(edge: Edge) -> bool:
     with connect(edge) as sock:
         sock.sendall(UPGRADE)
         return status(first_answer(sock)) == 101
+
+
+def begun(edge: Edge) -> bool:
+    with connect(edge) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nhost: downloads.example.com\r\nconnection: close\r\n\r\n")
+        return status(sock.recv(1_000)) == 200
 
 
 def echoes(sock: ssl.SSLSocket) -> bool:

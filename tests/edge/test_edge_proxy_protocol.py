@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from edge_harness import Edge, running
+from edge_harness import Edge, running, until
 from edge_wire import connect, exchange, first_answer, status
 
 from demo.system import ROOT, WITHOUT_TLS, envoy_binary
@@ -55,7 +55,7 @@ def test_the_end_is_announced_drained_and_then_comes(edge: Edge) -> None:
     folder, admin = edge.system.folder, edge.system.ports.admin
     command = [ROOT / "envoy" / "run.sh", envoy_binary(), "-c", folder / "envoy.yaml", "--disable-hot-restart"]
     command += ["--service-cluster", "edge", "--service-node", "edge-1", "-l", "warning", "--drain-time-s", "2"]
-    environment = {**os.environ, "ADMIN_PORT": str(admin), "UNHEALTHY_SECONDS": "1", "DRAIN_SECONDS": "3"}
+    environment = {**os.environ, "ADMIN_PORT": str(admin), "UNHEALTHY_SECONDS": "1", "DRAIN_SECONDS": "5"}
     with (folder / "run.log").open("wb") as log:
         running_ = subprocess.Popen(list(map(str, command)), cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -66,9 +66,8 @@ def test_the_end_is_announced_drained_and_then_comes(edge: Edge) -> None:
         with connect(edge, preface=PREFACE) as upload:
             upload.sendall(b"POST / HTTP/1.1\r\nHost: t0.example.com\r\nContent-Length: 4\r\n\r\nab")
             running_.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-            health = WITHOUT_TLS.get(f"{edge.system.admin_url}/ready")
-            assert health.status_code == 503
+            ready = f"{edge.system.admin_url}/ready"
+            until(lambda: WITHOUT_TLS.get(ready).status_code == 503, "a balancer sees that it ends")
             assert status(exchange_or_nothing(edge)) == 200  # whoever still comes is served
             time.sleep(1.0)
             upload.sendall(b"cd")

@@ -86,9 +86,10 @@ def test_a_bulk_over_the_share_is_held_refused_and_released_over_restarts(edge: 
     code, said = command(edge, "hold", "release")
     assert (code, "409: nothing is held" in said) == (1, True)
     bulk(edge, moved[:75], "pod1")
+    edge.becomes(moved[0], "pod1")
     bulk(edge, moved[75:], "pod1")
     assert becomes_held(edge)["reason"] == "many", "together they are as large as the one before"
-    edge.becomes(moved[0], "pod1")
+    assert edge.ask(moved[0]).pod == "pod1"
     assert edge.ask(moved[-1]).pod == "pod2"
     assert command(edge, "hold", "release")[0] == 0
     edge.becomes(moved[-1], "pod1")

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 
+from edge_harness import until
 from faulty_edge import FaultyEdge
 
 KILLS = 50
@@ -28,7 +29,9 @@ def test_fifty_kills_while_publishing_fail_no_request_and_what_differs_is_all_th
     with edge.load_on(rate=60) as load:
         moving.start()
         try:
-            for _ in range(KILLS):
+            for turn in range(KILLS):
+                if turn % 4 == 0:  # at other times as it comes
+                    until(lambda: bool(edge.nodes_of()), "Envoy is connected")
                 time.sleep(chance.random() * 0.4)
                 killed_connected += bool(edge.nodes_of())
                 published += edge.metrics()["publishes_total"]

@@ -108,6 +108,7 @@ def test_one_status_tells_of_all_of_them(edge: FaultyEdge, monkeypatch: pytest.M
     monkeypatch.setenv("POINTSMAN_HTTP__REPLICAS", json.dumps(urls))
     until(lambda: serving(edge) is not None, "the Envoy is connected")
     level(edge)
+    until(lambda: command(edge, "status")[0] == 0, "all is well")
     code, told = command(edge, "status")
     assert (code, told["wrong"], told["nodes"]["connected"]) == (0, [], 1), told
     assert [one["url"] for one in told["control_planes"]] == urls

@@ -48,24 +48,29 @@ class Looked:
         answer = WITHOUT_TLS.get(f"{self.edge.system.api_url}/api/v1/domains/{host}").json()
         return str(answer["table"])
 
-    def at_envoy(self, host: str) -> bool:
-        """A table of Envoy's has a virtual host for it."""
-        return holds(self.edge.system.admin_url, host)
+    def at_envoy(self, *hosts: str) -> bool:
+        """Envoy's tables have a virtual host for each of them."""
+        return {*hosts} <= held_by(self.edge.system.admin_url)
 
     def learned(self, host: str, pod: str) -> None:
         """Asks for it, and waits until Envoy has it."""
-        until(lambda: self.edge.ask(host).pod == pod, f"{host} → {pod}")
-        until(lambda: self.at_envoy(host), f"{host} is at Envoy")
+        self.all_learned({host: pod})
+
+    def all_learned(self, homes: Mapping[str, str]) -> None:
+        for host, pod in homes.items():
+            until(lambda host=host, pod=pod: self.edge.ask(host).pod == pod, f"{host} → {pod}")  # type: ignore[misc]
+        until(lambda: self.at_envoy(*homes), "they are at Envoy")
 
 
-def holds(admin_url: str, host: str) -> bool:
-    """The Envoy of this admin interface has a virtual host for it."""
+def held_by(admin_url: str) -> set[str]:
+    """The hosts for which the Envoy of this admin interface has a virtual host."""
     url = f"{admin_url}/config_dump?resource=dynamic_route_configs"
-    return any(
-        host in virtual["domains"]
+    return {
+        host
         for table in WITHOUT_TLS.get(url).json().get("configs", ())
         for virtual in table["route_config"].get("virtual_hosts", ())
-    )
+        for host in virtual["domains"]
+    }
 
 
 def asked_from(edge: Edge, host: str, source: str) -> HTTPResponse:

@@ -115,7 +115,7 @@ def test_gds_slow_by_two_seconds_leaves_known_customers_as_they_were_while_other
         edge = looked.edge
         for host, pod in known:
             edge.becomes(host, pod)
-        until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
+        until(lambda: looked.at_envoy(*dict(known)), "all are known")
         load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
         looked.gds.delay = SLOW
         with load:

@@ -113,6 +113,7 @@ def test_what_gds_has_not_got_of_the_map_goes_without_a_hold_and_is_named(looked
     assert looked.edge.ask(dead[0]).status == 404
     assert looked.edge.ask(live[-1]).pod == "pod2"
     assert pointsman(looked, "hold", "show") == "nothing is held\n"
+    until(lambda: json.loads(pointsman(looked, "import", "show", "--json"))["not_asked"] == 0, "all were asked for", 60)
     told = json.loads(pointsman(looked, "import", "show", "--json"))
     assert (told["not_asked"], told["missing"], told["doubted"], before["gone"]) == (0, 0, False, 0)
     assert set(dead[:20]) <= set(told["left"])

@@ -88,7 +88,7 @@ def test_of_a_split_pair_only_unknown_hosts_are_limited(looked: Looked) -> None:
         assert asked_from(edge, host, f"127.0.3.{number + 1}").status == 200
     whole = table_name(table_of("sp", 512))
     until(lambda: all(looked.knows(host) and looked.table(host) != whole for host in hosts[:5]), "the pair is split")
-    until(lambda: all(map(looked.at_envoy, hosts)), "all are known")
+    until(lambda: looked.at_envoy(*hosts), "all are known")
     strangers = (f"spz{number}.example.com" for number in itertools.count())
     until(lambda: asked_from(edge, next(strangers), SCANNER).status == 429, "the address has asked too often")
     assert scanned(edge, itertools.cycle(hosts), 3 * BURST) == {200: 3 * BURST}

@@ -95,7 +95,7 @@ def test_a_scan_costs_bounded_questions_and_memory_and_no_known_customer_notices
         edge = looked.edge
         for host, pod in known:
             edge.becomes(host, pod)
-        until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
+        until(lambda: looked.at_envoy(*dict(known)), "all are known")
         before, memory = looked.gds.asked.total(), resident(edge)
         load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
         began = time.monotonic()
@@ -124,7 +124,7 @@ def test_a_scan_while_gds_is_away_comes_to_the_control_plane_at_a_pace_and_no_kn
         edge = looked.edge
         for host, pod in known:
             edge.becomes(host, pod)
-        until(lambda: all(looked.at_envoy(host) for host, _ in known), "all are known")
+        until(lambda: looked.at_envoy(*dict(known)), "all are known")
         looked.gds.go()
         before, memory = looked.metric("lookup_asked_total", by="request"), resident(edge)
         load = Load(edge.system.ports.edge_https, edge.system.tls(), Whereabouts(dict(known)), rate=60)
@@ -142,7 +142,7 @@ def test_a_scan_while_gds_is_away_comes_to_the_control_plane_at_a_pace_and_no_kn
 
 def test_a_first_visit_has_its_turn_beside_a_scan_from_many_addresses(tmp_path: Path) -> None:
     addresses = [f"127.0.4.{number + 1}" for number in range(10)]
-    lookup = {"rate": 20.0, "burst": 1, "timeout": 20.0, "patience": 30.0, "refresh": 600.0}
+    lookup = {"rate": 10.0, "burst": 1, "timeout": 20.0, "patience": 30.0, "refresh": 600.0}
     with looking_up(tmp_path, lookup) as looked:
         edge, connections = looked.edge, 100
         with Scan(edge.system.ports.edge_https, edge.system.tls(), connections, addresses):
@@ -150,5 +150,5 @@ def test_a_first_visit_has_its_turn_beside_a_scan_from_many_addresses(tmp_path: 
             for host, pod in customers(4)[1:]:
                 before = looked.gds.asked.total()
                 assert asked_from(edge, host, "127.0.0.8").headers["x-pod"] == pod
-                # One of each address, and what was asked while the visit was on its way.
-                assert looked.gds.asked.total() - before <= 3 * len(addresses)
+                # One of each address, and what was asked while the visit was on its way; in order it would be all.
+                assert looked.gds.asked.total() - before <= connections / 2

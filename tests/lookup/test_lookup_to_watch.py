@@ -15,8 +15,7 @@ def test_from_lookup_to_watch_known_customers_are_served_all_along(tmp_path: Pat
         edge, system = looked.edge, looked.edge.system
         known = [f"w{n}.example.com" for n in range(20)]
         edge.load(*({"op": "put", "domain": name, "pod": "pod2"} for name in known))
-        for name in known:
-            looked.learned(name, "pod2")
+        looked.all_learned(dict.fromkeys(known, "pod2"))
         settings = system.folder / "pointsman.toml"
         text = settings.read_text()
         wanted = text.replace('mode = "lookup"', 'mode = "watch"').replace(looked.gds.url, system.gds_url)

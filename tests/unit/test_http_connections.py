@@ -78,11 +78,11 @@ async def test_who_waits_for_an_answer_gets_it_and_is_let_go_with_the_next_reque
 
 async def test_who_asks_again_and_again_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short its requests are: at each look none may be under way."""
-    monkeypatch.setattr(serve, "_UNFINISHED", 0.2)
+    monkeypatch.setattr(serve, "_UNFINISHED", 0.5)
     async with serving(app(), LOOPBACK, 0) as port:
         reader, writer = await asyncio.open_connection(LOOPBACK, port)
         async with asyncio.timeout(20):
-            for _ in range(40):
+            for _ in range(60):
                 writer.write(WHOLE.replace(b"/slow", b"/quick"))
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 200 ")
@@ -105,7 +105,7 @@ async def test_a_connection_more_than_there_may_be_is_closed_and_the_others_live
 async def test_who_does_not_read_an_answer_is_let_go_and_who_reads_slowly_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serve, "_UNFINISHED", 0.2)
+    monkeypatch.setattr(serve, "_UNFINISHED", 0.6)
     served = app()
     request = b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with serving(served, LOOPBACK, 0) as port:

@@ -81,7 +81,7 @@ async def learning(
 
 
 async def followed(of: Gate, domains: dict[str, str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while dict(of.followed.domains) != domains:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

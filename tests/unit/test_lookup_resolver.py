@@ -321,7 +321,7 @@ async def test_whose_turn_comes_too_late_for_what_gds_takes_by_then_is_not_asked
 async def test_a_crowd_of_orders_waits_its_turn_and_is_no_failure_of_gds() -> None:
     gds = Gds(acme="pod1")
     gds.gate = asyncio.Event()
-    asked = resolver(gds, ordering=4, timeout=0.3, patience=5.0, failures=3)
+    asked = resolver(gds, ordering=4, timeout=3.0, patience=5.0, failures=3)
     orders = [asyncio.create_task(asked.again(f"h{number}.test", "order")) for number in range(50)]
     await asyncio.sleep(0.05)
     assert gds.asked.total() == 4
