@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demo.tied import tied
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds that a part may take to get ready, on a machine that is busy with other things."""
 
 

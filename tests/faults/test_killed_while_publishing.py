@@ -6,12 +6,14 @@ import random
 import threading
 import time
 
+import pytest
 from edge_harness import until
 from faulty_edge import FaultyEdge
 
 KILLS = 50
 
 
+@pytest.mark.timeout(900)  # a minute alone, and some on a busy machine
 def test_fifty_kills_while_publishing_fail_no_request_and_what_differs_is_all_that_is_sent(edge: FaultyEdge) -> None:
     chance, domains, down = random.Random(7), edge.where.domains, edge.proxies["xds"].traffic
     ended = threading.Event()
