@@ -48,7 +48,11 @@ class Cache:
     def made(self, kind: ResourceType, name: str) -> Made | None:
         """Since when this version of a resource is published; None: it isn't, or is a secret."""
         at = self._made.get(kind, {}).get(name)
-        return None if at is None else Made(at, self._began is None or at <= self._began)
+        return None if at is None else Made(at, self.was_first(at))
+
+    def was_first(self, at: float) -> bool:
+        """Whether what was made then was there when the service began."""
+        return self._began is None or at <= self._began
 
     def begin(self) -> None:
         """All that is served at first has been published."""

@@ -78,6 +78,7 @@ async def run(settings: Settings) -> None:
         acme=host_and_port(edge.acme) if edge.acme else None,
         asking=settings.gds.mode == "lookup",
         idle=timedelta(seconds=edge.timeouts.transfer_idle),
+        clock=loop.time,
     )
     resources.warm(edge_of(settings, Tls(edge.certificate)))
     _settle_objects()

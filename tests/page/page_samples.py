@@ -115,7 +115,12 @@ def explanation() -> Explanation:
             ),
             Link("Scope", "ac", "good", "the first two characters choose the table; version 5d1c, published 3 d ago"),
             Link("Route table", "table-31", "good", "version 94896012c63d8a5f, published 2 s ago"),
-            Link("Virtual host", "pod7", "good", "prefix / → cluster pod7"),
+            Link(
+                "Virtual host",
+                "pod7",
+                "good",
+                "prefix / → cluster pod7; version 1f09c7ba52e8d364, published 2 s ago",
+            ),
             Link(
                 "Cluster",
                 "pod7",
@@ -130,7 +135,13 @@ def explanation() -> Explanation:
                 "version 7be0a3f1c42d9907, published 5 h ago",
                 [("10.7.0.11:443", "zone a, weight 1, healthy"), ("10.7.0.12:443", "zone b, weight 1, healthy")],
             ),
-            Link("Certificate", "acme", "warn", "the customer's own", [("until", "2026-12-04"), ("left", "9 d")]),
+            Link(
+                "Certificate",
+                "acme",
+                "warn",
+                "the customer's own; this one for 81 d",
+                [("from", "2026-09-05"), ("until", "2026-12-04"), ("left", "9 d")],
+            ),
         ],
         Listing(rows, 1000),
         "999 of 1 000 have it",

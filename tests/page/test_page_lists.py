@@ -61,7 +61,7 @@ class Site:
         self.tls = EdgeTls(Options(folder, "edge"), lambda update: None, lambda tls: None, lambda host: False)
         for number in range(CERTIFICATES):
             facts = Facts((f"c{number}.test",), 0.0, 1e9 + 86_400.0 * (number // 100), "EC P-256")
-            self.tls.index.put(Entry(Place(f"c{number}.test", 0), facts))
+            self.tls.index.put(Entry(Place(f"c{number}.test", 0), facts), 0.0)
         for number in range(MANY):
             self.tls.index.put_aside(f"bad{number}.test", Aside("key", "it is another's"), keep=False)
         self.unknown = UnknownHosts(1_000)

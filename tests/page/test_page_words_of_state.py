@@ -139,6 +139,8 @@ def explanation(have_it: int = 3, notes: tuple[str, ...] = ()) -> api.Explanatio
         table_version="v",
         table_age=since,
         virtual_host="pod1",
+        virtual_host_version="h",
+        virtual_host_age=since,
         route="prefix / → cluster pod1",
         cluster=cluster,
         certificate=None,
@@ -159,9 +161,35 @@ def test_a_host_is_explained_link_by_link() -> None:
 def test_each_link_has_the_age_of_its_version_and_says_when_only_the_start_is_known() -> None:
     notes = {link.name: link.note for link in told(explanation()).links}
     assert notes["Route table"] == "version v, published 4 min ago"
+    assert notes["Virtual host"] == "prefix / → cluster pod1; version h, published 4 min ago"
     assert notes["Cluster"] == "version v, published 4 min ago"
     assert notes["Endpoints"] == "version w, as at the start 2 h ago; how old it was then isn't known"
     assert notes["Scope"].endswith("; version s, as at the start 2 h ago; how old it was then isn't known")
+
+
+@pytest.mark.parametrize(
+    ("since_start", "words"),
+    [
+        (False, "the customer's own; this one for 4 min"),
+        (True, "the customer's own; as at the start 4 min ago, since when before that isn't known"),
+    ],
+)
+def test_the_certificate_says_since_when_it_is_the_one_and_from_when_to_when_it_is_valid(
+    since_start: bool, words: str
+) -> None:
+    certificate = api.Certificate(
+        name="acme",
+        covers=True,
+        on_demand=True,
+        age=api.Age(seconds=240, since_start=since_start),
+        not_before="2026-09-01T00:00:00+00:00",
+        not_after="2026-12-01T00:00:00+00:00",
+        days=60,
+        note="the customer's own",
+    )
+    link = [*told(explanation().model_copy(update={"certificate": certificate})).links][-1]
+    assert (link.name, link.note) == ("Certificate", words)
+    assert link.facts[:2] == [("from", "2026-09-01T00:00:00+00:00"), ("until", "2026-12-01T00:00:00+00:00")]
 
 
 def test_the_record_says_who_made_it_and_when_or_why_nobody_knows() -> None:

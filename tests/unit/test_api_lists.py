@@ -130,7 +130,7 @@ async def test_every_certificate_is_listed_once_those_that_expire_first_first(tm
     tls = EdgeTls(Options(tmp_path, "edge"), lambda update: None, lambda tls: None, lambda host: False)
     names = [f"c{number}.test" for number in range(9)]
     for number, name in enumerate(names):
-        tls.index.put(Entry(Place(name, 0), Facts((name,), 0.0, 86_400.0 * (1 + number // 4), "EC P-256")))
+        tls.index.put(Entry(Place(name, 0), Facts((name,), 0.0, 86_400.0 * (1 + number // 4), "EC P-256")), 0.0)
         tls.index.put_aside(f"bad {name} \u00e4", Aside("key", "why"), keep=False)
     api = Api(World(), tls=tls)
     async with api.http:
@@ -269,7 +269,7 @@ async def test_certificates_that_are_gone_or_readable_are_listed_by_themselves(t
     tls = EdgeTls(Options(tmp_path, "edge"), lambda update: None, lambda tls: None, lambda host: False)
     for number in range(30):
         facts = Facts((f"c{number}.test",), 0.0, 86_400.0 * (1 + number // 4), "EC P-256")
-        tls.index.put(Entry(Place(f"c{number}.test", 0), facts, readable=number % 3 == 0))
+        tls.index.put(Entry(Place(f"c{number}.test", 0), facts, readable=number % 3 == 0), 0.0)
         if number % 2:
             tls.folder.missing[f"c{number}.test"] = None
     api = Api(World(), tls=tls)

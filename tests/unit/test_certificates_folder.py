@@ -47,6 +47,13 @@ class Followed:
         found = self.folder.index.covering(host)
         return found.place.name if found else ""
 
+    def since(self, name: str) -> tuple[str, bool]:
+        """When it became the one of its name, by the hour, and whether it was at the start."""
+        entry = self.folder.index.get(name)
+        assert entry is not None
+        hours = round((entry.since - time.time()) / 3_600.0)
+        return ("since the start", "since then", "since later")[hours], entry.first
+
     async def shows(self, name: str, made: Made) -> bool:
         pair = await self.folder.load(name)
         return pair is not None and pair.chain == made.chain
@@ -186,14 +193,19 @@ async def test_what_an_envoy_rejects_is_set_aside_and_the_pair_before_is_used(tm
     async with following(tmp_path, used=("a",)) as followed:
         folder = followed.folder
         assert await folder.load("a")
+        assert followed.since("a") == ("since the start", True)
+        followed.ahead = 3_600.0
         renewed = CA.issue("a.test", "new.test")
         write_flat(tmp_path, "a", renewed)
         await followed.until(lambda: followed.told == ["a"])
+        assert followed.since("a") == ("since then", False)
+        followed.ahead = 7_200.0
         pair = await folder.load("a")
         assert pair is not None
         folder.settled("a", pair, "no such curve")
         await followed.until(lambda: followed.told == ["a", "a"])
         assert await followed.shows("a", MADE["a.test"])
+        assert followed.since("a") == ("since later", False), "the one before, but not all the time"
         assert (folder.index.aside["a"].kind, followed.covers("new.test")) == ("envoy", "")
         assert "no such curve" in folder.index.aside["a"].reason
         replace(tmp_path / "a.crt", renewed.chain)  # the same once more
@@ -292,5 +304,5 @@ def test_many_small_losses_within_the_window_are_one_large_one() -> None:
 
 def test_what_has_ended_is_said_once() -> None:
     index = Index()
-    index.put(Entry(Place("a", 0), Facts(("a.test",), 0.0, 100.0, "")))
+    index.put(Entry(Place("a", 0), Facts(("a.test",), 0.0, 100.0, "")), 0.0)
     assert [index.ended(now) == [] for now in (99.0, 100.0, 101.0)] == [True, False, True]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,10 +12,14 @@ import pytest
 from tracked_world import Envoy, World, view_of
 
 from xds.cache import Cache
+from xds.certificates.checks import Facts
+from xds.certificates.index import Entry
+from xds.certificates.layouts import Place
+from xds.edge_tls import EdgeTls, Options
 from xds.errors import PointsmanError
-from xds.gds.model import PutDomain
+from xds.gds.model import DeleteDomain, PutDomain
 from xds.http.app import create_app
-from xds.http.explain import explained
+from xds.http.explain import every, explained
 from xds.http.live import Live
 from xds.protocol.stream import Stream
 from xds.resources.types import CLUSTER, ROUTE, SECRET, Resource, resource
@@ -21,7 +28,7 @@ from xds.resources.types import CLUSTER, ROUTE, SECRET, Resource, resource
 class Explained:
     """The API over a world. ``envoys`` by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         self.world = World(domains=20)
         self.envoys: dict[int, Envoy] = {}
         self.view = view = view_of(
@@ -29,6 +36,7 @@ class Explained:
             streams=lambda: [envoy.stream for envoy in self.envoys.values()],
             streams_after=self._after,
             clock=lambda: self.world.now,
+            **more,
         )
         transport = httpx.ASGITransport(create_app(view))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://pointsman")
@@ -81,6 +89,7 @@ def ages(found: Any) -> dict[str, tuple[float, bool]]:
     links = {
         "scope": found["scope"]["age"],
         "table": found["table_age"],
+        "virtual host": found["virtual_host_age"],
         "cluster": cluster["age"],
         "endpoints": cluster["endpoints_age"],
     }
@@ -97,11 +106,52 @@ async def test_each_link_has_the_age_of_its_version_or_says_that_it_was_so_at_th
     assert ages(found) == {
         "scope": (107.0, True),
         "table": (7.0, False),
+        "virtual host": (7.0, False),
         "cluster": (107.0, True),
         "endpoints": (107.0, True),
     }
     assert found["scope"]["version"]
     assert found["cluster"]["endpoints_version"]
+
+
+async def test_a_virtual_host_is_as_old_as_its_own_last_change_whatever_else_its_table_holds() -> None:
+    explained = Explained()
+    world = explained.world
+
+    async def virtual_host(at: float) -> tuple[str, float, float]:
+        world.now = at
+        found = await explained.get()
+        assert found["virtual_host"] == "pod1"
+        ages = found["virtual_host_age"], found["table_age"]
+        return found["virtual_host_version"], *(at - age["seconds"] for age in ages)
+
+    world.change(2, PutDomain("d10.test", "pod2"), PutDomain("d11.test", "pod2"))
+    world.now = 100.0
+    world.change(3, PutDomain("d12.test", "pod2"))
+    version, made, table = await virtual_host(150.0)
+    assert (made, table) == (100.0, 100.0)
+    world.change(4, PutDomain("d13.test", "pod2"))
+    other, made, _ = await virtual_host(160.0)
+    assert (other != version, made) == (True, 150.0)
+    world.change(5, PutDomain("d13.test", "pod1"))
+    assert await virtual_host(170.0) == (version, 160.0, 160.0), "as it was before, but not since then"
+    world.now = 180.0
+    world.change(6, DeleteDomain("d10.test"))
+    assert await virtual_host(190.0) == (version, 160.0, 180.0), "what changed is another pod's"
+
+
+async def test_a_virtual_host_that_is_made_into_the_same_again_keeps_its_age() -> None:
+    explained = Explained()
+    explained.world.now = 100.0
+    explained.world.change(2, PutDomain("*.test", "pod1"))
+    explained.world.now = 130.0
+    explained.world.change(3, PutDomain("d1.test", "pod2"), PutDomain("d1.test", "pod1"))
+    tables = explained.world.resources.tables
+    number = tables.number_of("d1.test")
+    tables.move("d1.test", "pod1", None)
+    tables.move("d1.test", None, "pod1")
+    tables.encoded(number)
+    assert (await explained.get())["virtual_host_age"] == {"seconds": 30.0, "since_start": False}
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
@@ -126,6 +176,24 @@ async def test_every_envoy_comes_once_in_pages_whatever_changes_meanwhile(limit:
     assert pages == -(-7 // limit)
 
 
+async def test_while_a_long_page_of_envoys_is_made_others_have_their_turn() -> None:
+    explained = Explained()
+    for number in range(1, 61):
+        explained.connect(number)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    page = await every(explained.view, Live(), "d1.test", 0, 1_000)
+    counting.cancel()
+    assert (len(page.items), turns >= 3) == (60, True)
+
+
 async def test_each_envoy_of_a_page_says_what_it_has() -> None:
     explained = Explained()
     explained.connect(1)
@@ -136,6 +204,27 @@ async def test_each_envoy_of_a_page_says_what_it_has() -> None:
     assert (first["has_it"], second["has_it"]) == (False, True)
     table = next(one for one in first["resources"] if one["type"] == ROUTE.name)
     assert table["wanted"] != table["acked"]
+
+
+async def test_the_certificate_is_told_since_when_it_is_the_one_and_from_when_to_when_it_is_valid(
+    tmp_path: Path,
+) -> None:
+    tls = EdgeTls(Options(tmp_path, "edge"), lambda update: None, lambda tls: None, lambda host: False)
+    now = time.time()
+
+    def entry(begins: float) -> Entry:
+        return Entry(Place("edge", 0), Facts(("*.test",), begins, 2_000_000_000.0, "EC P-256"))
+
+    tls.index.put(entry(1_600_000_000.0), now - 900.0)
+    explained = Explained(tls=tls)
+    found = (await explained.get())["certificate"]
+    assert (found["not_before"], found["not_after"]) == ("2020-09-13T12:26:40+00:00", "2033-05-18T03:33:20+00:00")
+    assert found["age"]["since_start"]
+    assert 900.0 <= found["age"]["seconds"] < 960.0
+    tls.index.put(entry(1_700_000_000.0), now - 60.0)
+    found = (await explained.get())["certificate"]
+    assert not found["age"]["since_start"]
+    assert 60.0 <= found["age"]["seconds"] < 120.0
 
 
 async def test_a_place_that_is_none_and_a_host_that_is_none_are_refused() -> None:

@@ -33,7 +33,7 @@ class World:
         self.now = 0.0
         self.events: list[str] = []
         self.cache = Cache(lambda: self.now)
-        self.resources = EdgeResources(tables, timedelta(seconds=1), crowded)
+        self.resources = EdgeResources(tables, timedelta(seconds=1), crowded, clock=lambda: self.now)
         turn = itertools.count()
         self.pipeline = Pipeline(
             self.resources,

@@ -103,7 +103,7 @@ class Folder:
         if read.checked is None:
             raise read.error or CertificateError(f"certificate {name} can't be read")
         entry = _entry(read.place, read)
-        self.index.put(entry)
+        self.index.put(entry, self._clock())
         self._pairs.put(name, read.checked.pair, None)
         if read.error is not None:
             self._set_aside(read, read.error, None, keep=True)
@@ -183,7 +183,7 @@ class Folder:
             error = _rejected(name, reason)
             good = self._pairs.go_back(name, reason, keep=name == self._own)
             if good is not None:
-                self.index.put(good)
+                self.index.put(good, self._clock())
             keep = good is not None or name == self._own
             self.index.put_aside(name, Aside(error.kind, str(error), entry.stamp), keep=keep)
             kept = "the pair before" if good else "it, as there is none before" if keep else "none"
@@ -399,7 +399,7 @@ class Folder:
             error = error or CertificateError(f"certificate {name} can't be read")
             self._set_aside(read, error, refused, keep=self._keeps(name) if keep is None else keep or self._keeps(name))
             return False
-        self.index.put(_entry(read.place, read))
+        self.index.put(_entry(read.place, read), self._clock())
         if checked is None:
             return False
         if read.readable and self.index.complete and not (held and held.readable):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
+from msgspec import structs
 
 from xds.certificates.checks import Facts
 from xds.certificates.layouts import Place
@@ -21,7 +22,9 @@ _DAY = 86_400.0
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A certificate that can be used. ``stamp`` differs when a file of it does. ``readable``: every user of the machine
     may read the key's file. ``checked``: the key and the whole chain were, too. ``staple``: why an OCSP response
-    that is there isn't used; ``staple_ends``: when one that is used does, in seconds since 1970, 0 for none."""
+    that is there isn't used; ``staple_ends``: when one that is used does, in seconds since 1970, 0 for none. ``since``:
+    when this leaf was found to be that of its name, in seconds since 1970; ``first``: that was at the start, so that it
+    may have been so before."""
 
     place: Place
     facts: Facts
@@ -30,6 +33,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     checked: bool = False
     staple: str = ""
     staple_ends: float = 0.0
+    since: float = 0.0
+    first: bool = True
 
 
 class Aside(msgspec.Struct, frozen=True, gc=False):
@@ -75,10 +80,15 @@ class Index:
     def aside(self) -> Mapping[str, Aside]:
         return self._aside
 
-    def put(self, entry: Entry) -> None:
-        """It is used from now on, and no more set aside."""
+    def put(self, entry: Entry, now: float) -> None:
+        """It is used from now on, and no more set aside. ``now``: seconds since 1970."""
         name = entry.place.name
         before = self._entries.get(name)
+        if before is not None and before.facts == entry.facts:
+            since, first = before.since, before.first
+        else:
+            since, first = now, before is None and not self.complete
+        entry = structs.replace(entry, since=since, first=first)
         self._aside.pop(name, None)
         self._entries[name] = entry
         if before is None or before.facts.names != entry.facts.names:

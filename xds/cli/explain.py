@@ -14,6 +14,7 @@ from xds.cli.options import Config, Json, Token, Urls
 from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, progress, say, styled, table, took, when
 from xds.cli.pasted import host_in
 from xds.cli.plane import Plane
+from xds.cli.status import SOON
 from xds.errors import PointsmanError
 
 _FEW = 10
@@ -43,8 +44,9 @@ def explain(
     answer, with the Envoys of all. Of more than ten Envoys those that lack something, or route it elsewhere, are shown
     one by one, and with --all the others, too.
 
-    Exit code 3: it goes nowhere, its pod has no endpoints, no Envoy is connected, one lacks something of it or can't be
-    asked for, or routes it elsewhere.
+    Exit code 3: it goes nowhere, its pod has no endpoints, clients are shown no certificate or one that has ended, no
+    Envoy is connected, one lacks something of it or routes it elsewhere, the probe isn't answered by its pod, or one of
+    several control planes can't be asked or says another pod. 1 when the only one, or the first, can't be asked.
 
     Examples:
         pointsman explain acme.example.com -c pointsman.toml
@@ -73,6 +75,7 @@ def explain(
         or not (found["cluster"] and found["cluster"]["endpoints"])
         or elsewhere
         or probed
+        or (found["certificate"] and _useless(found["certificate"]))
     ):
         raise typer.Exit(exits.FOUND)
 
@@ -81,7 +84,8 @@ def _every(plane: Plane, host: str, connected: int) -> list[dict[str, Any]]:
     """Every Envoy of a control plane, those that lack something first."""
     found = []
     with progress("reading what the Envoys have", connected) as told:
-        for envoy in plane.items(plane.path("/api/v1/domains", host, "explain", "envoys"), {"limit": 1_000}):
+        # As many as a control plane can ask for what is live, in the time that it takes for an answer.
+        for envoy in plane.items(plane.path("/api/v1/domains", host, "explain", "envoys"), {"limit": _FIRST}):
             found.append(envoy)
             told(len(found), max(len(found), connected))
     return sorted(found, key=lambda one: bool(one["has_it"]))
@@ -129,16 +133,13 @@ def _show(found: dict[str, Any], every: bool) -> None:
     _link("scope", f"{scope['key']!r} ({scope['name']}) leads to {scope['table']}{split}, {since}")
     _link("table", f"{found['table']}, {_since(found['table_version'], found.get('table_age'))}")
     if record:
-        _link("virtual host", found["virtual_host"])
-        _link("route", found["route"])
+        since = _since(found.get("virtual_host_version"), found.get("virtual_host_age"))
+        _link("virtual host", f"{found['virtual_host']}, {since}")
+        _link("route", f"{found['route']}, a part of the virtual host")
     if cluster := found["cluster"]:
         _cluster(cluster)
     if certificate:
-        days = f", ends in {certificate['days']:.0f} days" if certificate["days"] is not None else ""
-        asked = ", on demand" if certificate["on_demand"] else ""
-        text = f"{certificate['name'] or 'none'}, {certificate['note']}{asked}{days}"
-        covers = certificate["covers"]
-        _link("certificate", text if covers else styled(f"{text}; it is not for this host", WARN))
+        _certificate(certificate)
     if probe := found["probe"]:
         _probe(probe, record)
     _envoys(found["envoys"], record["pod"] if record else None, every)
@@ -180,6 +181,26 @@ def _cluster(cluster: dict[str, Any]) -> None:
         _link("endpoint", f"{each['address']}:{each['port']}{zone}, weight {each['weight']}, ", health)
     if not cluster["endpoints"]:
         _link("endpoint", styled("none: clients get 503", BAD))
+
+
+def _useless(certificate: dict[str, Any]) -> bool:
+    """No client gets further."""
+    return not certificate["name"] or (certificate["days"] is not None and certificate["days"] <= 0)
+
+
+def _certificate(found: dict[str, Any]) -> None:
+    asked = ", on demand" if found["on_demand"] else ""
+    text = f"{found['name'] or 'none'}, {found['note']}{asked}"
+    if old := found.get("age"):
+        seconds = age(old["seconds"])
+        start = f", as it was {seconds} ago at the start; since when before that isn't known"
+        text += start if old["since_start"] else f", this one for {seconds}"
+    _link("certificate", text if found["covers"] else styled(f"{text}; it is not for this host", WARN))
+    if found["days"] is not None:
+        ended = f"ended {-found['days']:.0f} days ago" if found["days"] < 0 else f"ends in {found['days']:.0f} days"
+        style = BAD if found["days"] < 0 else WARN if found["days"] < SOON else ""
+        begins = f"valid from {found['not_before']} " if found.get("not_before") else "valid "
+        _link("", f"{begins}to {found['not_after']}, ", styled(ended, style))
 
 
 def _right(probe: dict[str, Any], pod: str | None) -> bool:

@@ -38,6 +38,7 @@ from xds.resources.routes import hashed_table_of, table_name
 from xds.resources.scopes import scope_name
 from xds.resources.tls import covered
 from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, ResourceType
+from xds.slices import cut
 
 ENVOYS = 100
 """Envoys that are shown one by one, unless the caller says another number."""
@@ -45,6 +46,8 @@ MOST = 1_000
 """That may be asked for: what each of them has is written out."""
 
 
+_TOGETHER = 25
+"""Envoys of a page that are looked at between two turns of the event loop: they take a millisecond or two."""
 _UNASKED = Asked(state="not_asked", text="GDS hasn't been asked")
 
 Waits = Callable[[str], tuple[str | None, str | None] | None]
@@ -111,13 +114,19 @@ async def explained(
 
 
 async def every(view: View, live: Live, host: str, after: int, most: int) -> Page[Envoy]:
-    """The Envoys that came after that number, and at most so many. Raises HTTPException as `explained`."""
+    """The Envoys that came after that number, and at most so many, each as it is at one moment. Raises HTTPException as
+    `explained`."""
     complete(view)
-    chain = _Chain(view, checked(host))
-    wanted = {resource: _version(view, *resource) for resource in chain.resources}
+    host = checked(host)
+    chain = _Chain(view, host)
     found = view.streams_after(after, most + 1)
     more = str(found[most - 1][0]) if len(found) > most else None
-    envoys = [_envoy(view, stream, _has_it(stream, wanted), wanted) for _, stream in found[:most]]
+    envoys: list[Envoy] = []
+    for some in cut(found[:most], _TOGETHER):
+        chain = _Chain(view, host)
+        wanted = {resource: _version(view, *resource) for resource in chain.resources}
+        envoys += [_envoy(view, stream, _has_it(stream, wanted), wanted) for _, stream in some]
+        await asyncio.sleep(0)
     states, _ = await live.read({envoy.node for envoy in envoys}, chain.host, chain.pod or "", chain.table)
     for envoy in envoys:
         envoy.live = states.get(envoy.node)
@@ -129,6 +138,7 @@ def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> tu
     remembered, and the newest snapshot's revision."""
     directory, chain = complete(view), _Chain(view, host)
     receipt = _receipt_of(view, chain)
+    virtual_host = view.tables.made(view.tables.number_of(host), chain.pod) if chain.pod else None
     found = Explanation(
         host=host,
         epoch=directory.epoch,
@@ -144,6 +154,8 @@ def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> tu
         table_version=_version(view, ROUTE, chain.table),
         table_age=_age(view, ROUTE, chain.table),
         virtual_host=chain.pod,
+        virtual_host_version=virtual_host.version if virtual_host else None,
+        virtual_host_age=_age_since(view, virtual_host.at) if virtual_host else None,
         route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
         cluster=_cluster(view, chain.pod),
         certificate=_certificate(view, host),
@@ -271,14 +283,25 @@ def _certificate(view: View, host: str) -> Certificate | None:
         elif view.tls.tls.unknown == "refuse" and (on_demand or own is not None):
             entry, note = None, "no certificate is for it: the handshake is refused (setting edge.tls.unknown_sni)"
     if entry is None:
-        return Certificate(name=None, covers=False, on_demand=on_demand, not_after=None, days=None, note=note)
-    after = entry.facts.not_after
+        return Certificate(
+            name=None,
+            covers=False,
+            on_demand=on_demand,
+            age=None,
+            not_before=None,
+            not_after=None,
+            days=None,
+            note=note,
+        )
+    after, now = entry.facts.not_after, time.time()
     return Certificate(
         name=entry.place.name,
         covers=covered(host, entry.facts.names),
         on_demand=on_demand and entry is not own,
+        age=Age(seconds=round(max(0.0, now - entry.since), 3), since_start=entry.first),
+        not_before=shown(entry.facts.not_before),
         not_after=shown(after),
-        days=round((after - time.time()) / 86_400, 2),
+        days=round((after - now) / 86_400, 2),
         note=note,
     )
 
@@ -339,9 +362,12 @@ def _envoy(
 
 def _age(view: View, kind: ResourceType, name: str) -> Age | None:
     made = view.cache.made(kind, name)
-    if made is None:
-        return None
-    return Age(seconds=round(max(0.0, view.clock() - made.at), 3), since_start=made.first)
+    return None if made is None else _age_since(view, made.at)
+
+
+def _age_since(view: View, at: float) -> Age:
+    """Of what was made then."""
+    return Age(seconds=round(max(0.0, view.clock() - at), 3), since_start=view.cache.was_first(at))
 
 
 def _version(view: View, kind: ResourceType, name: str) -> str | None:

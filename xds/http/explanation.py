@@ -90,11 +90,15 @@ class Cluster(BaseModel):
 
 class Certificate(BaseModel):
     """What a client is shown that names the host (SNI). ``on_demand``: each Envoy asks for it when it is first named.
-    ``covers``: it is for that host."""
+    ``covers``: it is for that host. ``age``: since when this control plane has had it as the one to be shown, by its
+    leaf: not since it was issued, which ``not_before`` says as a rule. ``since_start`` of it: it was found when the
+    folder was first read."""
 
     name: str | None
     covers: bool
     on_demand: bool
+    age: Age | None
+    not_before: str | None
     not_after: str | None
     days: float | None
     note: str
@@ -139,7 +143,8 @@ class Envoys(BaseModel):
 class Explanation(BaseModel):
     """``routed``: the edge sends the host to ``record.pod``; else ``answer`` says what a client gets. ``notes``: what
     stands in the way, or is about to change it, in words. ``gds``: what GDS itself says now. ``scope``, ``table`` and
-    ``virtual_host`` are how Envoy gets from the host to the cluster. ``envoys``: null with ``envoys=0``. ``probe``:
+    ``virtual_host`` are how Envoy gets from the host to the cluster; the virtual host is the pod's share of the table
+    with all its domains there, and its ``route`` is a part of it. ``envoys``: null with ``envoys=0``. ``probe``:
     what the edge answered, with ``probe=true``."""
 
     host: str
@@ -156,6 +161,8 @@ class Explanation(BaseModel):
     table_version: str | None
     table_age: Age | None
     virtual_host: str | None
+    virtual_host_version: str | None
+    virtual_host_age: Age | None
     route: str | None
     cluster: Cluster | None
     certificate: Certificate | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -50,8 +50,9 @@ class EdgeResources:
         acme: tuple[str, int] | None = None,
         asking: bool = False,
         idle: timedelta = TRANSFER_IDLE,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.tables = RouteTables(tables, crowded, asking=asking, idle=idle)
+        self.tables = RouteTables(tables, crowded, asking=asking, idle=idle, clock=clock)
         self._connect_timeout = connect_timeout
         self._pods_http2 = pods_http2
         self._acme = acme

@@ -9,8 +9,7 @@ there are; two while its pair is between the one and the other.
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,6 +18,7 @@ from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConf
 from xds.delta import Content, Key
 from xds.resources.cold import POD_HEADER, TRANSFER_IDLE, unknown_host
 from xds.resources.pairs import Pairs, Placement
+from xds.resources.shares import Made, Share
 from xds.resources.wire import field
 from xds.slices import SLICE, Work, cut, drained
 
@@ -27,8 +27,6 @@ SCOPE_HEADER = "x-pointsman-scope"
 
 _DOMAINS = 2  # VirtualHost.domains
 _VIRTUAL_HOSTS = 2  # RouteConfiguration.virtual_hosts
-
-_FEW = 16  # changes of a share that are cheaper one by one
 
 CROWDED = 3072
 """Domains of one pair of first characters, beyond which they stand in hashed tables only."""
@@ -100,59 +98,6 @@ def route_table(
     )
 
 
-class Share:
-    """One pod's domains in one table: a sorted list, the changes that aren't in it yet, and its encoded form."""
-
-    __slots__ = ("_changes", "_names", "encoded")
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._changes: dict[str, bool] | None = None
-        self.encoded: bytes | None = None
-        """The virtual host that it was made into last; None since it changed."""
-
-    def put(self, domain: str) -> None:
-        self._change(domain, True)
-
-    def discard(self, domain: str) -> None:
-        self._change(domain, False)
-
-    def __contains__(self, domain: str) -> bool:
-        if self._changes is not None and domain in self._changes:
-            return self._changes[domain]
-        place = bisect_left(self._names, domain)
-        return place < len(self._names) and self._names[place] == domain
-
-    def beginning(self, pair: str) -> list[str]:
-        """The names that begin so."""
-        names = self.names()
-        return names[bisect_left(names, pair) : bisect_left(names, pair + "\x7f")]
-
-    def names(self) -> list[str]:
-        """Sorted; not to be changed."""
-        changes, self._changes = self._changes, None
-        if changes is None:
-            return self._names
-        if len(changes) > _FEW:  # else a transaction of many would move the list's tail for each of them
-            kept = {*self._names, *(name for name, held in changes.items() if held)}
-            self._names = sorted(kept.difference(name for name, held in changes.items() if not held))
-            return self._names
-        for name, held in changes.items():
-            place = bisect_left(self._names, name)
-            there = place < len(self._names) and self._names[place] == name
-            if held and not there:
-                self._names.insert(place, name)
-            elif there and not held:
-                del self._names[place]
-        return self._names
-
-    def _change(self, domain: str, held: bool) -> None:
-        self.encoded = None
-        if self._changes is None:
-            self._changes = {}
-        self._changes[domain] = held
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of pairs that are split or joined: the tables that changed, or the pairs whose scopes did."""
@@ -166,12 +111,20 @@ class RouteTables:
 
     A share is encoded once and kept, so a move costs the shares that it touches, whatever the table holds. ``asking``:
     a host that its table doesn't hold is asked for (`xds.resources.cold`). ``idle``: of every route to a pod.
+    ``clock``: seconds that never go back.
     """
 
     def __init__(
-        self, tables: int, crowded: int = CROWDED, *, asking: bool = False, idle: timedelta = TRANSFER_IDLE
+        self,
+        tables: int,
+        crowded: int = CROWDED,
+        *,
+        asking: bool = False,
+        idle: timedelta = TRANSFER_IDLE,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.asking = asking
+        self._clock = clock
         self._idle = idle
         self.pairs = Pairs(tables, crowded)
         self._tables: list[dict[str, Share]] = [{} for _ in range(tables)]
@@ -346,7 +299,7 @@ class RouteTables:
             for table in self._tables:
                 for pod in (old, new):
                     if pod in table:
-                        table[pod].encoded = None
+                        table[pod].outdate()
             return range(len(self))
         place = self.pairs.placed.get(domain[:2])
         if place is None:
@@ -392,15 +345,22 @@ class RouteTables:
         if number not in self._heads:
             self._heads[number] = bytes(route_table(number, {}, asking=self.asking, idle=self._idle))
         pods = sorted({*self._tables[number], *self._wildcards})
-        return b"".join([self._heads[number], *(self._host(number, pod) for pod in pods)])
+        now = self._clock()
+        return b"".join([self._heads[number], *(self._host(number, pod, now) for pod in pods)])
 
-    def _host(self, number: int, pod: str) -> bytes:
+    def made(self, number: int, pod: str) -> Made | None:
+        """The pod's virtual host as it was encoded last; None when it has none there, or it changed since."""
+        share = self._tables[number].get(pod) or self._wildcards.get(pod)
+        return share.made if share else None
+
+    def _host(self, number: int, pod: str, now: float) -> bytes:
         share = self._tables[number].get(pod) or self._wildcards[pod]
         if share.encoded is None:
             names = self._names(number, pod)
             self.prepare(pod)
             body = self._shells[pod] + b"".join([field(_DOMAINS, name.encode()) for name in names])
-            share.encoded = field(_VIRTUAL_HOSTS, body) if names else b""
+            share.become(field(_VIRTUAL_HOSTS, body) if names else b"", now)
+        assert share.encoded is not None
         return share.encoded
 
     def _names(self, number: int, pod: str) -> list[str]:

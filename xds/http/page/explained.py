@@ -59,7 +59,8 @@ def _links(found: api.Explanation) -> Iterator[Link]:
     table = _version(found.table_version, found.table_age)
     yield Link("Route table", found.table, "good" if found.table_version else "warn", table)
     if found.virtual_host:
-        yield Link("Virtual host", found.virtual_host, "good", found.route or "")
+        note = f"{found.route}; {_version(found.virtual_host_version, found.virtual_host_age)}"
+        yield Link("Virtual host", found.virtual_host, "good" if found.virtual_host_version else "warn", note)
     if found.cluster:
         cluster, endpoints = found.cluster, found.cluster.endpoints
         facts = [("datacenter", cluster.datacenter or "none"), ("most connections", number(cluster.max_connections))]
@@ -98,10 +99,19 @@ def _certificate(found: api.Certificate) -> Link:
     tone: Tone = "good"
     if found.days is not None:
         tone = "bad" if found.days < 0 else "warn" if found.days < SOON else "good"
-    facts = [("until", found.not_after)] if found.not_after else []
+    facts = [("from", found.not_before)] if found.not_before else []
+    facts += [("until", found.not_after)] if found.not_after else []
     facts += [("left", duration(max(0.0, found.days * _DAY)))] if found.days is not None else []
-    note = found.note + ("" if found.covers else ", which isn't for this host")
+    note = found.note + ("" if found.covers else ", which isn't for this host") + _shown_since(found.age)
     return Link("Certificate", found.name, tone if found.covers else "warn", note, facts)
+
+
+def _shown_since(age: api.Age | None) -> str:
+    if age is None:
+        return ""
+    if age.since_start:
+        return f"; as at the start {duration(age.seconds)} ago, since when before that isn't known"
+    return f"; this one for {duration(age.seconds)}"
 
 
 def _endpoint(one: api.EndpointShown) -> str:
