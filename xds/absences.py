@@ -46,6 +46,10 @@ class Absences:
         numbers = self._of.get(who)
         return self._drop(next(iter(numbers))) if numbers else None
 
+    def lacks(self, who: Hashable, mark: int) -> bool:
+        """Whether one of that name lacked something up to ``mark`` when it left."""
+        return any(self._all[number].position < mark for number in self._of.get(who, ()))
+
     def over(self, at: float) -> list[Absent]:
         """Those that aren't waited for any more, no longer absent."""
         found = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ from xds.delta import Key
 from xds.gds.authorship import UNTOLD, Authorship
 
 SHOWN = 20
-"""Changes of a revision, and NACKs of a publish, that are remembered one by one."""
+"""Changes of a revision, and Envoys that NACKed a publish, that are remembered one by one."""
 KEPT = 100
 """Records of a revision that aren't used that are remembered by name; further ones are counted."""
 
@@ -34,12 +34,14 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """What an Envoy rejected and why; ``number`` is the Envoy's in `Receipts.name_of`."""
+    """What an Envoy rejected and why; ``number`` is the Envoy's in `Receipts.name_of`, ``who`` what it is known by when
+    it comes back."""
 
     number: int
     type: str
     reason: str
     at: float
+    who: Hashable
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +71,17 @@ class Publish:
     doubtful: bool = False
     """Every Envoy has it, but a search for a record that one rejected isn't over: which of its records are used isn't
     known yet."""
+
+    def note_nack(self, nack: Nack, mended: Callable[[Nack], bool]) -> None:
+        """Of an Envoy only the last is kept; of more than SHOWN what is ``mended`` goes first."""
+        again = next((number for number, one in self.nacks.items() if one.who == nack.who), None)
+        if again is None and len(self.nacks) >= SHOWN:
+            again = next((number for number, one in self.nacks.items() if mended(one)), None)
+            if again is None:
+                return
+        if again is not None:
+            del self.nacks[again]
+        self.nacks[nack.number] = nack
 
 
 @dataclass(slots=True, eq=False)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from xds.convergence import Convergence
@@ -265,10 +266,10 @@ class Receipts:
         taker = self._takers.get(key)
         if taker is None:
             return
-        nack = Nack(taker.number, kind, reason, at)
+        nack = Nack(taker.number, kind, reason, at, taker.who)
         for publish in self._after(taker.position):
-            if publish.mark <= mark and len(publish.nacks) < SHOWN:
-                publish.nacks[taker.number] = nack
+            if publish.mark <= mark:
+                publish.note_nack(nack, partial(self.is_mended, publish))
         self._tell("nack", nack, taker.node)
 
     def _after(self, position: int) -> list[Publish]:
@@ -362,6 +363,14 @@ class Receipts:
         if publish is None or publish.pending == publish.missing:
             return []
         return [*islice(dict.fromkeys(self._takers.without(publish.mark)), most)]
+
+    def is_mended(self, publish: Publish, nack: Nack) -> bool:
+        """The Envoy that rejected something of it has all of it by now, or is gone for good."""
+        return not publish.pending or not self._takers.lacks(nack.who, publish.mark)
+
+    def is_rejected(self, publish: Publish) -> bool:
+        """An Envoy that rejected something of it lacks it still."""
+        return any(not self.is_mended(publish, nack) for nack in publish.nacks.values())
 
     def standing(self, revision: int, least: int = 0, epoch: str = "") -> Standing:
         """How a revision of the epoch that is published stands. It isn't complete before ``least`` Envoys have it.

@@ -87,6 +87,11 @@ class Takers:
         """The nodes of those that are here and lack something up to ``mark``: who lacks that lacks the latest, too."""
         return (taker.node for key in self.behind if (taker := self._here[key]).position < mark)
 
+    def lacks(self, who: Hashable, mark: int) -> bool:
+        """Whether that Envoy, here or gone for a time, lacks something up to ``mark``."""
+        here = any(self._here[key].position < mark for key in self._of.get(who, ()))
+        return here or self.absent.lacks(who, mark)
+
     def published(self, mark: int) -> int:
         """How many lack it now; they are behind."""
         self.behind = {key: None for key, taker in self._here.items() if taker.position < mark}

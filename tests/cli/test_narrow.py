@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from command import on_terminal
+from command import on_terminal, pointsman
 from stub_control_plane import StubControlPlane
 
 NODES = [
@@ -36,6 +36,20 @@ def test_on_a_wide_terminal_it_is_a_table() -> None:
     head, *rows = [line for line in shown(200) if line.strip()]
     assert head.split()[:3] == ["node", "cluster", "peer"]
     assert [row.split()[0] for row in rows] == [one["node"] for one in NODES]
+
+
+def test_those_that_reject_something_or_are_behind_come_first() -> None:
+    each = [
+        {**NODES[0], "node": name, "rejecting": name == "rejects", "converged": name == "well"}
+        for name in ("well", "behind", "well", "rejects", "well")
+    ]
+    plane = StubControlPlane(lambda method, path, headers: (200, {"items": each, "next": None, "total": 5}))
+    try:
+        done = pointsman("nodes", "--url", plane.url)
+    finally:
+        plane.close()
+    assert done.returncode == 3
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["rejects", "behind", "well", "well", "well"]
 
 
 def test_on_a_narrow_one_no_word_is_broken_and_no_line_is_too_long() -> None:

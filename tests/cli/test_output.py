@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from xds.cli import output
-from xds.cli.revisions import _said
 from xds.cli.shell import _failed
+from xds.cli.wait import _said
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202eturned\x9bm\r\nforged  line"
 
@@ -32,6 +32,6 @@ def test_no_text_of_others_moves_the_terminal(how: str, capsys: pytest.CaptureFi
 
 def test_who_waited_is_told_of_envoys_that_went_before_they_had_it() -> None:
     envoys = {"acked": 2, "total": 3, "left": 1}
-    assert _said({"state": "complete", "seconds": None, "envoys": envoys}, 5) == (
+    assert _said({"state": "complete", "seconds": None, "envoys": envoys, "nacks": []}, 5) == (
         "complete, 2/3 Envoys have it; 1 went before they had it"
     )

@@ -111,6 +111,57 @@ def test_what_is_not_used_is_named_as_far_as_it_is_known(plane: Making) -> None:
     assert (done.returncode, "isn't remembered, and a record of it may not be used" in done.stdout) == (5, True)
 
 
+def test_what_is_set_aside_at_one_of_several_is_not_waited_for_at_the_others(plane: Making) -> None:
+    aside = plane(lambda wanted, _: {**receipt(1), "state": "set_aside", "complete": False, "refused_more": 0})
+    behind = plane(lambda wanted, _: receipt(1, wanted, pending=1))
+    begun = time.monotonic()
+    done = pointsman("wait", "7", "--url", behind.url, "--url", aside.url, "-t", "100s")
+    assert (done.returncode, time.monotonic() - begun < 50) == (5, True)
+    assert "not complete after 100 s" not in done.stdout
+
+
+def nack(node: str, *, mended: bool) -> dict[str, Any]:
+    return {"node": node, "type": "route", "reason": "Only unique domains", "at": 1e9, "mended": mended}
+
+
+def test_an_envoy_that_rejects_it_and_has_it_in_the_end_is_waited_for(plane: Making) -> None:
+    def recovers(wanted: int, before: int) -> dict[str, Any]:
+        rejects = before < 4
+        return {**receipt(1, wanted, pending=int(rejects)), "nacks": [nack("edge-2", mended=not rejects)]}
+
+    recovering = plane(recovers)
+    done = pointsman("wait", "7", "--url", recovering.url, "-t", "60s")
+    assert (done.returncode, len(recovering.wanted)) == (0, 5), done.stdout
+    assert "rejected before by edge-2" in done.stdout
+
+
+def test_an_envoy_that_rejects_it_still_when_the_time_is_over_is_named(plane: Making) -> None:
+    both = [nack("edge-2", mended=False), nack("edge-3", mended=True)]
+    rejecting = plane(lambda wanted, _: {**receipt(1, wanted, pending=1), "nacks": both})
+    begun = time.monotonic()
+    done = pointsman("wait", "7", "--url", rejecting.url, "-t", "1s")
+    assert (done.returncode, time.monotonic() - begun >= 1.0) == (5, True)
+    assert "edge-2 rejects route: Only unique domains" in done.stdout
+    assert "edge-3 rejects" not in done.stdout
+
+
+def test_an_envoy_that_rejected_it_before_is_not_to_blame_for_one_that_is_late(plane: Making) -> None:
+    def late(wanted: int, _: int) -> dict[str, Any]:
+        return {**receipt(1, wanted, pending=1), "lacking": ["edge-3"], "nacks": [nack("edge-2", mended=True)]}
+
+    done = pointsman("wait", "7", "--url", plane(late).url, "-t", "300ms")
+    assert (done.returncode, "1 connected without it (edge-3)" in done.stdout) == (4, True)
+    assert "rejects" not in done.stdout
+
+
+def test_of_very_many_that_lack_it_it_is_said_how_many_are_not_named(plane: Making) -> None:
+    lacking = [f"edge-{number}" for number in range(20)]
+    many = plane(lambda wanted, _: {**receipt(1, wanted, pending=500), "lacking": lacking})
+    done = pointsman("wait", "7", "--url", many.url, "-t", "300ms")
+    assert "500 connected without it (edge-0, " in done.stdout
+    assert "edge-19 and 480 more)" in done.stdout
+
+
 def test_an_envoy_that_left_without_it_is_named(plane: Making) -> None:
     gone = plane(lambda wanted, _: receipt(1, wanted, pending=1, missing=("edge-2",)))
     done = pointsman("wait", "7", "--url", gone.url, "-t", "300ms")

@@ -154,6 +154,58 @@ def test_after_a_rollback_what_is_newer_is_no_longer_complete() -> None:
     assert fleet.state(2) == "complete"
 
 
+def test_a_nack_is_mended_when_that_very_envoy_has_it_or_is_gone_for_good() -> None:
+    fleet = Fleet("a", "b", "c", grace=10.0)
+    fleet.received(1)
+    fleet.published(1, mark=1)
+    publish = fleet.receipts.standing(1).publish
+    assert publish is not None
+
+    def mended() -> dict[str, bool]:
+        return {
+            fleet.receipts.name_of(number): fleet.receipts.is_mended(publish, nack)
+            for number, nack in publish.nacks.items()
+        }
+
+    for name in ("a", "b"):
+        fleet.receipts.refused(name, 1, "route", "no", fleet.tick())
+    assert mended() == {"a": False, "b": False}
+    fleet.has("a", 1)
+    assert mended() == {"a": True, "b": False}
+    assert fleet.receipts.is_rejected(publish)
+    fleet.left("b")
+    assert mended() == {"a": True, "b": False}, "it may be back, and serves meanwhile"
+    fleet.joined("b")
+    assert mended() == {"a": True, "b": False}, "it hasn't said yet what it has"
+    fleet.has("b", 1)
+    assert mended() == {"a": True, "b": True}
+    assert not fleet.receipts.is_rejected(publish)
+    assert fleet.state(1) == "published", "c lacks it still"
+
+
+def test_of_very_many_that_reject_a_change_those_are_remembered_that_do_so_still() -> None:
+    fleet = Fleet(*(names := [f"edge-{number}" for number in range(30)]))
+    fleet.received(1)
+    fleet.published(1, mark=1)
+    publish = fleet.receipts.standing(1).publish
+    assert publish is not None
+
+    def remembered() -> list[str]:
+        return [fleet.receipts.name_of(number) for number in publish.nacks]
+
+    for name in names[:25]:
+        fleet.receipts.refused(name, 1, "route", "no", fleet.tick())
+    assert remembered() == names[:20]
+    fleet.receipts.refused(names[3], 1, "route", "another reason", fleet.tick())
+    assert [nack.reason for nack in publish.nacks.values()].count("another reason") == 1
+    for name in names[:20]:
+        fleet.has(name, 1)
+    for name in names[20:]:
+        fleet.receipts.refused(name, 1, "route", "no", fleet.tick())
+    assert {*names[20:]} <= {*remembered()}
+    assert (len(publish.nacks), fleet.receipts.is_rejected(publish)) == (20, True)
+
+
 def test_a_record_that_an_envoy_rejected_keeps_its_revision_from_being_complete_until_it_is_used_again() -> None:
     fleet = Fleet("a")
     fleet.received(1, Move("domain", "bad.test", None, "pod1"))

@@ -27,7 +27,9 @@ from xds.cli import (
     serve,
     shell,
     status,
+    trace,
     version,
+    wait,
     watch,
 )
 
@@ -54,8 +56,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (SEE, "diff", diff.diff),
     (FOLLOW, "watch", watch.watch),
     (FOLLOW, "history", revisions.history),
-    (FOLLOW, "trace", revisions.trace),
-    (FOLLOW, "wait", revisions.wait),
+    (FOLLOW, "trace", trace.trace),
+    (FOLLOW, "wait", wait.wait),
     (SEE, "compare", compare.compare),
     (ACT, "hold show", hold.show),
     (ACT, "hold release", hold.release),

@@ -24,8 +24,10 @@ def nodes(
 ) -> None:
     """The connected Envoys: who has everything, who is behind, who rejects what.
 
+    Those that reject something come first, then those that are behind; with --json they are as they came.
+
     With several control planes (setting http.replicas, or --url several times) those of all of them. Exit code 3 when
-    one rejects something.
+    one rejects something, 1 when a control plane doesn't answer.
 
     Examples:
         pointsman nodes -c pointsman.toml
@@ -41,7 +43,7 @@ def nodes(
     elif node is None:
         table(
             ("node", "cluster", "peer", "asks", "connected", "state", "sent", "NACKs", "control plane"),
-            [_row(each) for each in found],
+            [_row(each) for each in sorted(found, key=lambda one: (not one["rejecting"], one["converged"]))],
             numbers=(6, 7),
         )
     else:

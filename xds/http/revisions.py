@@ -36,9 +36,14 @@ class Change(BaseModel):
 
 
 class Nacked(BaseModel):
+    """The last that an Envoy rejected of it; ``at``: when, in seconds since 1970. ``mended``: it has all of it since,
+    or is gone for good."""
+
     node: str
     type: str
     reason: str
+    at: float
+    mended: bool
 
 
 class Refused(BaseModel):
@@ -52,8 +57,9 @@ class Refused(BaseModel):
 class Envoys(BaseModel):
     """``total``: that were to have it; ``acked`` and ``pending`` add up to them, with those that ``left`` before and
     aren't waited for any more. ``missing``: those of ``pending`` that left without it not long ago and may serve by
-    what was before (setting http.receipt_grace). ``nacked``: how many rejected something of it. ``joining``: that came
-    and haven't said yet what they have. ``have``: that are connected now and have it."""
+    what was before (setting http.receipt_grace). ``nacked``: how many rejected something of it, mended or not; counted
+    up to 20. ``joining``: that came and haven't said yet what they have. ``have``: that are connected now and have
+    it."""
 
     total: int
     acked: int
@@ -124,8 +130,8 @@ class Step(BaseModel):
 
 class Trace(BaseModel):
     """``acks``: a page of the Envoys that ACKed it, in that order; ``total``: of how many; ``next``: the cursor of
-    those that follow, null when there are none. ``nacks``: the first 20. ``by`` and ``committed_at``: who made it at
-    GDS, and when (seconds since 1970), if GDS says so."""
+    those that follow, null when there are none. ``nacks``: of at most 20 Envoys. ``by`` and ``committed_at``: who made
+    it at GDS, and when (seconds since 1970), if GDS says so."""
 
     revision: int
     epoch: str
@@ -225,7 +231,7 @@ def revisions_api(view: View) -> APIRouter:
             acks=[Step(node=receipts.name_of(number), seconds=round(took, 6)) for number, took in steps],
             next=str(skip + limit) if skip + limit < total else None,
             total=total,
-            nacks=_nacks(view, publish),
+            nacks=_nacks(view, receipt, publish),
         )
 
     @api.get("/convergence", responses=problems())
@@ -284,7 +290,7 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
         envoys=_envoys(view, publish, standing.joining) if publish else None,
         lacking=view.tracker.receipts.lacking(publish),
         missing=view.tracker.receipts.missing(publish),
-        nacks=_nacks(view, publish),
+        nacks=_nacks(view, receipt, publish),
         refused=[Refused(kind=kind, name=name, reason=reason) for (kind, name), reason in refused],
         refused_more=more,
         seconds=_seconds(receipt, publish) if receipt and publish else None,
@@ -305,11 +311,20 @@ def _envoys(view: View, publish: Publish, joining: int) -> Envoys:
     )
 
 
-def _nacks(view: View, publish: Publish | None) -> list[Nacked]:
-    name_of = view.tracker.receipts.name_of
+def _nacks(view: View, receipt: Receipt | None, publish: Publish | None) -> list[Nacked]:
+    if publish is None:
+        return []
+    receipts = view.tracker.receipts
+    offset = receipt.wall - receipt.received if receipt else view.tracker.wall() - view.clock()
     return [
-        Nacked(node=name_of(nack.number), type=nack.type, reason=nack.reason)
-        for nack in (publish.nacks.values() if publish else ())
+        Nacked(
+            node=receipts.name_of(nack.number),
+            type=nack.type,
+            reason=nack.reason,
+            at=round(nack.at + offset, 6),
+            mended=receipts.is_mended(publish, nack),
+        )
+        for nack in publish.nacks.values()
     ]
 
 

@@ -94,7 +94,7 @@ def _state(receipts: Receipts, receipt: Receipt, joining: int) -> tuple[str, Ton
             return "at all", "good"
         case "complete":
             return "published", "good"
-        case "published" if publish and publish.nacks and publish.pending:
+        case "published" if publish and receipts.is_rejected(publish):
             return "rejected", "bad"
         case "published" if publish and publish.pending and publish.pending == publish.missing:
             return "an Envoy left without it", "warn"
