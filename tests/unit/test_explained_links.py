@@ -189,6 +189,7 @@ async def test_while_a_long_page_of_envoys_is_made_others_have_their_turn() -> N
             turns += 1
 
     counting = asyncio.create_task(count())
+    await asyncio.sleep(0)
     page = await every(explained.view, Live(), "d1.test", 0, 1_000)
     counting.cancel()
     assert (len(page.items), turns >= 3) == (60, True)

@@ -125,7 +125,7 @@ def _reason(error: Exception) -> str:
     """Without the URL, which httpx says of an answer as it is, with a password."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"it answers {error.response.status_code}"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
         return f"it couldn't be read within {PATIENCE:g} s"
     return str(error) or type(error).__name__
 
