@@ -25,6 +25,7 @@ async def main() -> None:
         await _shot(browser, f"{address}/", "status-light", WIDE, "light")
         await _shot(browser, f"{address}/", "status-dark", WIDE, "dark")
         await _shot(browser, f"{address}/explain?host=acme.example.com", "explain", WIDE, "light")
+        await _shot(browser, f"{address}/audit", "audit", WIDE, "light")
         desk.state = trouble()
         await _shot(browser, f"{address}/", "trouble", WIDE, "light")
         await _shot(browser, f"{address}/", "phone", PHONE, "dark")
@@ -32,7 +33,7 @@ async def main() -> None:
 
 async def _shot(browser: Browser, address: str, name: str, size: tuple[int, int], scheme: str) -> None:
     page = await opened(browser, address, size, color_scheme=scheme)
-    if "explain" not in address:
+    if address.endswith("/"):
         await expect(page.locator("#link")).to_have_text("live,")
     picture = FOLDER / f"{name}.png"
     await page.screenshot(path=picture, full_page=name != "phone")

@@ -29,6 +29,11 @@ class Hold(msgspec.Struct, frozen=True):
     def state(self) -> str:
         return "held" if self.refused is None else "refused"
 
+    @property
+    def rolled_back(self) -> bool:
+        """An operator took the edge back. Else, of that reason, what was held before a restart can't be read."""
+        return self.reason == "rollback" and bool(self.by)
+
 
 def encode(hold: Hold) -> bytes:
     return _KIND + Chain.of(_KIND).block(msgspec.json.encode(hold))

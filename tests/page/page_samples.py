@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xds.http.page.content import (
+    ActRow,
     Alarm,
     AsideRow,
     CertificateRow,
@@ -262,5 +263,30 @@ def listings() -> dict[str, Listing[Any]]:
         "certificates": certificates,
         "certificates-set-aside": bad.unused,
         "set-aside": bad.aside,
+        "audit": Listing(acts(), 211, "162"),
         "unknown-hosts": Listing([UnknownRow(long, 4_120, 12)], 1),
     }
+
+
+def acts() -> list[ActRow]:
+    mover = "spiffe://prod.example.com/ns/deploy/sa/pod-mover (nightly)"
+    nothing = "nothing is held"
+    return [
+        ActRow(NOW - 40, "hold.release", "done", "good", "ada@ops", "10.4.0.9", "", 48_219),
+        ActRow(
+            NOW - 300,
+            "POST /api/v1/hold/release",
+            "denied",
+            "bad",
+            "",
+            "203.0.113.7",
+            "the token is another one (setting http.token_file)",
+            None,
+        ),
+        ActRow(NOW - 500, "rollback", "done", "good", mover, "2001:db8::7", "", 48_190),
+        ActRow(NOW - 501, "rollback", "asked", "idle", mover, "2001:db8::7", "", 48_190),
+        ActRow(NOW - 900, "hold.refuse", "refused", "warn", "ada@ops", "10.4.0.9", nothing, None),
+        ActRow(
+            NOW - 90_000, "POST /api/v1/rollback", "failed", "bad", "ada@ops", "10.4.0.9", "OSError: [Errno 5]", None
+        ),
+    ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from page_harness import DESK, PHONE, ZOOMED, Desk, needs_chromium, opened, served
-from page_samples import NOW, calm, changes, pods, trouble
+from page_samples import NOW, acts, calm, changes, pods, trouble
 from playwright.async_api import Browser, expect
 
 from demo.ports import free_ports
@@ -187,6 +187,22 @@ async def test_no_id_stands_twice_though_revisions_begin_again(browser: Browser,
         ids = await page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
         assert len(ids) == len(set(ids))
         await page.close()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+async def test_a_screen_reader_has_the_audit_log_as_a_table_of_rows_named_by_their_order(
+    browser: Browser, address: str, size: tuple[int, int]
+) -> None:
+    page = await opened(browser, f"{address}/audit", size)
+    heads = await page.get_by_role("table").get_by_role("columnheader").all_text_contents()
+    assert heads == ["When", "Order", "Outcome", "Who", "From", "More"]
+    names = await page.get_by_role("rowheader").all_text_contents()
+    assert names == [one.order for one in acts()]
+    row = page.get_by_role("row").nth(2)
+    assert await row.get_by_role("cell").count() == len(heads) - 1
+    for said in ("denied", "unknown", "203.0.113.7", "the token is another one"):
+        await expect(row).to_contain_text(said)
+    await page.close()
 
 
 async def test_the_dark_is_dark_and_the_light_is_light(browser: Browser, address: str) -> None:

@@ -15,6 +15,7 @@ from page_harness import Desk, app_of, served
 from page_samples import trouble
 
 from xds.http.page import render
+from xds.http.page.content import ActRow, Listing
 
 ROOT = Path(__file__).parents[2]
 EXPLAINED = "/explain?host=acme.example.com", "/explain-envoys?host=acme.example.com"
@@ -88,6 +89,14 @@ async def test_whatever_is_named_is_only_text(client: httpx.AsyncClient, desk: D
     assert len([tag for tag, _ in found if tag == "script"]) == 1
     assert "\u202e" not in html
     assert "alert(1)" in html
+
+
+def test_who_ordered_what_is_only_text() -> None:
+    act = ActRow(1e9, HOSTILE, HOSTILE, "bad", HOSTILE, HOSTILE, HOSTILE, 7)
+    html = render.list_page("audit", Listing([act], 1), "", first=False)
+    assert not [tag for tag, _ in Tags(html).found if tag in ("img", "script")]
+    assert "\u202e" not in html
+    assert html.count("onerror=alert(1)") == 5
 
 
 async def test_who_made_a_change_stands_with_it(client: httpx.AsyncClient, desk: Desk) -> None:

@@ -12,12 +12,14 @@ import httpx
 import pytest
 from page_plane import Plane
 
+from xds.audit import Audit
 from xds.certificates.checks import Facts
 from xds.certificates.index import Aside, Entry
 from xds.certificates.layouts import Place
 from xds.edge_tls import EdgeTls, Options
 from xds.gds.mirror import MirrorStatus
 from xds.gds.model import Pod, PutDomain, Snapshot, Transaction
+from xds.http.access import Access
 from xds.http.app import create_app
 from xds.http.page import render
 from xds.http.page.listings import PAGE
@@ -30,6 +32,7 @@ from xds.resources.types import CLUSTER, resource
 from xds.unknown_hosts import UnknownHosts
 
 CERTIFICATES, MANY = 1_300, 120
+TOKEN = "a-token-that-nobody-guesses"
 
 
 class Holding:
@@ -89,9 +92,11 @@ class Site:
             nodes_after=server.nodes_after,
             cache=self.plane.cache,
         )
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(view, cast(Operator, Holding()))), base_url="http://localhost"
-        )
+        audit = Audit()
+        for number in range(MANY):
+            audit.note(f"order{number}", "done", "ada", "192.0.2.1")
+        app = create_app(view, cast(Operator, Holding()), Access(lambda: TOKEN), audit)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", auth=("", TOKEN))
 
     def reject(self) -> None:
         """Every Envoy rejects a cluster."""
@@ -142,6 +147,7 @@ WANTED: dict[str, Any] = {
     "certificates-set-aside": [f"bad{number}.test" for number in range(MANY)],
     "set-aside": [f"x{number}.test" for number in range(MANY)],
     "unknown-hosts": [f"u{number}.test" for number in range(MANY)],
+    "audit": [f"order{number}" for number in range(MANY)],
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from edge_harness import Edge, customers, running
+from operator_desk import command
 from page_harness import CHROMIUM, FLAGS, needs_chromium
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from wire_envoy import WireEnvoy
@@ -33,7 +35,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(edge: Edge, browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1360, "height": 900})
+    token = (edge.system.folder / "state" / "token").read_text().strip()
+    page = browser.new_page(
+        viewport={"width": 1360, "height": 900}, http_credentials={"username": "ada", "password": token}
+    )
     page.goto(f"{edge.system.api_url}/")
     expect(page.locator("#link")).to_have_text("live,")
     yield page
@@ -106,6 +111,28 @@ def test_a_held_change_is_seen_with_what_a_release_would_do(edge: Edge, page: Pa
     expect(page.locator("#sentence")).to_have_text("A change of GDS is held.")
     edge.load(*[{"op": "put", "domain": domain, "pod": "pod1"} for domain in moved])
     expect(held).to_contain_text("none")
+
+
+def test_a_rollback_is_seen_until_it_is_released_and_who_ordered_it(edge: Edge, page: Page) -> None:
+    revision = edge.put("back.example.com", "pod1")
+    edge.becomes("back.example.com", "pod1")
+    edge.put("back.example.com", "pod2")
+    edge.becomes("back.example.com", "pod2")
+    assert command(edge, "rollback", "to", str(revision))[0] == 0
+    sentence, held = page.locator("#sentence"), page.locator("#held")
+    expect(sentence).to_have_text("The edge was rolled back, and takes nothing of GDS.")
+    expect(held).to_contain_text("Rolled back since")
+    expect(held.locator(".effects")).to_have_text("domains moved1", use_inner_text=False)
+    expect(held).not_to_contain_text("hold refuse")
+    expect(page.locator("#way li").nth(1)).to_contain_text("rolled back; ")
+    edge.put("back.example.com", "pod1")
+    expect(held).to_contain_text("change nothing: GDS says what the edge has")
+    page.get_by_role("link", name="Who ordered what").click()
+    expect(page.locator(".acts tbody tr").nth(0)).to_contain_text(re.compile(r"rollback +done .*127\.0\.0\.1"))
+    expect(page.locator(".acts tbody tr").nth(1)).to_contain_text("asked")
+    page.goto(f"{edge.system.api_url}/")
+    assert command(edge, "hold", "release")[0] == 0
+    expect(sentence).to_have_text("Every Envoy has what GDS says.")
 
 
 def test_a_silent_gds_is_seen(edge: Edge, page: Page) -> None:

@@ -26,6 +26,7 @@ def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
         (replace(WELL, rejecting=1), "bad", "An Envoy rejects what it is sent.", "nacks"),
         (replace(WELL, rejecting=7), "bad", "Several Envoys reject what they are sent.", "nacks"),
         (replace(WELL, hold="held"), "warn", "A change of GDS is held.", "held"),
+        (replace(WELL, hold="rollback"), "warn", "The edge was rolled back, and takes nothing of GDS.", "held"),
         (
             replace(WELL, hold="refused"),
             "warn",

@@ -129,8 +129,15 @@ def _told(found: dict[str, Any]) -> str:
     else:
         lines.append(
             f"a release would move {changes['moved']} domains, remove {changes['removed']} and add {changes['added']}, "
-            f"remove {changes['pods_removed']} pods and change {changes['pods_changed']}"
+            f"remove {changes['pods_removed']} pods and change {changes['pods_changed']}{_ends(changes)}"
         )
     for one in found["examples"]:
         lines.append(f"  {one['domain']}: {one['edge'] or 'not routed'} → {one['gds'] or 'not routed'}")
     return "\n".join(lines)
+
+
+def _ends(changes: dict[str, int]) -> str:
+    """Of the pods that would change, those that lose every endpoint that they have."""
+    emptied, replaced = changes.get("pods_emptied", 0), changes.get("pods_replaced", 0)
+    said = [f"{emptied} lose all endpoints"] * bool(emptied) + [f"{replaced} get other endpoints"] * bool(replaced)
+    return f" (of these {' and '.join(said)})" if said else ""

@@ -22,8 +22,8 @@ from xds.http.problems import problem
 
 OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 """For probes and scrapers."""
-GUARDED = frozenset({"/api/v1/states", "/api/v1/audit"})
-"""What is read by those only who may change something: it costs much, or says who did what."""
+GUARDED = frozenset({"/api/v1/states", "/api/v1/audit", "/audit"})
+"""What is read by those only who may change something: it costs much, or says who did what. The page of it, too."""
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNSEEN = frozenset({400, 404, 405, 413, 422})
 """Answers to an order that came to no handler, or was none that can be meant: what a handler refuses it notes."""
@@ -46,12 +46,15 @@ class Access:
         word of any web page: so that only opens what is read."""
         if certificate:
             return ""
+        needed = "a bearer token is needed (setting http.token_file), or a client certificate of http.client_ca"
+        if reading:
+            needed = f"{needed}; a browser sends the token as the password, under any name"
         scheme, _, given = authorization.partition(" ")
         kind = scheme.lower()
         if kind == "basic" and reading:
             given = _password(given)
         elif kind != "bearer":
-            return "a bearer token is needed (setting http.token_file), or a client certificate of http.client_ca"
+            return needed
         try:
             expected = self.token()
         except PointsmanError as error:

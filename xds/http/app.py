@@ -81,5 +81,6 @@ def create_app(
         app.include_router(orders_api(operator))
         app.include_router(preload_api(view.lookup, audit))
     explain = partial(explained, view, live, waits=waits, unknown=unknown)
-    app.include_router(pages(Gathered(view, operator, explain, partial(every, view, live)), monotonic=view.clock))
+    gathered = Gathered(view, operator, audit, explain, partial(every, view, live))
+    app.include_router(pages(gathered, monotonic=view.clock))
     return app

@@ -44,13 +44,16 @@ class Position(BaseModel):
 
 
 class Changes(BaseModel):
-    """What a release would do, in domains and in pods; ``pods_changed`` are those that are added, too."""
+    """What a release would do, in domains and in pods; ``pods_changed`` are those that are added, too. Of them,
+    ``pods_emptied`` have no endpoint any more, and ``pods_replaced`` none that they had."""
 
     moved: int
     removed: int
     added: int
     pods_removed: int
     pods_changed: int
+    pods_emptied: int
+    pods_replaced: int
 
 
 class Example(BaseModel):

@@ -53,8 +53,8 @@ class HeldDomain:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A held change. ``effects`` is what a release would do, empty while GDS hasn't answered; ``since`` is seconds
-    since 1970."""
+    """A held change, or a rollback. ``effects`` is what a release would do: None while GDS hasn't answered, empty when
+    GDS says what the edge has. ``since``: seconds since 1970. ``refusable``: it may be refused."""
 
     state: str
     reason: str
@@ -63,8 +63,10 @@ class Held:
     by: str
     revision: int
     gds_revision: int | None
-    effects: Sequence[tuple[str, int]] = ()
+    effects: Sequence[tuple[str, int]] | None = None
     examples: Sequence[HeldDomain] = ()
+    rolled_back: bool = False
+    refusable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,20 @@ class UnknownRow:
     host: str
     count: int
     error: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """An order, and what came of it. ``who`` is empty of one who was denied."""
+
+    at: float
+    order: str
+    outcome: str
+    tone: Tone
+    who: str
+    address: str
+    reason: str
+    revision: int | None
 
 
 @dataclass(frozen=True, slots=True)

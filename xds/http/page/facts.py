@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xds.hold import Hold
 from xds.http.lookup import lookup_state
 from xds.http.page.verdict import SOON, Facts
 from xds.http.view import View
@@ -24,7 +25,7 @@ def facts_of(view: View) -> Facts:
         envoys=len(view.tracker.streams),
         rejecting=len(view.tracker.rejecting),
         slow=len(view.tracker.late),
-        hold=kept.hold.state if kept.hold else "none",
+        hold=_hold(kept.hold),
         aside=view.directory.set_aside_total,
         ends=(soonest[0].facts.not_after - now) / _DAY if soonest else None,
         ending=index.expiring([now + SOON * _DAY])[0] if index else 0,
@@ -38,3 +39,9 @@ def facts_of(view: View) -> Facts:
         folder=view.tls.folder.trouble if view.tls else "",
         spared=view.spared,
     )
+
+
+def _hold(hold: Hold | None) -> str:
+    if hold is None:
+        return "none"
+    return "rollback" if hold.rolled_back else hold.state

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from xds import __version__
+from xds.audit import Audit
 from xds.http import explanation as api
 from xds.http.page import rows
 from xds.http.page.content import (
@@ -44,18 +45,22 @@ _EFFECTS = {
     "removed": "domains removed",
     "added": "domains added",
     "pods_removed": "pods removed",
-    "pods_changed": "pods changed",
+    "pods_changed": "pods added or changed",
+    "pods_emptied": "pods without endpoints",
+    "pods_replaced": "pods with other endpoints",
 }
 
 
 class Gathered:
-    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held; ``explain`` and
-    ``envoys``, which lists them after a number, at most so many, raise HTTPException for what is no host."""
+    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held, ``audit`` who
+    ordered what; ``explain`` and ``envoys``, which lists them after a number, at most so many, raise HTTPException for
+    what is no host."""
 
     def __init__(
         self,
         view: View,
         operator: Operator | None,
+        audit: Audit,
         explain: Callable[[str], Awaitable[api.Explanation]],
         envoys: Callable[[str, int, int], Awaitable[Page[api.Envoy]]],
     ) -> None:
@@ -63,7 +68,7 @@ class Gathered:
         self._every = envoys
         self._view = view
         self._operator = operator
-        self._listings = Listings(view, operator)
+        self._listings = Listings(view, operator, audit)
 
     def happened(self) -> Hashable:
         view = self._view
@@ -135,7 +140,7 @@ class Gathered:
         on = f"{plural(len(directory.domains), 'domain')} on {plural(len(directory.pods), 'pod')}"
         is_held = held is not None and held.state == "held"
         what = "not read yet" if not directory.complete else f"from disk; {on}" if from_disk else on
-        what = f"a change is held; {what}" if is_held else what
+        what = f"{'rolled back' if held and held.rolled_back else 'a change is held'}; {what}" if is_held else what
         waits = directory.revision != published
         behind = envoys - current - rejecting
         said = [f"{number(rejecting)} {'rejects' if rejecting == 1 else 'reject'} something"] * bool(rejecting)
@@ -168,7 +173,8 @@ class Gathered:
         told: dict[str, Any] = self._operator.hold() if self._operator else {"state": "none"}
         if told["state"] == "none":
             return None
-        changes = told["changes"] or {}
+        changes: dict[str, int] | None = told["changes"]
+        back = told["reason"] == "rollback"
         return Held(
             told["state"],
             told["reason"],
@@ -177,8 +183,10 @@ class Gathered:
             told["by"],
             told["held_at"]["revision"],
             told["gds"] and told["gds"]["revision"],
-            [(_EFFECTS.get(name, name), count) for name, count in changes.items() if count],
+            None if changes is None else [(_EFFECTS[name], count) for name, count in changes.items() if count],
             [HeldDomain(one["domain"], one["edge"], one["gds"]) for one in told["examples"][:FEW]],
+            rolled_back=back and bool(told["by"]),
+            refusable=told["state"] == "held" and not back,
         )
 
     def _soonest(self) -> Listing[CertificateRow] | None:

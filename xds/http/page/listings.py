@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any
 
+from xds.audit import Audit
 from xds.certificates.index import ending
 from xds.http.differences import held_page
 from xds.http.directory import asked_page, domains_page, set_aside_page
@@ -26,9 +28,10 @@ class Listings:
     """By the name of their page; ``after`` is a cursor, empty for the beginning. Each raises ValueError for what is
     none."""
 
-    def __init__(self, view: View, operator: Operator | None) -> None:
+    def __init__(self, view: View, operator: Operator | None, audit: Audit) -> None:
         self._view = view
         self._operator = operator
+        self._audit = audit
         self._pages: Mapping[str, Callable[[str], Told | Awaitable[Told]]] = {
             "envoys": self._envoys,
             "envoys-behind": self._behind,
@@ -40,6 +43,7 @@ class Listings:
             "certificates-set-aside": self._unused,
             "set-aside": self._aside,
             "unknown-hosts": self._unknown,
+            "audit": self._acts,
         }
 
     async def page(self, name: str, after: str) -> Told:
@@ -145,6 +149,15 @@ class Listings:
         found, more = asked_page(counted, _mark(after), PAGE)
         said = "Hosts that clients asked for and GDS doesn't know. They are counted on meanwhile."
         return Listing(rows.unknown(found), len(counted), more or ""), said
+
+    def _acts(self, after: str) -> Told:
+        found = list(islice(self._audit.newest_first(whole(after)), PAGE + 1))
+        more = str(found[PAGE - 1].number) if len(found) > PAGE else ""
+        said = (
+            f"{plural(self._audit.kept, 'line')} of the audit log, the newest first: who ordered what, when and from "
+            "where, and what came of it. The file has those before, too (setting http.audit_file)."
+        )
+        return Listing(rows.acts(found[:PAGE]), self._audit.kept, more), said
 
 
 def whole(after: str) -> int | None:

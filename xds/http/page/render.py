@@ -37,11 +37,12 @@ PAGES = {
     "certificates": "Certificates",
     "set-aside": "Set aside",
     "unknown-hosts": "Unknown hosts",
+    "audit": "Audit log",
     "envoys-behind": "Envoys behind",
     "held": "Held domains",
     "certificates-set-aside": "Certificates set aside",
 }
-_OUTSIDE = 7
+_OUTSIDE = 8
 """So many of them are in the menu; to the others a section leads."""
 
 _NAME, _TEXT = 260, 2_000

@@ -8,12 +8,14 @@ from dataclasses import replace
 from itertools import islice
 from urllib.parse import unquote
 
+from xds.audit import Entry as Act
 from xds.certificates.index import Entry
 from xds.convergence import Quantiles
 from xds.edge_tls import EdgeTls
 from xds.gds.model import Pod
 from xds.http.lookup import LookupState, lookup_state
 from xds.http.page.content import (
+    ActRow,
     AsideRow,
     CertificateRow,
     ChangeRow,
@@ -53,6 +55,7 @@ _KINDS = {
     SCOPE: "scopes",
     SECRET: "certificates",
 }
+_OUTCOMES: dict[str, Tone] = {"done": "good", "asked": "idle", "failed": "bad", "denied": "bad"}
 _NAMED = {of.name: called for of, called in _KINDS.items()}
 
 
@@ -224,6 +227,22 @@ def aside(some: Iterable[SetAside]) -> list[AsideRow]:
 
 def unknown(some: Iterable[Asked]) -> list[UnknownRow]:
     return [UnknownRow(one.host, one.count, one.error) for one in some]
+
+
+def acts(some: Iterable[Act]) -> list[ActRow]:
+    return [
+        ActRow(
+            one.at,
+            one.order,
+            one.outcome,
+            _OUTCOMES.get(one.outcome, "warn"),
+            one.who,
+            one.address,
+            one.reason,
+            one.revision,
+        )
+        for one in some
+    ]
 
 
 def figures(view: View) -> Iterator[tuple[str, str]]:

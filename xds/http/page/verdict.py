@@ -16,12 +16,12 @@ _CLAUSES = 2
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``gds`` is the mirror's state; ``silent`` seconds since GDS was heard. ``slow``: Envoys that lack something for
-    longer than usual. ``ends``: days until the first certificate ends, None when there is none. ``knows_nobody``: GDS
-    has said no to each host that it was asked for; ``misses_many`` of those that it had; ``breaker``: "closed" while it
-    is asked. ``unused``, ``missing``: certificates that can't be used, and that are kept though they are gone;
-    ``folder``: why theirs can't be read. ``pods_file``: why that can't be used. ``spared``: Envoys that keep what they
-    came back with."""
+    """``gds`` is the mirror's state; ``silent`` seconds since GDS was heard; ``hold``: "none", "held", "refused", or
+    "rollback" after one. ``slow``: Envoys that lack something for longer than usual. ``ends``: days until the first
+    certificate ends, None when there is none. ``knows_nobody``: GDS has said no to each host that it was asked for;
+    ``misses_many`` of those that it had; ``breaker``: "closed" while it is asked. ``unused``, ``missing``:
+    certificates that can't be used, and that are kept though they are gone; ``folder``: why theirs can't be read.
+    ``pods_file``: why that can't be used. ``spared``: Envoys that keep what they came back with."""
 
     complete: bool
     why_not: str
@@ -105,6 +105,8 @@ def _problems(facts: Facts) -> list[_Problem]:
     say(facts.spared, "warn", "some Envoys keep what they came back with", spared, "figures")
     nobody = "GDS: no to each host that it was asked for since the start"
     say(facts.knows_nobody, "warn", "GDS knows no host, so it may be the wrong one", nobody, "way")
+    back = "the edge was rolled back, and takes nothing of GDS"
+    say(facts.hold == "rollback", "warn", back, "Rolled back: nothing of GDS goes out until it is released", "held")
     say(facts.hold == "held", "warn", "a change of GDS is held", "A change of GDS is held", "held")
     refused = "what GDS said was refused, so the edge goes on without it"
     say(facts.hold == "refused", "warn", refused, "Changes of GDS are refused", "held")
