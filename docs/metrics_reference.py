@@ -60,6 +60,7 @@ STATE = """\
 | `pointsman_lookup_*` | where GDS is asked for one host at a time: `docs/lookup.md` |
 | `pointsman_unknown_host_requests_total`, `pointsman_unknown_host{host}` | requests for hosts that GDS doesn't know; of the hosts only those with a hundredth of them |
 | `pointsman_state_failing`, `pointsman_state_writes_total`, `…_journal_entries_total`, `…_failures_total` | the state folder |
+| `pointsman_orders_total{outcome}`, `pointsman_audit_failing` | orders since the start by what came of them (`asked`, `done`, `refused`, `failed`, `denied`), and whether the audit log can't be written |
 | `pointsman_build_info{version}`, `process_*` | the process |
 """  # noqa: E501 (a row of a Markdown table is one line)
 

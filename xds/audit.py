@@ -8,19 +8,23 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 import structlog
 
 log = structlog.get_logger()
 
+Outcome = Literal["asked", "done", "refused", "failed", "denied"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 KEPT = 1_000
 """Entries in memory."""
 _SIZE = 5 * 1024 * 1024
@@ -40,7 +44,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int
     at: float
     order: str
-    outcome: str
+    outcome: Outcome
     who: str
     address: str
     reason: str = ""
@@ -48,9 +52,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Audit:
-    """``path``: of the file; None for none. It is written while the block of `writing` runs."""
+    """``path``: of the file; None for none. It is written while the block of `writing` runs. ``trouble``: why it can't
+    be written, or couldn't be read; empty when all is well."""
 
     def __init__(self, path: Path | None = None, wall: Callable[[], float] = time.time) -> None:
+        self.trouble = ""
+        self.outcomes: Counter[Outcome] = Counter()
+        """Of those noted since the start; refusals for want of a token that were only counted, too."""
         self._wall = wall
         self._path = path
         self._entries: deque[Entry] = deque(maxlen=KEPT)
@@ -61,7 +69,13 @@ class Audit:
         self._denied = 0
 
     def note(
-        self, order: str, outcome: str, who: str, address: str, *, reason: str = "", revision: int | None = None
+        self, order: str, outcome: Outcome, who: str, address: str, *, reason: str = "", revision: int | None = None
+    ) -> None:
+        self.outcomes[outcome] += 1
+        self._add(order, outcome, who, address, reason, revision)
+
+    def _add(
+        self, order: str, outcome: Outcome, who: str, address: str, reason: str, revision: int | None = None
     ) -> None:
         self._number += 1
         made = Entry(self._number, round(self._wall(), 3), order, outcome, who, address, reason, revision)
@@ -74,14 +88,15 @@ class Audit:
 
     def denied(self, order: str, address: str, reason: str) -> None:
         """Somebody without a token or certificate asked for it; who they are can't be known."""
+        self.outcomes["denied"] += 1
         minute = int(self._wall() // 60)
         if minute != self._minute:
             if self._denied > DENIED:
-                self.note("several", "denied", "", "", reason=f"{self._denied - DENIED} more within a minute")
+                self._add("several", "denied", "", "", f"{self._denied - DENIED} more within a minute")
             self._minute, self._denied = minute, 0
         self._denied += 1
         if self._denied <= DENIED:
-            self.note(order, "denied", "", address, reason=reason)
+            self._add(order, "denied", "", address, reason)
 
     def newest_first(self, before: int | None = None) -> Iterator[Entry]:
         """Those in memory; ``before``: those that came before this number."""
@@ -99,7 +114,7 @@ class Audit:
             yield
             return
         self._recall(self._path)
-        file = _Private(self._path, maxBytes=_SIZE, backupCount=_FILES, encoding="utf-8", delay=True)
+        file = _Private(self._path, self._wrote)
         self._queue = queue.SimpleQueue()
         self._handler = QueueHandler(self._queue)
         listener = QueueListener(self._queue, file)
@@ -111,6 +126,9 @@ class Audit:
             listener.stop()
             file.close()
 
+    def _wrote(self, trouble: str) -> None:
+        self.trouble = trouble
+
     def _recall(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
@@ -121,6 +139,7 @@ class Audit:
         except FileNotFoundError:
             return
         except OSError as error:
+            self.trouble = str(error)
             log.error("audit.unreadable", file=str(path), reason=str(error))
             return
         if lines and not whole:
@@ -144,13 +163,25 @@ class Audit:
 
 class _Private(RotatingFileHandler):
     """Readable by its owner only, in a folder that is made if need be; a failure to write is said to the log, and ends
-    nothing."""
+    nothing. ``wrote`` is told after each entry why it couldn't be written, empty when it was."""
+
+    def __init__(self, path: Path, wrote: Callable[[str], None]) -> None:
+        super().__init__(path, maxBytes=_SIZE, backupCount=_FILES, encoding="utf-8", delay=True)
+        self._wrote = wrote
+        self._trouble = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._trouble = ""
+        super().emit(record)
+        self._wrote(self._trouble)
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_opened)  # type: ignore[return-value]
 
     def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        self._trouble = str(error) or type(error).__name__
         log.error("audit.unwritten", file=self.baseFilename, entry=record.getMessage(), exc_info=True)
 
 

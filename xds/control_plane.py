@@ -184,12 +184,12 @@ async def run(settings: Settings) -> None:
             asks_gds=asks_gds,
             ending=stop.is_set,
             own_certificates=_own_certificates(settings).ends,
+            audit=audit,
         )
         api = create_app(
             view,
             Operator(standing, audit, learner),
             _http_access(settings),
-            audit,
             feed,
             Live({node: str(url).rstrip("/") for node, url in http.envoy_admins.items()}, http.probe or "", header),
             _unknown(settings),

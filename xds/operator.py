@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xds.audit import Audit
+from xds.audit import Audit, Outcome
 from xds.errors import HoldError, OrderError, PointsmanError
 from xds.lookup.learner import Learner
 from xds.slices import Work
@@ -143,5 +143,7 @@ class Operator:
             raise
         self._say("done", order, caller, revision=revision)
 
-    def _say(self, outcome: str, order: str, caller: Caller, *, reason: str = "", revision: int | None = None) -> None:
+    def _say(
+        self, outcome: Outcome, order: str, caller: Caller, *, reason: str = "", revision: int | None = None
+    ) -> None:
         self._audit.note(order, outcome, caller.name, caller.address, reason=reason, revision=revision)

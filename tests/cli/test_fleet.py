@@ -18,6 +18,7 @@ from stub_control_plane import StubControlPlane
 
 from xds.cli.fleet import addresses, fleet
 from xds.cli.plane import Plane
+from xds.cli.status import wrongs
 from xds.errors import OrderError
 
 NONE: dict[str, Any] = {"state": "none"}
@@ -153,6 +154,8 @@ def status(**more: Any) -> dict[str, Any]:
         "epoch": "E",
         "from_disk": False,
         "state_error": "",
+        "audit_error": "",
+        "own_certificates": [],
         "gds": gds,
         "hold": hold,
         "nodes": nodes,
@@ -462,3 +465,13 @@ def test_what_each_of_several_holds_has_its_own_lines(planes: list[ControlPlane]
     assert held.startswith(f"{planes[0].url}: held since")
     assert unknown.startswith("  GDS hasn't answered since the start")
     assert nothing == f"{planes[1].url}: nothing is held"
+
+
+def test_an_audit_log_that_can_not_be_written_and_an_own_certificate_that_has_ended_are_not_well() -> None:
+    own = {"setting": "xds.certificate", "not_after": "2026-11-01T00:00:00Z", "days": -2.0}
+    found = status(audit_error="disk full", own_certificates=[own, {**own, "setting": "xds.client_ca", "days": 20.0}])
+    assert wrongs(found) == [
+        "the audit log can't be written: disk full",
+        "the control plane's own certificate (setting xds.certificate) has ended",
+    ]
+    assert wrongs(status()) == []

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from xds.audit import Audit
 from xds.cache import Cache
 from xds.directory import Directory
 from xds.gds.mirror import MirrorStatus
@@ -60,8 +59,7 @@ class Plane:
             cache=self.cache,
         )
         no_calls = cast(Callable[..., Any], None)
-        self.audit = Audit()
-        self.page = Gathered(self.view, None, self.audit, no_calls, no_calls)
+        self.page = Gathered(self.view, None, no_calls, no_calls)
 
     def _connect(self, node: str) -> None:
         stream = OpenStream(Peer(f"127.0.0.1:{node}", None), "delta", None, self.server._rim)

@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 from page_plane import Plane
 
-from xds.audit import Audit
 from xds.hold import Hold, decode
 from xds.http.orders import HoldShown
 from xds.http.page import render
@@ -54,7 +53,7 @@ def plane() -> Plane:
 def shown(plane: Plane, hold: Hold, changes: dict[str, int] | None = NOTHING) -> str:
     """The section's text."""
     no_calls = cast(Any, None)
-    page = Gathered(plane.view, cast(Operator, Desk(hold, changes)), Audit(), no_calls, no_calls)
+    page = Gathered(plane.view, cast(Operator, Desk(hold, changes)), no_calls, no_calls)
     return " ".join(re.sub("<[^>]+>", " ", render.section("held", page.status())).split())
 
 

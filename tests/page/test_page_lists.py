@@ -77,6 +77,9 @@ class Site:
             self.plane._connect(f"edge-{number}")
         self.plane.cache.publish({CLUSTER: {"one": resource(CLUSTER, "one", b"2")}})
         self.reject()
+        audit = Audit()
+        for number in range(MANY):
+            audit.note(f"order{number}", "done", "ada", "192.0.2.1")
         server = self.plane.server
         view = View(
             self.directory,
@@ -91,11 +94,9 @@ class Site:
             nodes_of=server.nodes_of,
             nodes_after=server.nodes_after,
             cache=self.plane.cache,
+            audit=audit,
         )
-        audit = Audit()
-        for number in range(MANY):
-            audit.note(f"order{number}", "done", "ada", "192.0.2.1")
-        app = create_app(view, cast(Operator, Holding()), Access(lambda: TOKEN), audit)
+        app = create_app(view, cast(Operator, Holding()), Access(lambda: TOKEN))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", auth=("", TOKEN))
 
     def reject(self) -> None:

@@ -43,6 +43,18 @@ def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
             "certificates",
         ),
         (replace(WELL, ends=3.0, ending=1), "warn", "A certificate ends soon.", "certificates"),
+        (
+            replace(WELL, own_ends=-0.1, own_setting="xds.certificate"),
+            "bad",
+            "The control plane's own certificate has expired.",
+            "certificates",
+        ),
+        (
+            replace(WELL, own_ends=0.0, own_setting="xds.client_ca"),
+            "warn",
+            "The control plane's own certificate ends soon.",
+            "certificates",
+        ),
         (replace(WELL, aside=4), "warn", "Some records of GDS can't be used.", "aside"),
         (replace(WELL, complete=False, why_not="no snapshot"), "bad", "There is no directory yet.", "way"),
         (replace(WELL, knows_nobody=True), "warn", "GDS knows no host, so it may be the wrong one.", "way"),
@@ -53,6 +65,7 @@ def test_when_all_is_well_one_sentence_says_so_and_nothing_else() -> None:
         (replace(WELL, missing=9), "warn", "Certificates are gone from their folder.", "certificates"),
         (replace(WELL, unused=2), "warn", "Some certificates can't be used.", "certificates"),
         (replace(WELL, spared=1), "warn", "Some Envoys keep what they came back with.", "figures"),
+        (replace(WELL, audit_error="disk full"), "bad", "The audit log can't be written.", "figures"),
         (replace(WELL, state_error="disk full"), "bad", "The state can't be kept on disk.", "way"),
     ],
 )
@@ -65,6 +78,11 @@ def test_the_worst_comes_first_and_a_number_does_not_change_the_sentence() -> No
     both = replace(WELL, hold="held", rejecting=1)
     assert judged(both)[1] == "An Envoy rejects what it is sent, and a change of GDS is held."
     assert judged(replace(WELL, aside=4))[1] == judged(replace(WELL, aside=5))[1]
+
+
+def test_own_certificates_are_an_alarm_when_few_days_are_left_and_it_names_the_setting() -> None:
+    assert judged(replace(WELL, own_ends=14.0, own_setting="gds.ca"))[0] == "good"
+    assert "setting gds.ca" in judged(replace(WELL, own_ends=13.9, own_setting="gds.ca"))[2][0].text
 
 
 def test_no_envoys_are_no_alarm_but_no_success() -> None:

@@ -153,6 +153,8 @@ async def test_metrics_are_prometheus_text(plane: Plane) -> None:
         "pointsman_directory_complete 1.0",
         "pointsman_publishes_total 5.0",
         "pointsman_isolation_searches_total 2.0",
+        'pointsman_orders_total{outcome="denied"} 0.0',
+        "pointsman_audit_failing 0.0",
         'pointsman_xds_refused_total{kind="handshake"} 3.0',
         'pointsman_responses_nacked_total{node="edge-1",type="route"} 0.0',
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
@@ -80,8 +80,8 @@ async def port() -> AsyncIterator[Port]:
 
 
 def made(audit: Audit) -> FastAPI:
-    view = view_of(World())
-    return create_app(view, cast(Operator, Desk()), Access(lambda: TOKEN), audit, Feed())
+    view = replace(view_of(World()), audit=audit)
+    return create_app(view, cast(Operator, Desk()), Access(lambda: TOKEN), Feed())
 
 
 def problem(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:

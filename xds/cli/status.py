@@ -27,10 +27,10 @@ def status(config: Config = None, url: Urls = None, token_file: Token = None, as
     which.
 
     Exit code 3 unless all is well. Not well is: not ready, GDS not followed, a change held, no Envoy connected (to any
-    of them), one that rejects something or has lacked a change for more than five seconds, a state that can't be
-    written, a certificate that has ended; where GDS is asked for one host at a time, a GDS that fails, knows no host or
-    too few of those it had, and a pods file that can't be used. An Envoy that is only behind is well: it catches up. 1
-    when a control plane doesn't answer; of several the others are told of all the same.
+    of them), one that rejects something or has lacked a change for more than five seconds, a state or an
+    audit log that can't be written, a certificate that has ended; where GDS is asked for one host at a time, a GDS that
+    fails, knows no host or too few of those it had, and a pods file that can't be used. An Envoy that is only behind is
+    well: it catches up. 1 when a control plane doesn't answer; of several the others are told of all the same.
 
     Examples:
         pointsman status -c pointsman.toml
@@ -130,8 +130,13 @@ def wrongs(found: dict[str, Any]) -> list[str]:
         wrong.append(f"{nodes['late']} Envoys lack a change for more than 5 s (see `pointsman nodes`)")
     if found["state_error"]:
         wrong.append(f"the state can't be written: {found['state_error']}")
+    if found.get("audit_error"):
+        wrong.append(f"the audit log can't be written: {found['audit_error']}")
     if certificates and certificates["soonest"] and certificates["soonest"]["days"] <= 0:
         wrong.append(f"certificate {certificates['soonest']['name']} has ended (see `pointsman certs`)")
+    for own in found.get("own_certificates", ()):
+        if own["days"] <= 0:
+            wrong.append(f"the control plane's own certificate (setting {own['setting']}) has ended")
     return wrong
 
 
@@ -183,6 +188,9 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
     if certificates := found["certificates"]:
         rows.append(("certificates", _certificates(certificates)))
+    if own := found.get("own_certificates"):
+        said = f"setting {own[0]['setting']} ends first, in {own[0]['days']:.0f} days"
+        rows.append(("its own certificates", styled(said, WARN if own[0]["days"] < SOON else GOOD)))
     if found["state_error"]:
         rows.append(("state folder", styled(found["state_error"], BAD)))
     return rows

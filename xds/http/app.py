@@ -11,7 +11,6 @@ from functools import partial
 from fastapi import FastAPI
 
 from xds import __version__
-from xds.audit import Audit
 from xds.http import problems
 from xds.http.access import Access, Guard
 from xds.http.audit import audit_api
@@ -46,13 +45,12 @@ def create_app(
     view: View,
     operator: Operator | None = None,
     access: Access | None = None,
-    audit: Audit | None = None,
     feed: Feed | None = None,
     live: Live | None = None,
     unknown: str = "404",
 ) -> FastAPI:
     """``operator`` takes the orders; without one there are none to be had. ``access``: who may do what; unset, all may
-    read, and nobody may order. ``audit`` has what was ordered, ``feed`` what happens; ``live`` asks Envoys;
+    read, and nobody may order. ``feed`` has what happens; ``live`` asks Envoys;
     ``unknown``: what a client gets who asks for an unknown host."""
     app = FastAPI(
         title="Pointsman",
@@ -62,7 +60,7 @@ def create_app(
         openapi_url="/api/openapi.json",
         redirect_slashes=False,  # it would say where by the request's Host, and below a proxy's path that is another
     )
-    audit, access = audit or Audit(), access or Access()
+    audit, access = view.audit, access or Access()
     app.add_middleware(BodyLimit, most=BODY, larger={HOSTS_PATH: HOSTS_BODY})
     app.add_middleware(Guard, access=access, audit=audit)
     app.add_middleware(Heads)
@@ -81,6 +79,6 @@ def create_app(
         app.include_router(orders_api(operator))
         app.include_router(preload_api(view.lookup, audit))
     explain = partial(explained, view, live, waits=waits, unknown=unknown)
-    gathered = Gathered(view, operator, audit, explain, partial(every, view, live))
+    gathered = Gathered(view, operator, explain, partial(every, view, live))
     app.include_router(pages(gathered, monotonic=view.clock))
     return app

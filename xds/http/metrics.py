@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from xds import __version__
+from xds.audit import OUTCOMES, Audit
 from xds.guard import REASONS
 from xds.http.certificates import certificate_metrics
 from xds.http.lookup import lookup_metrics
@@ -79,6 +80,7 @@ class _State(Collector):
         if self._view.lookup is not None:
             yield from lookup_metrics(self._view.lookup)
         yield from _kept(self._view.kept())
+        yield from _audit(self._view.audit)
         text = f"Envoys that lack something published more than {LATE:g} s ago, but for those that reject it."
         yield _gauge("xds_late", text, len(self._view.tracker.late))
         yield _gauge("xds_spared", "Envoys that came back with other than the disk says.", self._view.spared)
@@ -97,6 +99,14 @@ def _kept(kept: Kept) -> Iterator[Metric]:
     yield _counter("state_journal_entries", "Changes written to the journal on disk.", kept.writes.entries)
     yield _counter("state_failures", "Failures to write to disk.", kept.writes.failures)
     yield _gauge("state_failing", "1 while writing to disk fails.", int(bool(kept.writes.error)))
+
+
+def _audit(audit: Audit) -> Iterator[Metric]:
+    family = CounterMetricFamily("pointsman_orders", "Orders, by what came of them.", labels=["outcome"])
+    for outcome in OUTCOMES:
+        family.add_metric([outcome], audit.outcomes[outcome])
+    yield family
+    yield _gauge("audit_failing", "1 while the audit log can't be written.", int(bool(audit.trouble)))
 
 
 def registry(view: View) -> CollectorRegistry:

@@ -65,6 +65,14 @@ class SoonestShown(BaseModel):
     days: float
 
 
+class OwnShown(BaseModel):
+    """A certificate that the control plane itself shows, or a CA that it trusts, by the setting that names its file."""
+
+    setting: str
+    not_after: str
+    days: float
+
+
 class CertificatesShown(BaseModel):
     """``complete``: all of the folder was read."""
 
@@ -95,7 +103,8 @@ class Status(BaseModel):
     """``verdict``: how everything stands, in a sentence, what is wrong first; ``tone``: "good", "idle" without an
     Envoy, "warn" or "bad"; ``alarms``: all that somebody should look at, the worst first. So the status page says it,
     too. ``revision``: of GDS, held; ``published``: the newest of which everything is published. Times are seconds since
-    1970. ``from_disk``: what is served came from disk, and GDS hasn't answered since the start."""
+    1970. ``from_disk``: what is served came from disk, and GDS hasn't answered since the start. ``state_error``,
+    ``audit_error``: why the state folder, or the audit log, can't be written; empty when they can."""
 
     version: str
     tone: str
@@ -115,10 +124,13 @@ class Status(BaseModel):
     set_aside: int
     from_disk: bool
     state_error: str
+    audit_error: str
     gds: GdsShown
     hold: HoldShown
     nodes: NodesShown
     certificates: CertificatesShown | None
+    own_certificates: list[OwnShown]
+    """Those that end first come first."""
     convergence: Lately
     xds: XdsShown
     lookup: LookupState | None
@@ -160,6 +172,7 @@ def status_of(view: View) -> Status:
         set_aside=directory.set_aside_total,
         from_disk=kept.disk,
         state_error=kept.writes.error,
+        audit_error=view.audit.trouble,
         gds=gds_of(view),
         hold=HoldShown(
             state=hold.state if hold else "none",
@@ -169,6 +182,7 @@ def status_of(view: View) -> Status:
         ),
         nodes=_nodes(view),
         certificates=_certificates(view),
+        own_certificates=_own(view),
         convergence=lately(view),
         xds=XdsShown(
             publishes=counts.publishes,
@@ -209,6 +223,13 @@ def _nodes(view: View) -> NodesShown:
         late=len(view.tracker.late),
         spared=view.spared,
     )
+
+
+def _own(view: View) -> list[OwnShown]:
+    ends = sorted(view.own_certificates().items(), key=lambda one: one[1])
+    return [
+        OwnShown(setting=setting, not_after=shown(at), days=round((at - time.time()) / _DAY, 2)) for setting, at in ends
+    ]
 
 
 def _certificates(view: View) -> CertificatesShown | None:

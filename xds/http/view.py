@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from xds.audit import Audit
 from xds.cache import Cache
 from xds.directory import Directory
 from xds.edge_tls import EdgeTls
@@ -69,6 +70,7 @@ class View:
     """It was told to end."""
     own_certificates: Callable[[], Mapping[str, float]] = field(default=dict, kw_only=True)
     """When each ends that the control plane itself shows or trusts: by its setting, seconds since 1970."""
+    audit: Audit = field(default_factory=Audit, kw_only=True)
     mode: str = field(default="watch", kw_only=True)
     """How domains are known: "watch" or "lookup"."""
 

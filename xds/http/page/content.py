@@ -142,6 +142,16 @@ class CertificateRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRow:
+    """A certificate that the control plane itself shows, or a CA that it trusts, by its setting."""
+
+    setting: str
+    not_after: float
+    days: float
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
 class UnusedRow:
     """A certificate that can't be used as it is now; ``in_use``: an older one of that name is."""
 
@@ -226,6 +236,8 @@ class Status:
     pods: Listing[PodRow] = field(default_factory=Listing)
     envoys: Envoys = field(default_factory=Envoys)
     certificates: Listing[CertificateRow] | None = None
+    own: Sequence[OwnRow] = ()
+    """Those that end first come first."""
     unused: Listing[UnusedRow] = field(default_factory=Listing)
     missing: int = 0
     """Certificates that are gone from the folder, and kept."""

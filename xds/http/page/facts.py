@@ -15,6 +15,7 @@ def facts_of(view: View) -> Facts:
     kept, now = view.kept(), view.tracker.wall()
     index = view.tls.index if view.tls else None
     soonest = index.soonest(1) if index else []
+    own = min(view.own_certificates().items(), key=lambda one: one[1], default=None)
     lookup = lookup_state(view.lookup) if view.lookup else None
     return Facts(
         complete=view.directory.complete,
@@ -29,7 +30,10 @@ def facts_of(view: View) -> Facts:
         aside=view.directory.set_aside_total,
         ends=(soonest[0].facts.not_after - now) / _DAY if soonest else None,
         ending=index.expiring([now + SOON * _DAY])[0] if index else 0,
+        own_ends=(own[1] - now) / _DAY if own else None,
+        own_setting=own[0] if own else "",
         state_error=kept.writes.error,
+        audit_error=view.audit.trouble,
         knows_nobody=lookup is not None and lookup.gds_knows_nobody,
         misses_many=lookup is not None and lookup.gds_doubted,
         breaker=lookup.breaker if lookup else "closed",

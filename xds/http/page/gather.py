@@ -9,7 +9,6 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from xds import __version__
-from xds.audit import Audit
 from xds.http import explanation as api
 from xds.http.page import rows
 from xds.http.page.content import (
@@ -52,15 +51,13 @@ _EFFECTS = {
 
 
 class Gathered:
-    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held, ``audit`` who
-    ordered what; ``explain`` and ``envoys``, which lists them after a number, at most so many, raise HTTPException for
-    what is no host."""
+    """`xds.http.page.router.Facts`, of the running control plane. ``operator`` knows what is held; ``explain`` and
+    ``envoys``, which lists them after a number, at most so many, raise HTTPException for what is no host."""
 
     def __init__(
         self,
         view: View,
         operator: Operator | None,
-        audit: Audit,
         explain: Callable[[str], Awaitable[api.Explanation]],
         envoys: Callable[[str, int, int], Awaitable[Page[api.Envoy]]],
     ) -> None:
@@ -68,7 +65,7 @@ class Gathered:
         self._every = envoys
         self._view = view
         self._operator = operator
-        self._listings = Listings(view, operator, audit)
+        self._listings = Listings(view, operator)
 
     def happened(self) -> Hashable:
         view = self._view
@@ -107,6 +104,7 @@ class Gathered:
             pods=rows.largest_pods(view),
             envoys=Envoys(envoys, current, len(rejecting), Listing(rows.envoys(view, rejecting, behind), envoys)),
             certificates=self._soonest(),
+            own=rows.own_certificates(view.own_certificates(), now),
             unused=self._unused(),
             missing=len(view.tls.folder.missing) if view.tls else 0,
             folder_trouble=view.tls.folder.trouble if view.tls else "",

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import Any
 
-from xds.audit import Audit
 from xds.certificates.index import ending
 from xds.http.differences import held_page
 from xds.http.directory import asked_page, domains_page, set_aside_page
@@ -28,10 +27,9 @@ class Listings:
     """By the name of their page; ``after`` is a cursor, empty for the beginning. Each raises ValueError for what is
     none."""
 
-    def __init__(self, view: View, operator: Operator | None, audit: Audit) -> None:
+    def __init__(self, view: View, operator: Operator | None) -> None:
         self._view = view
         self._operator = operator
-        self._audit = audit
         self._pages: Mapping[str, Callable[[str], Told | Awaitable[Told]]] = {
             "envoys": self._envoys,
             "envoys-behind": self._behind,
@@ -151,13 +149,16 @@ class Listings:
         return Listing(rows.unknown(found), len(counted), more or ""), said
 
     def _acts(self, after: str) -> Told:
-        found = list(islice(self._audit.newest_first(whole(after)), PAGE + 1))
+        audit = self._view.audit
+        found = list(islice(audit.newest_first(whole(after)), PAGE + 1))
         more = str(found[PAGE - 1].number) if len(found) > PAGE else ""
         said = (
-            f"{plural(self._audit.kept, 'line')} of the audit log, the newest first: who ordered what, when and from "
+            f"{plural(audit.kept, 'line')} of the audit log, the newest first: who ordered what, when and from "
             "where, and what came of it. The file has those before, too (setting http.audit_file)."
         )
-        return Listing(rows.acts(found[:PAGE]), self._audit.kept, more), said
+        if audit.trouble:
+            said += f" It can't be written: {audit.trouble}"
+        return Listing(rows.acts(found[:PAGE]), audit.kept, more), said
 
 
 def whole(after: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from xds.http.page.content import (
     EnvoyRow,
     Listing,
     NackRow,
+    OwnRow,
     PodRow,
     Point,
     Tone,
@@ -211,9 +212,19 @@ def largest_pods(view: View) -> Listing[PodRow]:
 def certificate(entry: Entry, now: float) -> CertificateRow:
     days = (entry.facts.not_after - now) / _DAY
     names = entry.facts.names
-    tone: Tone = "bad" if days < 0 else "warn" if days < SOON else "good"
     more = max(0, len(names) - _NAMES)
-    return CertificateRow(entry.place.name, names[:_NAMES], more, entry.facts.not_after, days, tone)
+    return CertificateRow(entry.place.name, names[:_NAMES], more, entry.facts.not_after, days, _left(days))
+
+
+def own_certificates(ends: Mapping[str, float], now: float) -> list[OwnRow]:
+    """``ends``: by setting, when each ends."""
+    days = {setting: (at - now) / _DAY for setting, at in ends.items()}
+    soonest = sorted(ends.items(), key=lambda one: one[1])
+    return [OwnRow(setting, at, days[setting], _left(days[setting])) for setting, at in soonest]
+
+
+def _left(days: float) -> Tone:
+    return "bad" if days < 0 else "warn" if days < SOON else "good"
 
 
 def unused(tls: EdgeTls, names: Iterable[str]) -> list[UnusedRow]:
@@ -256,6 +267,8 @@ def figures(view: View) -> Iterator[tuple[str, str]]:
     refused = sum(counts.refused.values())
     yield "At the xDS port", f"{plural(counts.handshakes, 'handshake')}, {number(refused)} refused"
     yield "Searches for a record that is rejected", number(counts.searches)
+    if view.audit.trouble:
+        yield "Audit log", f"can't be written: {view.audit.trouble}"
     if view.spared:
         yield "Envoys that keep what they came back with", f"{number(view.spared)}, until GDS answers"
     if view.tls is not None and view.tls.on_demand is not None:

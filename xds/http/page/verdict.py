@@ -18,7 +18,8 @@ _CLAUSES = 2
 class Facts:
     """``gds`` is the mirror's state; ``silent`` seconds since GDS was heard; ``hold``: "none", "held", "refused", or
     "rollback" after one. ``slow``: Envoys that lack something for longer than usual. ``ends``: days until the first
-    certificate ends, None when there is none. ``knows_nobody``: GDS has said no to each host that it was asked for;
+    certificate ends, None when there is none; ``own_ends``, ``own_setting``: of those that the control plane itself
+    shows or trusts. ``knows_nobody``: GDS has said no to each host that it was asked for;
     ``misses_many`` of those that it had; ``breaker``: "closed" while it is asked. ``unused``, ``missing``:
     certificates that can't be used, and that are kept though they are gone; ``folder``: why theirs can't be read.
     ``pods_file``: why that can't be used. ``spared``: Envoys that keep what they came back with."""
@@ -36,6 +37,9 @@ class Facts:
     ends: float | None = None
     ending: int = 0
     state_error: str = ""
+    audit_error: str = ""
+    own_ends: float | None = None
+    own_setting: str = ""
     knows_nobody: bool = False
     misses_many: bool = False
     breaker: str = "closed"
@@ -86,7 +90,12 @@ def _problems(facts: Facts) -> list[_Problem]:
     )
     expired = facts.ends is not None and facts.ends < 0
     say(expired, "bad", "a certificate has expired", "A certificate has expired", "certificates")
+    own = facts.own_ends if facts.own_ends is not None else SOON
+    over = f"The control plane's own certificate has expired: setting {facts.own_setting}"
+    say(own < 0, "bad", "the control plane's own certificate has expired", over, "certificates")
     say(facts.state_error, "bad", "the state can't be kept on disk", f"State folder: {facts.state_error}", "way")
+    unwritten = f"Audit log: {facts.audit_error}"
+    say(facts.audit_error, "bad", "the audit log can't be written", unwritten, "figures")
     away = facts.gds == "reconnecting" and not facts.stale
     say(away, "warn", "GDS isn't reached, so the Envoys keep what they have", f"GDS: {silent}", "way")
     failing = "GDS failed so often that it isn't asked for a while"
@@ -119,6 +128,8 @@ def _problems(facts: Facts) -> list[_Problem]:
     )
     ending = f"{plural(facts.ending, 'certificate')} with less than {SOON} days left"
     say(facts.ending and not expired, "warn", "a certificate ends soon", ending, "certificates")
+    few = f"The control plane's own certificate, setting {facts.own_setting}, with less than {SOON} days left"
+    say(0 <= own < SOON, "warn", "the control plane's own certificate ends soon", few, "certificates")
     aside = f"{plural(facts.aside, 'record')} set aside"
     say(facts.aside, "warn", "some records of GDS can't be used", aside, "aside")
     return found
