@@ -38,6 +38,8 @@ class Rollout:
         clock: Callable[[], float],
     ) -> None:
         self.steps = 0
+        self.untaken = 0
+        """Of them, those that some Envoy didn't take in time."""
         self._step = step
         self._publish = publish
         self._version = version
@@ -54,6 +56,11 @@ class Rollout:
     @property
     def active(self) -> bool:
         return self._active
+
+    @property
+    def lacking(self) -> int:
+        """Envoys that the step which is under way waits for."""
+        return sum(map(bool, self._missing.values()))
 
     def begin(self) -> None:
         """Goes on until there is no step left; to be called after each publish."""
@@ -142,8 +149,8 @@ class Rollout:
         if not self._lacking():
             self._next()
         elif self._clock() >= self._until:
-            missing_at = sum(bool(missing) for missing in self._missing.values())
-            log.warning("rollout.not_taken", step=step, streams=missing_at, seconds=PATIENCE)
+            self.untaken += 1
+            log.warning("rollout.not_taken", step=step, streams=self.lacking, seconds=PATIENCE)
             self._next()
         else:
             self._watch_later()

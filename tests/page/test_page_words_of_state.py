@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from xds.http import explain as api
 from xds.http.page.explained import told
-from xds.http.page.rows import changes, said
+from xds.http.page.rows import changes, said, splits_said
 from xds.http.page.verdict import Facts, judged
+from xds.http.view import Counts
 from xds.receipt import Move, Receipt
 from xds.receipts import Receipts
 
@@ -83,6 +85,23 @@ def test_the_worst_comes_first_and_a_number_does_not_change_the_sentence() -> No
 def test_own_certificates_are_an_alarm_when_few_days_are_left_and_it_names_the_setting() -> None:
     assert judged(replace(WELL, own_ends=14.0, own_setting="gds.ca"))[0] == "good"
     assert "setting gds.ca" in judged(replace(WELL, own_ends=13.9, own_setting="gds.ca"))[2][0].text
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({}, "3 split over all tables"),
+        ({"splitting": True}, "3 split over all tables; a step is under way"),
+        (
+            {"splitting": True, "split_lacking": 1, "splits_untaken": 2},
+            "3 split over all tables; a step is under way, 1 Envoy to take it; "
+            "2 steps not taken by every Envoy in time",
+        ),
+    ],
+)
+def test_pairs_that_are_split_are_told_of_with_the_step_under_way(counts: dict[str, Any], words: str) -> None:
+    assert splits_said(Counts(0, 0, 0, 0, {}, **counts), 3) == words
+    assert splits_said(Counts(0, 0, 0, 0, {}), 0) == ""
 
 
 def test_no_envoys_are_no_alarm_but_no_success() -> None:

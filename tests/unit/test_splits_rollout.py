@@ -193,8 +193,12 @@ def test_one_of_two_envoys_holds_a_step_up_but_not_for_ever() -> None:
     world.put(CROWDED + 1)
     world.settle(PATIENCE * 0.9)
     assert not world.is_split
+    rollout = world.pipeline.rollout
+    assert (rollout.active, rollout.lacking, rollout.untaken, world.edge.tables.split_pairs) == (True, 1, 0, 0)
     world.settle(PATIENCE * (TABLES + 2))
     assert world.is_split
+    assert (rollout.active, rollout.lacking, world.edge.tables.split_pairs) == (False, 0, 1)
+    assert rollout.untaken > 1
 
 
 def test_an_envoy_that_leaves_is_not_waited_for() -> None:

@@ -83,13 +83,22 @@ class CertificatesShown(BaseModel):
 
 
 class XdsShown(BaseModel):
-    """Since the start. ``publishes`` and ``changes`` are the directory's; ``refused`` is of the xDS port."""
+    """Since the start. ``publishes`` and ``changes`` are the directory's; ``refused`` is of the xDS port.
+    ``searching``: one of the ``searches`` for a record that an Envoy rejects is under way. ``split_pairs``: pairs of
+    first characters that so many hosts share that they are spread over all tables; ``splitting``: some are being split
+    or joined, in steps, of which the next comes when no Envoy lacks the one before (``split_lacking`` do), or after 15
+    seconds (``splits_untaken`` times)."""
 
     publishes: int
     changes: int
     searches: int
     handshakes: int
     refused: int
+    searching: bool
+    split_pairs: int
+    splitting: bool
+    split_lacking: int
+    splits_untaken: int
 
 
 class AlarmShown(BaseModel):
@@ -190,6 +199,11 @@ def status_of(view: View) -> Status:
             searches=counts.searches,
             handshakes=counts.handshakes,
             refused=sum(counts.refused.values()),
+            searching=counts.searching,
+            split_pairs=view.tables.split_pairs,
+            splitting=counts.splitting,
+            split_lacking=counts.split_lacking,
+            splits_untaken=counts.splits_untaken,
         ),
         lookup=lookup_state(view.lookup) if view.lookup else None,
     )

@@ -33,6 +33,13 @@ class Counts:
     searches: int
     handshakes: int
     refused: Mapping[Kind, int]
+    searching: bool = False
+    """Such a search is under way."""
+    splitting: bool = False
+    """Pairs of characters are being split or joined, in steps; ``split_lacking``: Envoys that the step waits for."""
+    split_lacking: int = 0
+    splits_untaken: int = 0
+    """Steps that went on though an Envoy hadn't taken the one before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,11 @@ class RouteTables:
         place = self.pairs.placed.get(pair.lower())
         return place is not None and place.split
 
+    @property
+    def split_pairs(self) -> int:
+        """How many pairs' scopes lead to the re-scoping table."""
+        return sum(place.split for place in self.pairs.placed.values())
+
     def move(self, domain: str, old: str | None, new: str | None) -> Collection[int]:
         """Takes ``domain`` from pod ``old`` to pod ``new``; None stands for absent."""
         return self.apply({domain: (old, new)})

@@ -81,6 +81,7 @@ class Gathered:
             latest and (latest.mark, latest.pending, len(latest.nacks)),
             hold and (hold.state, hold.since),
             self._knows_nobody,
+            view.audit.trouble,
         )
 
     def status(self) -> Status:

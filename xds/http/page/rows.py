@@ -32,7 +32,7 @@ from xds.http.page.content import (
 )
 from xds.http.page.verdict import SOON
 from xds.http.page.words import duration, moment, number, plural
-from xds.http.view import View
+from xds.http.view import Counts, View
 from xds.protocol.stream import Stream
 from xds.receipt import Move, Receipt
 from xds.receipts import Receipts
@@ -266,7 +266,10 @@ def figures(view: View) -> Iterator[tuple[str, str]]:
     yield "Changes", f"{number(counts.changes)} in {plural(counts.publishes, 'publish', 'es')}"
     refused = sum(counts.refused.values())
     yield "At the xDS port", f"{plural(counts.handshakes, 'handshake')}, {number(refused)} refused"
-    yield "Searches for a record that is rejected", number(counts.searches)
+    under_way = ", one under way" if counts.searching else ""
+    yield "Searches for a record that is rejected", f"{number(counts.searches)}{under_way}"
+    if told := splits_said(counts, view.tables.split_pairs):
+        yield "Crowded pairs of first characters", told
     if view.audit.trouble:
         yield "Audit log", f"can't be written: {view.audit.trouble}"
     if view.spared:
@@ -275,6 +278,17 @@ def figures(view: View) -> Iterator[tuple[str, str]]:
         yield "Certificates held on demand", number(view.tls.on_demand.held)
     if view.lookup is not None:
         yield from _lookup(lookup_state(view.lookup))
+
+
+def splits_said(counts: Counts, pairs: int) -> str:
+    """Empty where there are none."""
+    said = [f"{number(pairs)} split over all tables"] * bool(pairs)
+    if counts.splitting:
+        lacking = f"{plural(counts.split_lacking, 'Envoy')} to take it"
+        said.append(f"a step is under way, {lacking}" if counts.split_lacking else "a step is under way")
+    if counts.splits_untaken:
+        said.append(f"{plural(counts.splits_untaken, 'step')} not taken by every Envoy in time")
+    return "; ".join(said)
 
 
 def _lookup(state: LookupState) -> Iterator[tuple[str, str]]:
