@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from page_samples import calm, explanation, listings
+from page_samples import calm, explanation, listings, one_change
 from playwright.async_api import Browser, Page, async_playwright
 
-from xds.http.page.content import CopyRow, Explanation, Listing, Status
+from xds.http.page.content import CopyRow, Explanation, Listing, OneChange, Status
 from xds.http.page.router import pages
 from xds.http.serve import serving
 
@@ -63,6 +63,14 @@ class Desk:
             raise ValueError(after)
         rows = explanation().copies.rows
         return Listing(rows, 120, "" if after else "7")
+
+    def change(self, number: int, after: str) -> OneChange | None:
+        if after not in ("", "50"):
+            raise ValueError(after)
+        found = one_change()
+        if number != found.row.number:
+            return None
+        return replace(found, acks=Listing(found.acks.rows[:2], 998)) if after else found
 
 
 def app_of(desk: Desk) -> FastAPI:

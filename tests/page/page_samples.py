@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xds.http.page.content import (
+    AckRow,
     ActRow,
     Alarm,
     AsideRow,
@@ -23,6 +24,7 @@ from xds.http.page.content import (
     Link,
     Listing,
     NackRow,
+    OneChange,
     OwnRow,
     PodRow,
     Point,
@@ -296,3 +298,22 @@ def acts() -> list[ActRow]:
             NOW - 90_000, "POST /api/v1/rollback", "failed", "bad", "ada@ops", "10.4.0.9", "OSError: [Errno 5]", None
         ),
     ]
+
+
+def one_change() -> OneChange:
+    bad = trouble()
+    row = replace(bad.changes[0], state="rejected", tone="bad")
+    facts = [("Epoch of GDS", "01JDM5P0QK"), ("Made by", "ada@ops"), ("Published after", "1 ms")]
+    lacking, acks = ["edge-fra-412"], [AckRow(f"edge-fra-{one:03}", 0.004 + one / 1000) for one in range(50)]
+    return OneChange(
+        row,
+        facts,
+        [row.text] * 3,
+        2_399,
+        lacking,
+        ["edge-gone"],
+        bad.nacks.rows,
+        bad.aside.rows,
+        4,
+        Listing(acks, 998, "50"),
+    )

@@ -154,6 +154,8 @@ async def test_a_host_is_explained_without_javascript(browser: Browser, address:
         ("/explain?host=acme.example.com", "dark", DESK),
         ("/", "dark", DESK),
         ("/", "light", ZOOMED),
+        ("/change?number=96", "light", DESK),
+        ("/change?number=96", "dark", PHONE),
         *((f"/{page}", scheme, size) for page in PAGES for scheme, size in (("light", DESK), ("dark", PHONE))),
     ],
 )
@@ -168,7 +170,9 @@ async def test_axe_finds_nothing_to_complain_of(
 
 
 @pytest.mark.parametrize("size", [PHONE, ZOOMED], ids=["phone", "zoomed"])
-@pytest.mark.parametrize("path", ["/", "/explain?host=acme.example.com", *(f"/{page}" for page in PAGES)])
+@pytest.mark.parametrize(
+    "path", ["/", "/explain?host=acme.example.com", "/change?number=96", *(f"/{page}" for page in PAGES)]
+)
 async def test_a_phone_and_a_page_at_twice_its_size_show_it_without_scrolling_sideways(
     browser: Browser, address: str, desk: Desk, path: str, size: tuple[int, int]
 ) -> None:

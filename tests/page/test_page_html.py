@@ -19,7 +19,7 @@ from xds.http.page.content import ActRow, Listing
 
 ROOT = Path(__file__).parents[2]
 EXPLAINED = "/explain?host=acme.example.com", "/explain-envoys?host=acme.example.com"
-PATHS = ("/", "/explain", *EXPLAINED, *(f"/{page}" for page in render.PAGES))
+PATHS = ("/", "/explain", *EXPLAINED, "/change?number=96", *(f"/{page}" for page in render.PAGES))
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e"
 
 
@@ -97,6 +97,25 @@ def test_who_ordered_what_is_only_text() -> None:
     assert not [tag for tag, _ in Tags(html).found if tag in ("img", "script")]
     assert "\u202e" not in html
     assert html.count("onerror=alert(1)") == 5
+
+
+async def test_a_change_has_a_page_of_its_own_to_which_the_list_leads(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/changes"):
+        assert '<a href="change?number=96">48\u202f213</a>' in (await client.get(path)).text
+    first = (await client.get("/change", params={"number": 96})).text
+    for said in (
+        "edge-fra-412</bdi> lacks it",
+        "edge-gone</bdi> left without it",
+        "And 2\u202f399 more.",
+        ": rejected",
+    ):
+        assert said in first
+    assert 'href="change?number=96&amp;after=50" rel="next"' in first
+    last = (await client.get("/change", params={"number": 96, "after": "50"})).text
+    assert 'rel="next"' not in last
+    assert '<a href="change?number=96">First</a>' in last
+    for wrong, status in (({"number": 95}, 404), ({"number": 96, "after": "x"}, 400), ({"number": "x"}, 422)):
+        assert (await client.get("/change", params=wrong)).status_code == status
 
 
 async def test_who_made_a_change_stands_with_it(client: httpx.AsyncClient, desk: Desk) -> None:

@@ -57,6 +57,17 @@ def test_a_move_is_seen_as_it_goes_to_the_envoy(edge: Edge, page: Page) -> None:
     expect(page.locator("#pods tbody tr")).to_have_count(3)
 
 
+def test_a_change_leads_to_its_receipt_with_each_envoy_that_has_it(edge: Edge, page: Page) -> None:
+    revision = edge.put("receipt.example.com", "pod1")
+    page.locator(f'#changes [data-revision="{revision}"] a').click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Revision {revision}")
+    expect(page.locator("p.verdict")).to_contain_text("receipt.example.com: new on pod1: at all")
+    expect(page.locator(".acks tbody tr")).to_have_count(1)
+    expect(page.locator(".acks tbody tr")).to_contain_text("edge-1")
+    expect(page.locator(".figures")).to_contain_text("1 of 1")
+    expect(page.locator(".figures")).to_contain_text("Last ACK after its publish")
+
+
 def test_who_moved_a_host_is_seen_with_the_change_and_in_its_explanation(edge: Edge, page: Page) -> None:
     who = {"GDS-Actor": "Ada <b>Lovelace</b>"}
     answer = edge.gds.put("/backend/whose.example.com", json={"pod": "pod2"}, headers=who)

@@ -187,7 +187,7 @@ def revisions_api(view: View) -> APIRouter:
                 more = str(found[-1].number)
                 break
             found.append(receipt)
-        items = [_receipt(view, receipt, joining) for receipt in found]
+        items = [receipt_shown(view, receipt, joining) for receipt in found]
         return Page[RevisionShown](items=items, next=more, total=len(receipts))
 
     @api.get("/revisions/{revision}", responses=problems(409, 503))
@@ -217,9 +217,7 @@ def revisions_api(view: View) -> APIRouter:
         if receipt is None:
             raise HTTPException(404, f"there is no receipt of revision {revision}: it is too old, or hasn't come yet")
         publish = receipt.publish
-        total, skip = len(publish.numbers) if publish else 0, number_of(cursor) or 0
-        part = slice(skip, skip + limit)
-        steps = zip(publish.numbers[part], publish.seconds[part], strict=True) if publish else ()
+        acks, more = acks_of(view, publish, number_of(cursor) or 0, limit)
         return Trace(
             revision=revision,
             epoch=receipt.epoch,
@@ -228,9 +226,9 @@ def revisions_api(view: View) -> APIRouter:
             completed_at=_wall(receipt, publish.completed) if publish else None,
             by=receipt.author.by or None,
             committed_at=receipt.author.at,
-            acks=[Step(node=receipts.name_of(number), seconds=round(took, 6)) for number, took in steps],
-            next=str(skip + limit) if skip + limit < total else None,
-            total=total,
+            acks=acks,
+            next=more,
+            total=len(publish.numbers) if publish else 0,
             nacks=_nacks(view, receipt, publish),
         )
 
@@ -262,7 +260,7 @@ def lately_of(quantiles: Quantiles) -> Lately:
     )
 
 
-def _receipt(view: View, receipt: Receipt, joining: int) -> RevisionShown:
+def receipt_shown(view: View, receipt: Receipt, joining: int) -> RevisionShown:
     state = view.tracker.receipts.state_of(receipt, joining, LEAST)
     return _shown(view, receipt.revision, Standing(state, receipt, receipt.publish, joining))
 
@@ -295,6 +293,16 @@ def _shown(view: View, revision: int, standing: Standing) -> RevisionShown:
         refused_more=more,
         seconds=_seconds(receipt, publish) if receipt and publish else None,
     )
+
+
+def acks_of(view: View, publish: Publish | None, skip: int, limit: int) -> tuple[list[Step], str | None]:
+    """At most ``limit`` of the Envoys that have it, in the order of their ACKs, and the cursor of those that follow."""
+    if publish is None:
+        return [], None
+    name_of, part = view.tracker.receipts.name_of, slice(skip, skip + limit)
+    steps = zip(publish.numbers[part], publish.seconds[part], strict=True)
+    more = str(skip + limit) if skip + limit < len(publish.numbers) else None
+    return [Step(node=name_of(number), seconds=round(took, 6)) for number, took in steps], more
 
 
 def _envoys(view: View, publish: Publish, joining: int) -> Envoys:

@@ -121,6 +121,14 @@ class ChangeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AckRow:
+    """``seconds`` after the publish this Envoy had it."""
+
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class NackRow:
     at: float | None
     node: str
@@ -205,6 +213,24 @@ class Point:
     p99: float
     slowest: float
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OneChange:
+    """A change's own page. ``moves``: the first of what it changed, and ``more_moves`` others; ``lacking`` and
+    ``missing``: Envoys that are connected without it, and that left without it; ``refused``: records that aren't used,
+    and ``more_refused`` others. ``acks``: who has it, in the order of their ACKs."""
+
+    row: ChangeRow
+    facts: Sequence[tuple[str, str]] = ()
+    moves: Sequence[str] = ()
+    more_moves: int = 0
+    lacking: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    nacks: Sequence[NackRow] = ()
+    refused: Sequence[AsideRow] = ()
+    more_refused: int = 0
+    acks: Listing[AckRow] = field(default_factory=Listing)
 
 
 @dataclass(frozen=True, slots=True)

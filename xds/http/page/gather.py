@@ -20,6 +20,7 @@ from xds.http.page.content import (
     Held,
     HeldDomain,
     Listing,
+    OneChange,
     Station,
     Status,
     Tone,
@@ -29,6 +30,7 @@ from xds.http.page.content import (
 from xds.http.page.explained import copies, told
 from xds.http.page.facts import facts_of
 from xds.http.page.listings import PAGE, Listings, whole
+from xds.http.page.receipted import one_change
 from xds.http.page.rows import FEW
 from xds.http.page.verdict import judged
 from xds.http.page.words import duration, number, plural
@@ -126,6 +128,9 @@ class Gathered:
 
     async def copies(self, host: str, after: str) -> Listing[CopyRow]:
         return copies(await self._every(host, whole(after) or 0, PAGE))
+
+    def change(self, number: int, after: str) -> OneChange | None:
+        return one_change(self._view, number, after)
 
     @property
     def _knows_nobody(self) -> bool:

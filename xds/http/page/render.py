@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from xds import __version__
 from xds.http.page import chart, words
-from xds.http.page.content import CopyRow, Explanation, Listing, Status, Tone
+from xds.http.page.content import CopyRow, Explanation, Listing, OneChange, Status, Tone
 
 STATIC = Path(__file__).with_name("static")
 GROUPS = (
@@ -85,6 +85,11 @@ def explain_page(asked: str, explanation: Explanation | None) -> str:
 def copies_page(asked: str, copies: Listing[CopyRow], *, first: bool) -> str:
     """Every Envoy with what it has of a host; ``first``: these aren't the first rows."""
     return _env.get_template("copies.html").render(here="explain", asked=asked, copies=copies, first=first)
+
+
+def change_page(change: OneChange, *, first: bool) -> str:
+    """``first``: these aren't the first of those that ACKed it."""
+    return _env.get_template("change.html").render(here="change", c=change, first=first)
 
 
 def printable(value: object) -> object:

@@ -12,9 +12,10 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 
 from xds.http.page import render
-from xds.http.page.content import CopyRow, Explanation, Listing, Status
+from xds.http.page.content import CopyRow, Explanation, Listing, OneChange, Status
 from xds.http.page.live import Live, Shown
 from xds.http.page.words import clock
+from xds.http.paging import REVISIONS
 from xds.http.places import Places
 from xds.http.serve import is_leaving
 
@@ -54,6 +55,9 @@ class Facts(Protocol):
     async def copies(self, host: str, after: str) -> Listing[CopyRow]:
         """What every Envoy has of it, in pages. Raises HTTPException for what is no host."""
 
+    def change(self, number: int, after: str) -> OneChange | None:
+        """The receipt of that number; None when it isn't remembered."""
+
 
 def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
     """``monotonic``: seconds."""
@@ -85,6 +89,20 @@ def pages(facts: Facts, *, monotonic: Callable[[], float]) -> APIRouter:
         except ValueError:
             raise HTTPException(400, f"{after!r} is no place in this list; begin without `after`") from None
         return _page(render.copies_page(asked, copies, first=bool(after)))
+
+    @router.get("/change")
+    async def change(
+        number: Annotated[int, Query(ge=0, le=REVISIONS)], after: Annotated[str, Query(max_length=600)] = ""
+    ) -> HTMLResponse:
+        try:
+            found = facts.change(number, after)
+        except ValueError:
+            raise HTTPException(400, f"{after!r} is no place in this list; begin without `after`") from None
+        if found is None:
+            raise HTTPException(
+                404, "that change isn't remembered (setting http.receipts); /changes has those that are"
+            )
+        return _page(render.change_page(found, first=bool(after)))
 
     @router.get("/static/{name}")
     async def static(name: str) -> FileResponse:

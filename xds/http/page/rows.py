@@ -121,10 +121,10 @@ def said(receipt: Receipt) -> str:
     if not receipt.first:
         return plural(receipt.changes, "change")
     more = receipt.changes - 1
-    return _moved(receipt.first[0]) + (f", and {number(more)} more" if more else "")
+    return moved(receipt.first[0]) + (f", and {number(more)} more" if more else "")
 
 
-def _moved(move: Move) -> str:
+def moved(move: Move) -> str:
     if move.kind == "pod":
         return f"pod {move.name} " + ("removed" if move.after is None else "changed" if move.before else "added")
     if move.after is None:
