@@ -475,3 +475,24 @@ def test_an_audit_log_that_can_not_be_written_and_an_own_certificate_that_has_en
         "the control plane's own certificate (setting xds.certificate) has ended",
     ]
     assert wrongs(status()) == []
+
+
+@pytest.mark.parametrize(
+    ("emptied", "replaced", "words"),
+    [
+        (3, 2, "change 5 (of these 3 lose all endpoints and 2 get other endpoints)"),
+        (0, 2, "change 5 (of these 2 get other endpoints)"),
+        (0, 0, "change 5"),
+    ],
+)
+def test_pods_that_would_lose_their_endpoints_are_told_of(emptied: int, replaced: int, words: str) -> None:
+    changes = {"moved": 0, "removed": 0, "added": 0, "pods_removed": 0, "pods_changed": 5}
+    changes |= {"pods_emptied": emptied, "pods_replaced": replaced}
+    held = {"state": "held", "reason": "endpoints", "text": "why", "since": 1.0, "changes": changes, "examples": []}
+    one = StubControlPlane(lambda method, path, headers: (200, held))
+    try:
+        done = pointsman("hold", "show", "--url", one.url)
+    finally:
+        one.close()
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1].endswith(words)
