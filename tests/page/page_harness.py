@@ -52,7 +52,8 @@ class Desk:
         if after not in ("", "pod9"):
             raise ValueError(after)
         rows = listings().get(page, Listing())
-        return (Listing(rows.rows, rows.total) if after else rows), "What there is."
+        said = "211 lines of the audit log, the newest first." if page == "audit" else "What there is."
+        return (Listing(rows.rows, rows.total) if after else rows), said
 
     async def explain(self, host: str) -> Explanation:
         self.asked.append(host)

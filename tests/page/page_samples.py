@@ -91,11 +91,20 @@ def pods(number: int = 8) -> Listing[PodRow]:
 def envoys(bad: bool) -> Envoys:
     rows = [
         EnvoyRow(
-            f"edge-fra-{one:03}", f"10.4.{one}.7:41832", "edge", "delta", 86_400.0 * 3 + one * 4000, "good", "current"
+            f"edge-fra-{one:03}",
+            f"10.4.{one}.7:41832",
+            "edge",
+            "delta",
+            86_400.0 * 3 + one * 4000,
+            "good",
+            "current",
+            version="envoy 1.40.0",
+            days=80.0,
         )
         for one in range(8)
     ]
     if bad:
+        rows[2], rows[3] = replace(rows[2], days=2.0, ends="warn"), replace(rows[3], days=None)
         rows[0] = replace(rows[0], tone="bad", state="rejects", rejected=("route tables",))
         rows[1] = replace(rows[1], tone="idle", state="behind", behind=("route tables", "clusters"), connected=3.0)
     return Envoys(1000, 998 if bad else 1000, 1 if bad else 0, Listing(rows, 1000, "edge-fra-008"))

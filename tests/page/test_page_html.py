@@ -118,6 +118,13 @@ async def test_a_change_has_a_page_of_its_own_to_which_the_list_leads(client: ht
         assert (await client.get("/change", params=wrong)).status_code == status
 
 
+async def test_the_list_of_envoys_says_when_their_certificates_end(client: httpx.AsyncClient) -> None:
+    rows = (await client.get("/envoys")).text.partition("<tbody>")[2].split("</tr>")
+    assert "envoy 1.40.0" in rows[0]
+    for row, said in ((rows[2], "2 d"), (rows[3], '<span class="dim">none</span>'), (rows[4], "80 d")):
+        assert said in row
+
+
 async def test_who_made_a_change_stands_with_it(client: httpx.AsyncClient, desk: Desk) -> None:
     desk.state = replace(desk.state, changes=[replace(desk.state.changes[0], by="ada")])
     assert "by <bdi>ada</bdi>" in (await client.get("/")).text

@@ -9,11 +9,12 @@ import pytest
 
 from xds.http import explain as api
 from xds.http.page.explained import told
-from xds.http.page.rows import changes, said, splits_said
+from xds.http.page.rows import changes, envoy, said, splits_said
 from xds.http.page.verdict import Facts, judged
 from xds.http.view import Counts
 from xds.receipt import Move, Receipt
 from xds.receipts import Receipts
+from xds.server.streams import NodeState
 
 WELL = Facts(complete=True, why_not="", gds="following", silent=0.4, stale=False, envoys=3, ends=40.0)
 
@@ -269,3 +270,14 @@ def test_a_change_is_not_called_at_all_while_a_rejected_record_is_searched_for()
     searching.append(False)
     receipts.searched()
     assert [row.state for row in changes(receipts)] == ["at all"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "days", "tone"), [(0.0, None, "good"), (1e9 + 864_000, 10.0, "warn"), (1e9 - 86_400, -1.0, "bad")]
+)
+def test_an_envoy_is_listed_with_its_version_and_how_long_its_certificate_lasts(
+    ends: float, days: float | None, tone: str
+) -> None:
+    state = NodeState("edge-1", "edge", "envoy 1.40.0", "ipv4:10.0.0.1:5", "", "delta", 3.0, [], certificate_ends=ends)
+    row = envoy(state, lacks=False, now=1e9)
+    assert (row.version, row.days, row.ends) == ("envoy 1.40.0", days, tone)

@@ -79,7 +79,8 @@ class PodRow:
 
 @dataclass(frozen=True, slots=True)
 class EnvoyRow:
-    """One stream. ``behind``: types with a response that isn't ACKed yet; ``rejected``: the types NACKed last."""
+    """One stream. ``behind``: types with a response that isn't ACKed yet; ``rejected``: the types NACKed last.
+    ``version`` is what it says of itself; ``days`` until its client certificate ends, None without one."""
 
     node: str
     peer: str
@@ -90,6 +91,9 @@ class EnvoyRow:
     state: str
     behind: Sequence[str] = ()
     rejected: Sequence[str] = ()
+    version: str = ""
+    days: float | None = None
+    ends: Tone = "good"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ class Listings:
         view = self._view
         found = view.nodes_after(whole(after) or 0, PAGE + 1)
         lacking = {stream.node.id for stream in self._lacking() if stream.node}
-        shown = [rows.envoy(state, lacks=state.node in lacking) for state in found[:PAGE]]
+        now = view.tracker.wall()
+        shown = [rows.envoy(state, lacks=state.node in lacking, now=now) for state in found[:PAGE]]
         total = len(view.tracker.streams)
         more = str(found[PAGE - 1].number) if len(found) > PAGE else ""
         return Listing(shown, total, more), f"{plural(total, 'stream')}, in the order in which they connected."
@@ -61,7 +62,8 @@ class Listings:
         lacking = self._lacking()
         marked = (((int(1_000 * self._since(one)), one.node.id), one) for one in lacking if one.node)
         found, more = page_of(marked, _mark(after), PAGE)
-        shown = [rows.envoy(state, lacks=True) for state in self._view.nodes_of(found)]
+        now = self._view.tracker.wall()
+        shown = [rows.envoy(state, lacks=True, now=now) for state in self._view.nodes_of(found)]
         said = "Envoys that reject something, or haven't ACKed all that is published; those that came first first."
         return Listing(shown, len(lacking), more or ""), said
 

@@ -144,8 +144,9 @@ def _point(at: float, of: Quantiles) -> Point:
     return Point(at, of.p50, of.p99, of.max, of.count)
 
 
-def envoy(state: NodeState, lacks: bool) -> EnvoyRow:
-    """``lacks``: something of the newest publish."""
+def envoy(state: NodeState, lacks: bool, now: float) -> EnvoyRow:
+    """``lacks``: something of the newest publish. ``now``: seconds since 1970."""
+    days = (state.certificate_ends - now) / _DAY if state.certificate_ends else None
     rejected = [kind(one.type) for one in state.types if one.rejecting]
     behind = [kind(one.type) for one in state.types if one.in_flight]
     tone: Tone = "bad" if rejected else "idle" if lacks else "good"
@@ -160,15 +161,19 @@ def envoy(state: NodeState, lacks: bool) -> EnvoyRow:
         word,
         behind if lacks else (),
         rejected,
+        state.user_agent,
+        days,
+        "good" if days is None else _left(days),
     )
 
 
 def envoys(view: View, rejecting: Collection[Stream], behind: Collection[Hashable]) -> list[EnvoyRow]:
     """Those that aren't current first, then those that have been here for longest."""
     first = [*rejecting, *(one for one in islice(behind, FEW) if isinstance(one, Stream))][:FEW]
-    rows = [envoy(state, lacks=True) for state in view.nodes_of(dict.fromkeys(first))]
+    now = view.tracker.wall()
+    rows = [envoy(state, lacks=True, now=now) for state in view.nodes_of(dict.fromkeys(first))]
     for state in view.nodes_after(0, 2 * FEW):
-        row = envoy(state, lacks=False)
+        row = envoy(state, lacks=False, now=now)
         if len(rows) < FEW and row.tone == "good" and row.peer not in {one.peer for one in rows}:
             rows.append(row)
     return rows
