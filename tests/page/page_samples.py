@@ -255,7 +255,6 @@ def trouble() -> Status:
             ],
             3,
         ),
-        own=[OwnRow("xds.certificate", NOW - 90, -0.001, "bad"), *calm().own[1:]],
         unused=Listing([UnusedRow(f"bad-{hostile}", "the key isn't that of the certificate", True)], 1),
         missing=1_200,
         folder_trouble="[Errno 5] Input/output error: 'certificates'",
