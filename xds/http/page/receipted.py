@@ -29,7 +29,10 @@ def one_change(view: View, receipt_number: int, after: str) -> OneChange | None:
         more_moves=receipt.changes - len(receipt.first),
         lacking=found.lacking,
         missing=found.missing,
-        nacks=[NackRow(None, one.node, rows.kind(one.type), (), one.reason, current=False) for one in found.nacks],
+        nacks=[
+            NackRow(one.at, one.node, rows.kind(one.type), (), one.reason, current=not one.mended)
+            for one in found.nacks
+        ],
         refused=[AsideRow(one.kind, one.name, one.reason, None) for one in found.refused],
         more_refused=found.refused_more,
         acks=Listing([AckRow(one.node, one.seconds) for one in acks], total, more or ""),
