@@ -110,7 +110,7 @@ def test_a_host_is_explained_from_gds_to_what_envoy_routes_by(edge: Edge) -> Non
     (envoy,) = found["envoys"]["shown"]
     assert (envoy["node"], envoy["has_it"]) == ("edge-1", True)
     assert all(one["wanted"] == one["acked"] for one in envoy["resources"])
-    assert {one["type"] for one in envoy["resources"]} == {"scope", "route", "cluster", "endpoint"}
+    assert {one["type"] for one in envoy["resources"]} == {"scope", "route", "cluster", "endpoint", "secret"}
     assert envoy["live"] | {"pod": "pod3", "error": ""} == envoy["live"], "and its admin says so"
     # Asked for the state of the world, Envoy is told the version of a whole response, and no table's.
     assert (envoy["live"]["version"] == found["table_version"]) is (VARIANT == "delta")

@@ -207,22 +207,61 @@ async def test_each_envoy_of_a_page_says_what_it_has() -> None:
     assert table["wanted"] != table["acked"]
 
 
+def service_certificate(folder: Path, begins: float, at: float) -> EdgeTls:
+    """Of *.test, since then."""
+    tls = EdgeTls(Options(folder, "edge"), lambda update: None, lambda tls: None, lambda host: False)
+    renew(tls, begins, at)
+    return tls
+
+
+def renew(tls: EdgeTls, begins: float, at: float) -> None:
+    tls.index.put(Entry(Place("edge", 0), Facts(("*.test",), begins, 2_000_000_000.0, "EC P-256")), at)
+
+
+async def test_each_envoy_says_whether_it_has_the_certificate_that_is_shown(tmp_path: Path) -> None:
+    explained = Explained(tls=service_certificate(tmp_path, 0.0, 0.0))
+    world = explained.world
+
+    def publish(body: bytes) -> None:
+        world.cache.publish({SECRET: {"edge": resource(SECRET, "edge", body)}})
+
+    async def state() -> tuple[int, int, dict[str, tuple[bool, str | None]]]:
+        found = (await explained.get())["envoys"]
+        copies = {
+            each["node"]: (each["has_it"], copy["error"])
+            for each in found["shown"]
+            for copy in each["resources"]
+            if copy["type"] == "secret"
+        }
+        return found["have_it"], found["rejecting"], copies
+
+    publish(b"first")
+    with_it, without = explained.connect(1), explained.connect(2)
+    with_it.ask(SECRET, "edge")
+    with_it.take()
+    assert await state() == (2, 0, {"edge-1": (True, None)}), "the other one gets it elsewhere"
+    publish(b"second")
+    assert await state() == (1, 0, {"edge-1": (False, None)})
+    with_it.take("no such curve")
+    assert await state() == (1, 1, {"edge-1": (False, "no such curve")})
+    assert [one["has_it"] for one in (await explained.get("/envoys"))["items"]] == [False, True]
+    publish(b"third")
+    with_it.take()
+    without.take()
+    assert await state() == (2, 0, {"edge-1": (True, None)})
+
+
 async def test_the_certificate_is_told_since_when_it_is_the_one_and_from_when_to_when_it_is_valid(
     tmp_path: Path,
 ) -> None:
-    tls = EdgeTls(Options(tmp_path, "edge"), lambda update: None, lambda tls: None, lambda host: False)
     now = time.time()
-
-    def entry(begins: float) -> Entry:
-        return Entry(Place("edge", 0), Facts(("*.test",), begins, 2_000_000_000.0, "EC P-256"))
-
-    tls.index.put(entry(1_600_000_000.0), now - 900.0)
+    tls = service_certificate(tmp_path, 1_600_000_000.0, now - 900.0)
     explained = Explained(tls=tls)
     found = (await explained.get())["certificate"]
     assert (found["not_before"], found["not_after"]) == ("2020-09-13T12:26:40+00:00", "2033-05-18T03:33:20+00:00")
     assert found["age"]["since_start"]
     assert 900.0 <= found["age"]["seconds"] < 960.0
-    tls.index.put(entry(1_700_000_000.0), now - 60.0)
+    renew(tls, 1_700_000_000.0, now - 60.0)
     found = (await explained.get())["certificate"]
     assert not found["age"]["since_start"]
     assert 60.0 <= found["age"]["seconds"] < 120.0

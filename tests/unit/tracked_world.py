@@ -18,7 +18,7 @@ from xds.protocol.messages import DeltaRequest, Node
 from xds.protocol.stream import Stream
 from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge
-from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE
+from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, ResourceType
 from xds.slices import drained
 from xds.tracker import Tracker
 
@@ -87,6 +87,10 @@ class Envoy:
         tables = tuple(f"table-{number}" for number in range(len(self._world.resources.tables)))
         self._say(DeltaRequest(ROUTE.url, tables))
         self.take()
+
+    def ask(self, kind: ResourceType, *names: str) -> None:
+        """Asks for these, too; they come when it takes."""
+        self._say(DeltaRequest(kind.url, names))
 
     def leave(self) -> None:
         self._world.tracker.left(self.stream)

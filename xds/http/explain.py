@@ -37,7 +37,7 @@ from xds.resources.rescope import RESCOPE, hashed_key
 from xds.resources.routes import hashed_table_of, table_name
 from xds.resources.scopes import scope_name
 from xds.resources.tls import covered
-from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, ResourceType
+from xds.resources.types import CLUSTER, ENDPOINT, ROUTE, SCOPE, SECRET, ResourceType
 from xds.slices import cut
 
 ENVOYS = 100
@@ -124,8 +124,7 @@ async def every(view: View, live: Live, host: str, after: int, most: int) -> Pag
     envoys: list[Envoy] = []
     for some in cut(found[:most], _TOGETHER):
         chain = _Chain(view, host)
-        wanted = {resource: _version(view, *resource) for resource in chain.resources}
-        envoys += [_envoy(view, stream, _has_it(stream, wanted), wanted) for _, stream in some]
+        envoys += [_envoy(view, stream, chain.is_at(stream), chain) for _, stream in some]
         await asyncio.sleep(0)
     states, _ = await live.read({envoy.node for envoy in envoys}, chain.host, chain.pod or "", chain.table)
     for envoy in envoys:
@@ -158,8 +157,8 @@ def _known(view: View, host: str, waits: Waits, unknown: str, envoys: int) -> tu
         virtual_host_age=_age_since(view, virtual_host.at) if virtual_host else None,
         route=f"prefix / → cluster {chain.pod}" if chain.pod else None,
         cluster=_cluster(view, chain.pod),
-        certificate=_certificate(view, host),
-        envoys=_envoys(view, chain.resources, envoys) if envoys else None,
+        certificate=chain.certificate,
+        envoys=_envoys(view, chain, envoys) if envoys else None,
         probe=None,
     )
     return found, receipt, directory.base
@@ -201,6 +200,32 @@ class _Chain:
             self.resources += [(SCOPE, scope_name(hashed)), (ROUTE, RESCOPE)]
         if self.pod:
             self.resources += [(CLUSTER, self.pod), (ENDPOINT, self.pod)]
+        self.wanted = {resource: _version(view, *resource) for resource in self.resources}
+        self.certificate = _certificate(view, host)
+        self.secret: dict[tuple[ResourceType, str], str | None] = {}
+        """The service's certificate, where that is the one: those on demand are on streams of their own."""
+        if self.certificate and self.certificate.name and not self.certificate.on_demand:
+            self.secret[SECRET, self.certificate.name] = _version(view, SECRET, self.certificate.name)
+
+    def is_at(self, stream: Stream) -> bool:
+        """The Envoy ACKed all of it as it is published."""
+        return stream.has(ROUTE) and stream.has_acked(self.wanted) and not self._lacks_secret(stream)
+
+    def is_rejected_by(self, stream: Stream) -> bool:
+        """The Envoy rejected some of it."""
+        copies = (stream.resource(kind, name) for kind, name in (*self.wanted, *self.secret))
+        return any(status.rejected for status, _ in copies if status)
+
+    def of(self, stream: Stream) -> dict[tuple[ResourceType, str], str | None]:
+        """What concerns that Envoy, with the version that it should have."""
+        return self.wanted | self.secret if self._has_secret(stream) else self.wanted
+
+    def _lacks_secret(self, stream: Stream) -> bool:
+        return bool(self.secret) and not stream.has_acked(self.secret) and self._has_secret(stream)
+
+    def _has_secret(self, stream: Stream) -> bool:
+        """It holds the certificate, or is sent it: not every Envoy need ask for it here."""
+        return any(stream.resource(*secret)[0] is not None for secret in self.secret)
 
 
 def _receipt_of(view: View, chain: _Chain) -> Receipt | None:
@@ -306,37 +331,23 @@ def _certificate(view: View, host: str) -> Certificate | None:
     )
 
 
-def _envoys(view: View, resources: list[tuple[ResourceType, str]], most: int) -> Envoys:
+def _envoys(view: View, chain: _Chain, most: int) -> Envoys:
     streams = [stream for stream in view.streams() if stream.node is not None]
-    wanted = {resource: _version(view, *resource) for resource in resources}
     lacking: list[Stream] = []
     having: list[Stream] = []
     for stream in streams:
-        (having if _has_it(stream, wanted) else lacking).append(stream)
-    rejecting = [stream for stream in lacking if _rejects(stream, resources)]
+        (having if chain.is_at(stream) else lacking).append(stream)
+    rejecting = [stream for stream in lacking if chain.is_rejected_by(stream)]
     worst = islice(dict.fromkeys([*rejecting, *lacking]), most)
-    shown = [_envoy(view, stream, False, wanted) for stream in worst]
-    shown += [_envoy(view, stream, True, wanted) for stream in having[: most - len(shown)]]
+    shown = [_envoy(view, stream, False, chain) for stream in worst]
+    shown += [_envoy(view, stream, True, chain) for stream in having[: most - len(shown)]]
     return Envoys(connected=len(streams), have_it=len(having), rejecting=len(rejecting), shown=shown)
 
 
-def _has_it(stream: Stream, wanted: dict[tuple[ResourceType, str], str | None]) -> bool:
-    return stream.has(ROUTE) and stream.has_acked(wanted)
-
-
-def _rejects(stream: Stream, resources: list[tuple[ResourceType, str]]) -> bool:
-    return any(status.rejected for status, _ in (stream.resource(kind, name) for kind, name in resources) if status)
-
-
-def _envoy(
-    view: View,
-    stream: Stream,
-    has_it: bool,
-    wanted: dict[tuple[ResourceType, str], str | None],
-) -> Envoy:
+def _envoy(view: View, stream: Stream, has_it: bool, chain: _Chain) -> Envoy:
     node = stream.node.id if stream.node else ""
     copies = []
-    for (kind, name), version in wanted.items():
+    for (kind, name), version in chain.of(stream).items():
         status, acked = stream.resource(kind, name)
         copies.append(
             Copy(

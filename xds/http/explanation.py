@@ -119,7 +119,8 @@ class Copy(BaseModel):
 
 
 class Envoy(BaseModel):
-    """``has_it``: it ACKed every resource of the chain as it is published. ``connected_seconds``: since it came.
+    """``has_it``: it ACKed every resource of the chain as it is published, and the service's certificate where that is
+    the one to be shown and this stream carries it. ``connected_seconds``: since it came.
     ``live``: what its admin says it routes by now; null unless setting http.envoy_admins names it."""
 
     node: str
