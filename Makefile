@@ -16,8 +16,9 @@ COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+# DEMO=--free-ports where others have the documented ones.
 demo: .venv/.installed
-	@.venv/bin/python -m demo
+	@.venv/bin/python -m demo $(DEMO)
 
 gds: .venv/.installed
 	.venv/bin/python -m gds_mock --db gds.sqlite

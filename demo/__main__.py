@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from demo.processes import DemoError
 from demo.system import LOOPBACK, Ports, System, check_free, envoy_binary, free_ports
@@ -101,13 +102,23 @@ def _run(system: System, ports: Mapping[str, int]) -> None:
     _say("pointsman", f"xDS :{system.ports.xds} · {system.api_url}")
     system.wait_envoy()
     _say("envoy", f"https :{system.ports.edge_https}, http :{system.ports.edge_http}, admin :{system.ports.admin}")
+    for name, part in system.parts.items():
+        (system.folder / f"{name}.pid").write_text(f"{part.pid}\n")
     print(f"\nready in {time.monotonic() - began:.1f} s. Try, in another terminal:\n\n{_lines(system)}\n\nCtrl-C ends.")
     sys.stdout.flush()
+    _watch(system)
+
+
+def _watch(system: System) -> NoReturn:
+    """Says which parts end. Raises DemoError when Envoy does: without any other it goes on."""
+    running = dict(system.parts)
     while True:
-        for part in system.parts.values():
-            if part.ended:
-                raise DemoError(f"{part.name} ended: {part.last_words()}")
-        time.sleep(0.5)
+        for name in [name for name, part in running.items() if part.ended]:
+            part = running.pop(name)
+            if name == "envoy":
+                raise DemoError(f"{name} ended: {part.last_words()}")
+            _say(name, "ended; Envoy goes on with what it has")
+        time.sleep(0.2)
 
 
 def _lines(system: System) -> str:
