@@ -1,5 +1,5 @@
-"""What makes pages of the documents, for mkdocs: what they say of each other in code quotes becomes links, which are
-checked; and a page that `mkdocs.yml` forgot is shown all the same."""
+"""What makes pages of the documents, for mkdocs: what they say of each other in code quotes, and of a chapter there in
+italics after that, becomes links, which are checked; and a page that `mkdocs.yml` forgot is shown all the same."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from markdown.extensions.toc import slugify
+
 DOCS = Path(__file__).parent
-NAMED = re.compile(r"`docs/([\w-]+\.md)`")
+NAMED = re.compile(r"`docs/([\w-]+\.md)`(?:(,\s+)\*([^*]+)\*)?")
+"""A document, and after a comma its chapter."""
 
 
 def on_config(config: Any) -> Any:
@@ -25,8 +28,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def linked(markdown: str) -> str:
-    """The page with a link for each document that it names."""
-    return NAMED.sub(lambda found: f"[{title(found[1])}]({found[1]})", markdown)
+    """The page with a link for each document, and chapter of one, that it names."""
+    return NAMED.sub(_link, markdown)
+
+
+def _link(found: re.Match[str]) -> str:
+    page, between, chapter = found.groups()
+    link = f"[{title(page)}]({page})"
+    if chapter is None:
+        return link
+    return f"{link}{between}[*{chapter}*]({page}#{slugify(' '.join(chapter.split()), '-')})"
 
 
 def title(name: str) -> str:

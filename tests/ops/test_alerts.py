@@ -41,6 +41,7 @@ def test_it_is_tried_where_it_comes_and_where_it_does_not(alert: str) -> None:
 def test_the_runbook_has_a_place_for_each_alert_and_for_no_other() -> None:
     headings = re.findall(r"^## (Pointsman\w+)$", RUNBOOK.read_text(), re.MULTILINE)
     assert headings == [rule["alert"] for rule in RULES]
+    assert {*re.findall(r"\*(Pointsman\w+)\*", RUNBOOK.read_text())} < {*headings}
     for rule in RULES:
         assert rule["annotations"]["runbook_url"] == f"{PAGES}/alerts.html#{rule['alert'].lower()}"
         assert rule["labels"]["severity"] in ("page", "ticket")

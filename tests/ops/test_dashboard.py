@@ -66,3 +66,10 @@ def test_a_panel_names_its_data_source_its_unit_and_its_queries(panel: dict[str,
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert [target["refId"] for target in panel["targets"]] == [chr(65 + n) for n in range(len(panel["targets"]))]
     assert all(target["datasource"] == source for target in panel["targets"])
+
+
+def test_what_the_runbook_says_to_look_at_is_on_it() -> None:
+    named = re.findall(r"[Dd]ashboard's \*([^*]+)\*", (OPS.parent / "docs" / "alerts.md").read_text())
+    assert len(named) == 2
+    for name in named:
+        assert any(panel["title"].startswith(name) for panel in PANELS), name

@@ -65,6 +65,13 @@ def test_a_document_that_is_named_is_linked(site: Path) -> None:
     assert tools["linked"]("see `docs/gds.md`.") == "see [What a GDS must offer](gds.md)."
 
 
+def test_a_chapter_that_is_named_is_linked_so_that_it_must_be_there(site: Path) -> None:
+    tools = runpy.run_path(str(DOCS / "site.py"))
+    linked = "[Architecture](architecture.md), [*Large\nchanges*](architecture.md#large-changes)"
+    assert tools["linked"]("`docs/architecture.md`, *Large\nchanges*") == linked
+    assert 'href="architecture.html#large-changes"' in (site / "install.html").read_text()
+
+
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|iframe)[^>]*src="([^"]+)"|<link[^>]*href="([^"]+)"', page.read_text())
