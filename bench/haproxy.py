@@ -38,7 +38,7 @@ _CONFIG = """\
 global
   nbthread {threads}
   maxconn {connections}
-  lua-load {lua}
+  lua-load {lua}{stats}
   ssl-default-bind-options ssl-min-ver TLSv1.2
   ssl-default-bind-ciphers {ciphers}
 defaults
@@ -70,6 +70,8 @@ class HAProxy:
     """Without its suffix."""
     threads: int = 2
     connections: int = 1_000
+    socket: Path | None = None
+    """Where it is asked for its map, if it is."""
 
     def start(self, folder: Path, known: Iterable[tuple[str, str]]) -> Process:
         """``known``: hosts that the map holds from the start."""
@@ -86,6 +88,7 @@ class HAProxy:
                 threads=self.threads,
                 connections=self.connections,
                 lua=lua,
+                stats=f"\n  stats socket {self.socket} level admin" if self.socket else "",
                 ciphers=_CIPHERS,
                 port=self.port,
                 certificate=pem,
