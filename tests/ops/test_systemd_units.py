@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from systemd_machine import Machine, machine
+from terminal import settings
 
 from demo.certificates import write_all
 from demo.system import ROOT, envoy_binary
@@ -22,20 +23,9 @@ pytestmark = pytest.mark.timeout(900)  # the first one installs all of it
 
 HOW = "With pip and systemd"
 INSTALL = (ROOT / "docs" / "install.md").read_text()
-SETTINGS = """\
-[gds]
-url = "http://127.0.0.1:6280/rest/private/gds"
-
-[xds]
-certificate = "xds-server.crt"
-key = "xds-server.key"
-client_ca = "ca.crt"
-
-[edge]
-https_port = 443
-http_port = 80
-certificates = "certificates"
-"""
+GDS = "http://127.0.0.1:6280/rest/private/gds"
+HERE = {"https://gds.internal/rest/private/gds": GDS, "10.0.0.5": "127.0.0.1"}
+"""What is in the README's smallest settings file, and stands for it in the machine."""
 PARTS = {
     "gds": "-m gds_mock --db /var/lib/gds/gds.sqlite --heartbeat 1",
     "pod1": "-m demo.pod --name pod1 --port 8001",
@@ -43,7 +33,6 @@ PARTS = {
 }
 HOST = "acme.example.com"
 ASK = f"curl -s --max-time 10 --cacert /etc/envoy/certs/ca.crt --resolve {HOST}:443:127.0.0.1 https://{HOST}/"
-GDS = "http://127.0.0.1:6280/rest/private/gds"
 
 
 def block(heading: str, number: int = 0) -> str:
@@ -222,6 +211,26 @@ def test_an_upgrade_is_a_link_and_so_is_the_way_back(installed: Installed) -> No
     assert answers[0] in ("pod1", "pod2")
 
 
+def test_the_state_folder_is_backed_up_and_restored(installed: Installed) -> None:
+    run = installed.machine.run
+    move(installed.machine, "pod2")
+    installed.until(ASK, lambda answer: "pod2" in answer)
+    token = run("cat /var/lib/pointsman/state/token")
+    assert installed.machine.ended(block("Back up")).returncode in (0, 1)
+    run("systemctl stop gds")
+    run(f"set -e\n{block('Back up', 1)}")
+    installed.ready()
+    assert '"from_disk":true' in run("curl -s http://127.0.0.1:18080/readyz")
+    assert '"pod":"pod2"' in run(f"curl -s http://127.0.0.1:18080/api/v1/domains/{HOST}")
+    assert run("cat /var/lib/pointsman/state/token") == token
+    assert run("stat -c '%U %G %a' /var/lib/pointsman/state").strip() == "pointsman pointsman 700"
+    run("systemctl start gds")
+    installed.until(
+        "curl -s http://127.0.0.1:18080/readyz",
+        lambda answer: '"from_disk":false' in answer and '"ready":true' in answer,
+    )
+
+
 class _asking:
     """While the block runs, a customer asks again and again; the value has who answered."""
 
@@ -249,7 +258,11 @@ def _install(made: Machine) -> None:
     """By the words of the document; the certificates, the settings and the parts around are the test's."""
     place, service, edge = block(HOW), block(HOW, 2), block(HOW, 4)
     made.run(f"cd /src && set -e\n{place}", outside=True, timeout=400)
-    made.write("/etc/pointsman/pointsman.toml", f"{SETTINGS}\n{block(HOW, 1)}")
+    least = settings(ROOT / "README.md")
+    for theirs, ours in HERE.items():
+        assert theirs in least
+        least = least.replace(theirs, ours)
+    made.write("/etc/pointsman/pointsman.toml", f"{least}\n{block(HOW, 1)}")
     write_all(made.folder / "etc/pointsman")
     for name, words in PARTS.items():
         unit = f"[Service]\nWorkingDirectory=/src\nStateDirectory={name}\nExecStart=/opt/pointsman/bin/python {words}\n"
