@@ -229,6 +229,7 @@ def trouble() -> Status:
             48_219,
             [("domains moved", 120_000), ("domains removed", 3), ("domains added", 41), ("pods removed", 1)],
             [HeldDomain(f"customer-{one}.example.com", "pod1", "pod7" if one else None) for one in range(6)],
+            refusable=True,
         ),
         nacks=Listing(
             [
