@@ -45,15 +45,20 @@ class Process:
         return self._child.pid
 
     @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._child.poll()
+
+    @property
     def ended(self) -> bool:
-        return self._child.poll() is not None
+        return self.code is not None
 
     def wait_until(self, ready: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Raises DemoError when the process ends before, or it takes longer than ``patience`` seconds."""
         end = time.monotonic() + patience
         while not ready():
             if self.ended:
-                raise DemoError(f"{self.name} ended with {self._child.returncode}: {self.last_words()}")
+                raise DemoError(f"{self.name} ended with {self.code}: {self.last_words()}")
             if time.monotonic() > end:
                 raise DemoError(f"{self.name} is not ready after {patience:.0f} s: {self.last_words()}")
             time.sleep(0.02)

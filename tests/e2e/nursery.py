@@ -4,7 +4,7 @@ Importing takes most of a start. A test that kills fifty control planes would wa
 whole start hundreds of pods. Run as a script it is that process; `Nursery` is the test's end of it.
 
 What is forked from one nursery has the same random seed for its hashes. Where a control plane must come to the same as
-the one before it did, one of the two has to be started without.
+the one before it did, the two have to come from different ones.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Forked(Process):
         return self._pid
 
     @property
-    def ended(self) -> bool:
+    def code(self) -> int | None:
         if self._code is None:
             self._code = self._nursery.code(self._pid)
-        return self._code is not None
+        return self._code
 
     def stop(self, how: signal.Signals = signal.SIGTERM, patience: float = 10.0) -> int:
         end = time.monotonic() + patience
@@ -109,8 +109,8 @@ class Nursery:
 
 
 @functools.cache
-def shared() -> Nursery:
-    """One for all tests of this process; its own log is there until the end."""
+def shared(which: int = 0) -> Nursery:
+    """One for all tests of this process, and another of each other number; its own log is there until the end."""
     folder = tempfile.TemporaryDirectory(prefix="nursery-")
     nursery = Nursery(Path(folder.name))
     atexit.register(folder.cleanup)
@@ -119,14 +119,20 @@ def shared() -> Nursery:
 
 
 class Sooner(System):
-    """A system whose parts come from the nursery. A control plane that is started again doesn't: it must come to the
-    same as the one before it, with another seed."""
+    """A system whose parts come from a nursery. A control plane that is started again comes from another one: it must
+    come to the same as the one before it, with another seed."""
+
+    _control_planes = 0
+    """How many were started."""
 
     def _start(self, name: str, command: list[str | Path]) -> Process:
-        again = name == "pointsman" and (self.folder / f"{name}.log").exists()
-        if command[:2] != [sys.executable, "-m"] or again:
+        if command[:2] != [sys.executable, "-m"]:
             return super()._start(name, command)
-        self.parts[name] = shared().start(name, self.folder, *command[2:])
+        which = 0
+        if name == "pointsman":
+            which = self._control_planes % 2
+            self._control_planes += 1
+        self.parts[name] = shared(which).start(name, self.folder, *command[2:])
         return self.parts[name]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from edge_harness import Edge, until
+from nursery import shared
 
 from demo.certificates import write_all
 from demo.system import LOOPBACK, WITHOUT_TLS, Ports, System
@@ -32,17 +33,30 @@ def system(tmp_path: Path) -> System:
 
 
 def serve(system: System, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """To its end; without ``env``, from the nursery, and what it says on stdout is on stderr."""
+    if env is None:
+        return served(system.folder)
     command = [sys.executable, "-m", "xds.cli", "serve", "-c", str(system.folder / "pointsman.toml")]
     root = Path(__file__).resolve().parents[2]
     return subprocess.run(
         command,
         cwd=root,
-        env={**_environment(), **(env or {})},
+        env={**_environment(), **env},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def served(folder: Path) -> subprocess.CompletedProcess[str]:
+    part = shared().start("served", folder, "xds.cli", "serve", "-c", folder / "pointsman.toml")
+    try:
+        until(lambda: part.ended, "it ends by itself", 120)
+    finally:
+        part.stop()
+    assert part.code is not None
+    return subprocess.CompletedProcess([], part.code, "", part.log.read_text())
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
