@@ -43,7 +43,8 @@ test-matrix: test-oldest
 test-compose: .venv/.installed
 	.venv/bin/pytest tests/compose
 
-# All of it takes about half an hour, and up to 6 GB of memory; each part alone is python -m bench.PART.
+# All of it takes about half an hour, and up to 6 GB of memory; each part alone is python -m bench.PART. With the extra
+# `bench` it draws the plots in the end.
 bench: .venv/.installed
 	.venv/bin/python -m bench
 

@@ -1,16 +1,19 @@
 """``make bench``: every part, one after the other, and their figures beside the issue's.
 
 ``python -m bench [--quick]``: ``--quick`` takes small sizes, to see that everything runs. All parts leave their figures
-in ``bench/results/``; ``python -m bench.targets`` prints them beside what is to be reached.
+in ``bench/results/``. In the end ``python -m bench.targets`` prints them beside what is to be reached, and
+``python -m bench.plots`` draws them into ``docs/benchmarks/`` (--quick: beside the figures).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from bench.report import RESULTS
 
@@ -81,9 +84,18 @@ def main() -> int:
             failed.append(f"{part} (longer than {_LONGEST} s)")
         print(f"  {part}: {time.monotonic() - began:.0f} s", flush=True)
     subprocess.run([sys.executable, "-m", "bench.targets"], check=False)
+    _draw(RESULTS if options.quick else None)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _draw(folder: Path | None) -> None:
+    """The plots, into the documents or ``folder``."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("  no plots without matplotlib: pip install 'pointsman[bench]', and then make bench-plots")
+    else:
+        subprocess.run([sys.executable, "-m", "bench.plots", *(["--to", str(folder)] if folder else [])], check=False)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ and how long single changes take that are made meanwhile, one after the other.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import threading
 import time
@@ -84,9 +85,9 @@ def measure(edge: Edge, moves: int) -> dict[str, object]:
         "gds_transaction_s": answered - begun,
         "bytes": edge.rx_bytes() - sent,
         "singles_meanwhile": len(meanwhile),
-        "single_commit_to_ack_max_s": max((lag.last_ack() or 1e9 for lag in meanwhile), default=0.0),
+        "single_commit_to_ack_max_s": max((lag.last_ack() or 1e9 for lag in meanwhile), default=math.nan),
         "single_asked_to_ack_max_s": max(
-            (max(lag.acked.values()) - singles.asked[lag.revision] for lag in meanwhile), default=0.0
+            (max(lag.acked.values()) - singles.asked[lag.revision] for lag in meanwhile), default=math.nan
         ),
         "single_quiet_p50_ms": quantile([(lag.last_ack() or 1e9) * 1000 for lag in quiet], 0.5),
         **longest_stall(edge.probe.read(), since),

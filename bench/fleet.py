@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import select
 import subprocess
 import sys
@@ -187,8 +188,8 @@ def come_back(edge: Edge, fleet: Fleet, count: int, domains: list[str]) -> dict[
         "connections_lost": back["lost"],
         "changes_meanwhile": len(waits),
         "change_to_stayers_p50_ms": quantile(waits, 0.5) * 1000,
-        "change_to_stayers_max_ms": max(waits, default=0.0) * 1000,
-        "change_to_published_max_ms": max(published, default=0.0) * 1000,
+        "change_to_stayers_max_ms": max(waits, default=math.nan) * 1000,
+        "change_to_published_max_ms": max(published, default=math.nan) * 1000,
         **late,
         "control_mb": rss_mb(edge.parts["pointsman"]),
     }
@@ -219,8 +220,8 @@ def main() -> None:
                 done = change(edge, fleet, [next(some) for _ in range(options.changes)])
                 report.add(envoys=size, first_connect_s=seconds, kb_each=each, **done)
                 if size >= options.back > 0 and not returned.rows:
-                    back = min(options.back, size - STAYING)
-                    returned.add(**come_back(edge, fleet, back, [next(some) for _ in range(1_000)]))
+                    fleet.grow(max(size, options.back + STAYING))
+                    returned.add(**come_back(edge, fleet, options.back, [next(some) for _ in range(1_000)]))
         finally:
             fleet.close()
     report.show(options.json)

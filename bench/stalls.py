@@ -3,7 +3,8 @@
 ``python -m bench.stalls [--domains 1000000]``: the first snapshot; a resync that brings no difference, after GDS came
 back with another epoch; the move of a wildcard, which stands in every table; and then, with a control plane and a GDS
 that begin without a domain, all of them in one transaction. GDS, control plane, Envoy and 50 pods are real processes;
-what they hold is checked by requests.
+what they hold is checked by requests. ``control_mb`` is the control plane's memory when each is over and what was freed
+is given back, ``peak_mb`` the most that it had meanwhile: what a container's limit must leave room for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.edge import Asker, Edge, Gds, names, pod_name, rss_mb, sample
+from bench.edge import Asker, Edge, Gds, forget_peak, names, peak_mb, pod_name, rss_mb, sample
 from bench.profile import profiled
 from bench.report import RESULTS, Report
 from bench.timeline import longest_stall
@@ -71,6 +72,7 @@ def wait(done: Callable[[], bool], patience: float = 300.0) -> None:
 def phase(report: Report, edge: Edge, health: Health, what: str, domains: int, work: Callable[[], None]) -> None:
     since = time.monotonic()
     if "pointsman" in edge.parts:
+        forget_peak(edge.parts["pointsman"])
         with profiled(edge.parts["pointsman"], f"stalls-{what.replace(' ', '-')}"):
             work()
     else:
@@ -87,6 +89,7 @@ def phase(report: Report, edge: Edge, health: Health, what: str, domains: int, w
         **longest_stall(edge.probe.read(), since),
         healthz_max_ms=health.longest_ms(since),
         control_mb=rss_mb(edge.parts["pointsman"]),
+        peak_mb=peak_mb(edge.parts["pointsman"]),
         wrong_of_200=wrong,
     )
 

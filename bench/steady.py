@@ -94,7 +94,7 @@ def main() -> None:
             changes=len(moved),
             changes_per_s=len(moved) / took,
             pace_behind_ms=behind * 1000,
-            acked=len(lag),
+            not_acked=len(moved) - len(lag),
             wrong_at_the_edge=wrong,
             published_p50_ms=quantile([(entry.published - entry.committed) * 1000 for entry in held.values()], 0.5),
             published_max_ms=max((entry.published - entry.committed) * 1000 for entry in held.values()),

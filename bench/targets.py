@@ -6,6 +6,7 @@ Absolute times are of the machine that they were measured on; the ratios are wha
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,13 @@ def _at(key: str, figure: str, value: object) -> Callable[[Rows], float | None]:
 
 
 def _worst(figure: str) -> Callable[[Rows], float | None]:
-    return lambda rows: max((float(row[figure]) for row in rows if figure in row), default=None)
+    """None, too, when a row has nothing that it could be measured by."""
+
+    def found(rows: Rows) -> float | None:
+        values = [float(row[figure]) for row in rows if figure in row]
+        return None if any(map(math.isnan, values)) else max(values, default=None)
+
+    return found
 
 
 def _least(figure: str, **of: object) -> Callable[[Rows], float | None]:
@@ -85,12 +92,15 @@ TARGETS = (
     Target("bytes to one Envoy per change at 1 M", "moves", _at_1m("bytes"), 64_000, "B"),
     Target("Envoy's memory at 1 M", "moves", _at_1m("envoy_mb"), 400, "MB"),
     Target("control plane's memory at 1 M", "moves", _at_1m("control_mb"), 600, "MB"),
+    Target("the same after a resync, or a million in one change", "stalls", _worst("control_mb"), 600, "MB"),
     Target("snapshot → ready at 1 M", "moves", _at_1m("ready_s"), 15, "s"),
     Target("new Envoy connected → serving at 1 M", "moves", _at_1m("serving_s"), 4, "s"),
     Target("100,000 moves in one transaction: commit → ACK", "bulk", _worst("commit_to_ack_s"), 5, "s"),
     Target("single change meanwhile: commit → ACK", "bulk", _worst("single_commit_to_ack_max_s"), 1, "s"),
     Target("500 changes/s: longest lag", "steady", _worst("lag_max_ms"), 250, "ms"),
     Target("500 changes/s: wrong at the edge", "steady", _worst("wrong_at_the_edge"), 0),
+    Target("500 changes/s: without an ACK", "steady", _worst("not_acked"), 0),
+    Target("500 changes/s: made in a second", "steady", _least("changes_per_s"), 495, "", True),
     Target("1,000 Envoys: commit → last ACK, p50", "fleet", _at("envoys", "last_ack_p50_ms", 1_000), 500, "ms"),
     Target("1,000 Envoys: memory of each", "fleet", _at("envoys", "kb_each", 1_000), 200, "kB"),
     Target("1,000 come back: all current", "return", _worst("all_current_s"), 15, "s"),
