@@ -53,7 +53,7 @@ class SingleTable(EdgeResources):
             else:
                 self._hosts[domain] = self._host(domain, pod)
         if causes is not None and delta.domains:
-            causes[ROUTE, _TABLE] = {("domain", domain): old for domain, (old, _) in delta.domains.items()}
+            causes[ROUTE, _TABLE] = {domain: old for domain, (old, _) in delta.domains.items()}
         return (yield from super().laying(Delta({}, delta.pods), causes))
 
     def encoded(self, resources: Iterable[ResourceId]) -> Update:

@@ -208,7 +208,9 @@ async def run(settings: Settings) -> None:
             asyncio.create_task(standing.run(mirror), name="mirror"),
             asyncio.create_task(tls.run(), name="tls"),
             asyncio.create_task(tracker.run(), name="receipts"),
-            asyncio.create_task(giving_back(lambda: pipeline.changes, lambda: pipeline.quiet), name="memory"),
+            asyncio.create_task(
+                giving_back(lambda: pipeline.changes + mirror.status.read, lambda: pipeline.quiet), name="memory"
+            ),
             asyncio.create_task(service_manager.alive(), name="service manager"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]

@@ -10,7 +10,8 @@ from xds.gds.model import Pod
 from xds.slices import Work, cut
 
 V = TypeVar("V")
-Moves = dict[str, tuple[V | None, V | None]]
+Move = tuple[V | None, V | None]
+Moves = dict[str, Move[V]]
 
 Key = tuple[str, str]
 """A record: its kind, "domain" or "pod", and its name."""
@@ -41,18 +42,19 @@ class Delta:
 
 def extend(total: Moves[V], step: Moves[V]) -> None:
     """Makes ``total`` what it was followed by ``step``."""
-    for name, (old, new) in step.items():
-        first = total[name][0] if name in total else old
-        if first == new:
+    for name, move in step.items():
+        if name in total:
+            move = total[name][0], move[1]
+        if move[0] == move[1]:
             total.pop(name, None)
         else:
-            total[name] = (first, new)
+            total[name] = move
 
 
 def differences(old: Mapping[str, V], new: Mapping[str, V]) -> Work[Moves[V]]:
     """In slices; a value of which there are many is in one tuple with None."""
     changed: Moves[V] = {}
-    alone: dict[V, tuple[V | None, V | None]] = {}
+    alone: dict[V, Move[V]] = {}
     for some in cut(new.items()):
         for name, value in some:
             before = old.get(name)

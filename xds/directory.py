@@ -8,12 +8,12 @@ refused (`withhold`) is set aside likewise, until it comes with other content.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from types import MappingProxyType
 
-from xds.delta import Content, Delta, Key, apply_moves, differences, extend
+from xds.delta import Content, Delta, Key, Move, apply_moves, differences, extend
 from xds.errors import HistoryGone, RecordError
 from xds.gds.model import (
     BadRecord,
@@ -54,6 +54,8 @@ class Directory:
         self._withheld: dict[Key, tuple[str | Pod, SetAside]] = {}
         self._base = 0
         self._changed: dict[str, int] = {}
+        """The revision at which each domain changed last, but for those that did at `_dated`."""
+        self._dated = 0
 
     @property
     def domains(self) -> Mapping[str, str]:
@@ -112,7 +114,7 @@ class Directory:
 
     def revision_of(self, domain: str) -> int:
         """The revision at which ``domain`` last changed here; the snapshot's, if it hasn't since."""
-        return self._changed.get(domain, self._base)
+        return self._changed.get(domain, self._dated)
 
     @property
     def base(self) -> int:
@@ -187,19 +189,36 @@ class Directory:
         """What the next revision makes of this directory, and what differs, in slices; for `become`."""
         draft, delta = self._draft(), Delta({}, {})
         draft.revision = transaction.revision
+        alike: dict[Move[str], Move[str]] = {}
+        changed = 0
         for some in cut(transaction.changes):
             yield from draft._evicting(some, delta)
             # A dict of a million that grows takes a while, and where all names are new, all dicts grow at the same one.
             step, before = Delta({}, {}), draft._changed
             draft._changed = {}
             draft._apply(transaction.revision, some, step)
+            changed += len(draft._changed)
             yield
             draft._changed = _later(before, draft._changed, some)
             yield
-            extend(delta.domains, step.domains)
+            extend(delta.domains, {name: alike.setdefault(move, move) for name, move in step.domains.items()})
             extend(delta.pods, step.pods)
             yield
+        if 2 * changed > len(draft._domains):
+            yield from draft._dating()
         return draft, delta
+
+    def _dating(self) -> Work[None]:
+        """When this revision has changed most domains, it is the others that are remembered: a dict of a million names
+        more is tens of megabytes."""
+        changed, before, now = self._changed, self._dated, self.revision
+        others: dict[str, int] = {}
+        withheld = (name for kind, name in self._withheld if kind == "domain")
+        for some in cut(chain(self._domains, self._wanted, withheld), 2 * SLICE):
+            others.update((name, at) for name in some if (at := changed.get(name, before)) != now)
+            yield
+        self._changed, self._dated = others, now
+        yield from emptied(changed)
 
     def overlay(self, epoch: str, revision: int, changes: Iterable[Change]) -> Delta:
         """Takes single changes of some later revision, or of another epoch, without those between."""
@@ -343,10 +362,10 @@ class Directory:
                     self._put_domain(name, home, none)
                 self._put_aside(record.kind, name, record.reason)
             yield
-        self._base = snapshot.revision
+        self._base = self._dated = snapshot.revision
         self._changed.clear()
 
-    def _load_domains(self, pairs: list[tuple[str, str]]) -> Work[None]:
+    def _load_domains(self, pairs: Sequence[tuple[str, str]]) -> Work[None]:
         homes = {name: pod.name for name, pod in self._pods.items()}
         none = Delta({}, {})
         for start in range(0, len(pairs), _TOGETHER):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from xds.delta import Content, Key
-from xds.resources.types import ResourceId, ResourceType
+from xds.resources.types import ROUTE, ResourceId, ResourceType
 
 MANY = 20_000
 """Records of one resource that are remembered as unproven; beyond, all that it holds is suspected."""
@@ -42,17 +42,20 @@ class Ledger:
         """What `news` was asked last, and its answer, as long as nothing is learned."""
         self._publishes = 0
 
-    def published(self, causes: Mapping[ResourceId, Mapping[Key, Content]], versions: Mapping[ResourceId, str]) -> None:
-        """``causes``: the records that changed each resource, with what they said before."""
+    def published(self, causes: Mapping[ResourceId, Mapping[str, Content]], versions: Mapping[ResourceId, str]) -> None:
+        """``causes``: the names of the records that changed each resource, with what these said before."""
         self._publishes += 1
         self._asked.clear()
         for resource, changes in causes.items():
             if resource not in self._proven:
                 continue
             held = self._unproven.setdefault(resource, _Unproven())
-            for key, before in changes.items():
+            kind = "domain" if resource[0] is ROUTE else "pod"
+            alike: dict[Content, tuple[Content, int]] = {}
+            for name, before in changes.items():
+                key = kind, name
                 first = held.records[key][0] if key in held.records else before
-                held.records[key] = first, self._publishes
+                held.records[key] = alike.get(first) or alike.setdefault(first, (first, self._publishes))
             if resource in versions:
                 held.versions[versions[resource]] = self._publishes
                 while len(held.versions) > _VERSIONS:

@@ -1,4 +1,4 @@
-"""Gives memory back to the system after a large change: what was freed, the C library would keep for ever."""
+"""Gives memory back to the system after a large change or a snapshot: what was freed, the C library would keep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 LOOK = 5.0
 """Seconds between two looks at how much has changed."""
 MANY = 50_000
-"""Changes between two looks that make it worth while."""
+"""Records that were handled between two looks that make it worth while."""
 
 
 def trim() -> None:
@@ -21,13 +21,14 @@ def trim() -> None:
 
 
 async def giving_back(
-    changes: Callable[[], int], quiet: Callable[[], bool], trim: Callable[[], object] = trim, look: float = LOOK
+    handled: Callable[[], int], quiet: Callable[[], bool], trim: Callable[[], object] = trim, look: float = LOOK
 ) -> None:
-    """For ever. ``changes``: how many there were so far; ``quiet``: no large change is under way."""
+    """For ever. ``handled``: how many records there were so far, in changes and in snapshots; ``quiet``: no large
+    change is under way."""
     seen, much = 0, False
     while True:
         await asyncio.sleep(look)
-        now = changes()
+        now = handled()
         seen, much = now, much or now - seen > MANY
         if much and quiet():
             much = False

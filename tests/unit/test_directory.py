@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import Any
 
 import pytest
@@ -164,6 +165,30 @@ def test_a_domain_knows_the_revision_at_which_it_last_changed() -> None:
     assert (directory.revision_of("a.test"), directory.revision_of("b.test")) == (8, 7)
 
 
+def test_when_a_change_was_of_most_domains_the_others_still_know_when_they_changed_and_so_do_later_ones() -> None:
+    directory = Directory()
+    names = [f"d{number}.test" for number in range(20_000)]
+    directory.replace(Snapshot("e", 7, (Pod("pod1"), Pod("pod2")), [(name, "pod1") for name in names]))
+    directory.apply(Transaction("e", 8, [PutDomain(names[0], "pod2"), PutDomain(names[1], "nowhere")]))
+    directory.apply(Transaction("e", 9, [PutDomain(name, "pod2") for name in [*names[3:], "new.test"]]))
+    directory.apply(Transaction("e", 10, [PutDomain(names[4], "pod1")]))
+    found = {name: directory.revision_of(name) for name in [*names, "new.test"]}
+    assert found == {**dict.fromkeys([*names, "new.test"], 9), names[0]: 8, names[1]: 8, names[2]: 7, names[4]: 10}
+
+
+def test_a_change_of_most_domains_is_remembered_without_their_names() -> None:
+    directory = Directory()
+    names = [f"d{number}.test" for number in range(20_000)]
+    directory.replace(Snapshot("e", 7, (Pod("pod1"), Pod("pod2")), [(name, "pod1") for name in names]))
+    before = _size(directory)
+    directory.apply(Transaction("e", 8, [PutDomain(name, "pod2") for name in names[1:]]))
+    assert _size(directory) < before + 10_000
+
+
+def _size(directory: Directory) -> int:
+    return sum(map(sys.getsizeof, vars(directory).values()))
+
+
 class _Counted(dict[str, str]):
     """Says how often somebody looks at all of it."""
 
@@ -253,5 +278,8 @@ def test_a_transaction_taken_in_slices_leaves_what_the_same_leaves_at_once(
             patched.setattr("xds.directory._AT_ONCE", 0)
             delta = sliced.apply(Transaction("e", revision, changes))
         assert delta == expected
-        assert vars(sliced) | {"_unusable": None} == vars(at_once) | {"_unusable": None}
+        differs = dict.fromkeys(("_unusable", "_changed", "_dated"))
+        assert vars(sliced) | differs == vars(at_once) | differs
+        known = [name for name in names if sliced.home(name)]
+        assert [*map(sliced.revision_of, known)] == [*map(at_once.revision_of, known)]
         assert sliced.set_aside == at_once.set_aside

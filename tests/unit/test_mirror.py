@@ -132,6 +132,11 @@ async def test_lost_history_a_gap_or_another_epoch_leads_to_a_new_snapshot(
     assert held.deltas[-1].domains == {"b.test": (None, "pod1")}
 
 
+async def test_what_the_snapshots_held_is_counted_together_so_that_memory_is_given_back_after_each() -> None:
+    _, _, mirror = await play(snapshot(3, "a.test"), HistoryGone("410"), snapshot(9, "a.test", "b.test"), [])
+    assert mirror.status.read == 3
+
+
 async def test_a_gds_that_always_forgets_is_not_asked_in_a_hot_loop() -> None:
     _, _, mirror = await play(snapshot(3), *[HistoryGone("410"), snapshot(3)] * 5)
     assert len(mirror.waited) >= 4  # type: ignore[attr-defined]

@@ -195,7 +195,7 @@ def test_causes_and_records_name_the_tables_that_hold_a_domain(changes: list[dic
         for name, (old, _) in delta.domains.items():
             for table, held in plane.envoy.tables.items():
                 if name in held:
-                    assert causes[ROUTE, table]["domain", name] == old
+                    assert causes[ROUTE, table][name] == old
         plane.settle()
         for table, held in plane.envoy.tables.items():
             records = sorted(name for _, name in plane.edge.records((ROUTE, table)))

@@ -56,12 +56,14 @@ class Follower(Protocol):
 
 @dataclass
 class MirrorStatus:
-    """How the mirror stands with GDS. ``heard_at`` is monotonic seconds, None before the first answer."""
+    """How the mirror stands with GDS. ``heard_at`` is monotonic seconds, None before the first answer; ``read`` is how
+    many domains all its snapshots held together."""
 
     state: Literal["starting", "following", "reconnecting"] = "starting"
     gds_revision: int = 0
     heard_at: float | None = None
     snapshots: int = 0
+    read: int = 0
     reconnects: int = 0
     last_error: str = ""
 
@@ -114,6 +116,7 @@ class Mirror:
         domains = len(snapshot.domains)
         await self._in_slices(self._follower.replacing(snapshot))
         self.status.snapshots += 1
+        self.status.read += domains
         self._heard(snapshot.revision)
         log.info("gds.snapshot", epoch=snapshot.epoch, revision=snapshot.revision, domains=domains)
         await self._in_slices(emptied(snapshot.domains))

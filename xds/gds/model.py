@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, MutableSequence, Sequence
 
 import idna
 import msgspec
@@ -46,12 +46,12 @@ class Pod(msgspec.Struct, frozen=True):
     max_connections: int = 1024
 
 
-class PutDomain(msgspec.Struct, frozen=True):
+class PutDomain(msgspec.Struct, frozen=True, gc=False):
     domain: str
     pod: str
 
 
-class DeleteDomain(msgspec.Struct, frozen=True):
+class DeleteDomain(msgspec.Struct, frozen=True, gc=False):
     domain: str
 
 
@@ -83,7 +83,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     epoch: str
     revision: int
     pods: tuple[Pod, ...]
-    domains: list[tuple[str, str]]
+    domains: MutableSequence[tuple[str, str]]
     bad: tuple[BadRecord, ...] = ()
 
 

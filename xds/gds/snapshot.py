@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from xds.errors import GdsError
+from xds.gds.homes import Homes
 from xds.gds.model import UNREADABLE, BadRecord, Pod, Snapshot
 
 MAX_LINE = 64 * 1024 * 1024
@@ -34,7 +35,9 @@ class SnapshotReader:
         self._size = 0
         self._head: _Head | None = None
         self._pods: list[Pod] = []
-        self._domains: list[tuple[str, str]] = []
+        self._domains = Homes()
+        self._known: dict[str, str] = {}
+        """The pods by name: each name is kept once, not once for each domain."""
         self._bad: list[BadRecord] = []
         self._read = 0
 
@@ -70,8 +73,12 @@ class SnapshotReader:
         except UNREADABLE:
             self._one_by_one(lines)
             return
-        self._domains.extend([(record.domain, record.pod) for record in records])
+        self._join(records)
         self._count(len(records))
+
+    def _join(self, records: list[_Record]) -> None:
+        known = self._known
+        self._domains.join([one.domain for one in records], [known.get(one.pod, one.pod) for one in records])
 
     def _count(self, records: int) -> None:
         self._read += records
@@ -90,6 +97,7 @@ class SnapshotReader:
                 self._pods.append(msgspec.json.decode(raw, type=Pod))
             except UNREADABLE as error:
                 self._bad.append(BadRecord("pod", _name(raw, "name"), str(error)))
+        self._known = {pod.name: pod.name for pod in self._pods}
 
     def _one_by_one(self, lines: bytes) -> None:
         for line in lines.split(b"\n"):
@@ -97,8 +105,7 @@ class SnapshotReader:
                 continue
             self._count(1)
             try:
-                record = self._decoder.decode(line)
-                self._domains.append((record.domain, record.pod))
+                self._join([self._decoder.decode(line)])
             except UNREADABLE as error:
                 name = _name(line, "domain")
                 self._bad.append(BadRecord("domain" if name else "record", name or repr(line[:80]), str(error)))

@@ -108,6 +108,8 @@ class Assembler:
         self._revision: int | None = None
         self._changes: list[Change] = []
         self._author = UNTOLD
+        self._pods: dict[str, str] = {}
+        """Those that the transaction names, each kept once, not once for each domain."""
 
     def take(self, event: Event) -> Transaction | Heartbeat | None:
         """The value that ``event`` completes, if it completes one; events of other names are ignored."""
@@ -123,7 +125,11 @@ class Assembler:
         if self._revision not in (None, part.revision):
             raise GdsError(f"GDS's watch began revision {part.revision} before revision {self._revision} was whole")
         self._revision = part.revision
-        self._changes.extend(_change(record) for record in part.changes)
+        for record in part.changes:
+            pod = record.get("pod")
+            if isinstance(pod, str):
+                record["pod"] = self._pods.setdefault(pod, pod)
+            self._changes.append(_change(record))
         if len(self._changes) > MAX_CHANGES:
             raise GdsError(f"GDS's watch holds more than {MAX_CHANGES} changes in revision {part.revision}")
         if not self._author.known:
@@ -131,7 +137,7 @@ class Assembler:
         if part.more:
             return None
         whole = Transaction(self._epoch, part.revision, self._changes, author=self._author)
-        self._revision, self._changes, self._author = None, [], UNTOLD
+        self._revision, self._changes, self._author, self._pods = None, [], UNTOLD, {}
         return whole
 
 

@@ -22,6 +22,7 @@ import structlog
 from xds.busy_hosts import BusyHosts
 from xds.errors import GdsError, OrderError, SettingsError
 from xds.gate import Gate
+from xds.gds.homes import Homes
 from xds.gds.mirror import Follower, MirrorStatus
 from xds.gds.model import Change, DeleteDomain, DeletePod, Pod, PutDomain, PutPod, Snapshot, Transaction
 from xds.in_slices import InSlices
@@ -184,9 +185,10 @@ class Learner:
         """What was on disk is known, but for wildcards: such a GDS can't be asked for one."""
         kept = self._gate.edge
         epoch, revision = self._before()
-        domains: list[tuple[str, str]] = []
+        domains = Homes()
         for some in cut(kept.domains.copy().items()):  # type: ignore[attr-defined]
-            domains += [pair for pair in some if not pair[0].startswith("*")]
+            hosts = [pair for pair in some if not pair[0].startswith("*")]
+            domains.join([host for host, _ in hosts], [pod for _, pod in hosts])
             yield
         yield from self._follower.replacing(Snapshot(epoch, revision + 1, tuple(pods), domains))
         for some in cut(domains):

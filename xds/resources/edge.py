@@ -33,8 +33,9 @@ from xds.slices import Work, cut, drained
 
 _SCOPES = 200  # of one slice: a few milliseconds
 
-Causes = dict[ResourceId, dict[Key, Content]]
-"""The resources that changed, each with the records that did it and what they said before."""
+Causes = dict[ResourceId, dict[str, Content]]
+"""The resources that changed, each with the records that did it and what they said before: domains by name for route
+tables, pods for the others. A million records would be as many objects more if each stood there with its kind."""
 
 
 class EdgeResources:
@@ -144,7 +145,7 @@ class EdgeResources:
                 yield
             if causes is not None:
                 for kind in (CLUSTER, ENDPOINT):
-                    causes.setdefault((kind, name), {}).setdefault(("pod", name), before)
+                    causes.setdefault((kind, name), {}).setdefault(name, before)
         touched: TableCauses | None = None if causes is None else {}
         yield from self.tables.applying(delta.domains, touched)
         if causes is not None:

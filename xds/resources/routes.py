@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 
-from xds.delta import Content, Key
+from xds.delta import Content
 from xds.resources.cold import POD_HEADER, TRANSFER_IDLE, unknown_host
 from xds.resources.pairs import Pairs, Placement
 from xds.resources.shares import Made, Share
@@ -34,8 +34,8 @@ SLICES = 32
 """Steps in which the hashed tables are filled: what else changes goes between them."""
 
 
-Causes = dict[int, dict[Key, Content]]
-"""By number of a table: the records that changed it, with what they said before."""
+Causes = dict[int, dict[str, Content]]
+"""By number of a table: the domains that changed it, with where they were before."""
 
 
 def _dealt() -> dict[str, int]:
@@ -174,8 +174,8 @@ class RouteTables:
         return set(causes)
 
     def applying(self, moves: Mapping[str, tuple[str | None, str | None]], causes: Causes | None) -> Work[None]:
-        """`apply` in slices, between which no table may be encoded. ``causes`` gets the records that changed each
-        table, with what they said before the first change that is noted there."""
+        """`apply` in slices, between which no table may be encoded. ``causes`` gets the domains that changed each
+        table, with where they were before the first change that is noted there."""
         gains: dict[str, int] = {}
         for some in cut(moves.items()):
             for domain, (old, new) in some:
@@ -192,9 +192,8 @@ class RouteTables:
             for domain, (old, new) in some:
                 numbers = self._move(domain, old, new)
                 if causes is not None:
-                    key = "domain", domain
                     for number in numbers:
-                        causes.setdefault(number, {}).setdefault(key, old)
+                        causes.setdefault(number, {}).setdefault(domain, old)
             if len(some) == SLICE:
                 yield
         for pair in gains:

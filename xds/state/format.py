@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from xds.errors import StateError
+from xds.gds.homes import Homes
 from xds.gds.model import Pod, Snapshot
 from xds.state.blocks import Chain, read
 
@@ -42,7 +43,7 @@ class State:
     domains: dict[str, str] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.epoch, self.revision, tuple(self.pods.values()), list(self.domains.items()))
+        return Snapshot(self.epoch, self.revision, tuple(self.pods.values()), Homes(self.domains))
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
