@@ -64,7 +64,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     folder = options.folder.resolve()
-    system = System(folder, Ports.free() if options.free_ports else Ports())
+    taken = Ports.free() if options.free_ports else Ports()
+    system = System(folder, taken, _looks_at_envoy(taken))
     numbers = free_ports(PODS) if options.free_ports else range(POD_PORT + 1, POD_PORT + 1 + PODS)
     ports = {f"pod{number}": port for number, port in enumerate(numbers, 1)}
     try:
@@ -77,6 +78,14 @@ def main() -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _looks_at_envoy(ports: Ports) -> dict[str, dict[str, object]]:
+    """What lets ``explain`` say what Envoy routes by now, and probe it."""
+    return {
+        "http": {"probe": f"{LOOPBACK}:{ports.edge_https}"},
+        "http.envoy_admins": {"edge-1": f"http://{LOOPBACK}:{ports.admin}"},
+    }
 
 
 def _run(system: System, ports: Mapping[str, int]) -> None:

@@ -185,7 +185,7 @@ def test_the_certificate_says_since_when_it_is_the_one_and_from_when_to_when_it_
     assert "edge, the service's own\n" in told(), "an older control plane doesn't say since when"
     fleet.certificate["age"] = {"seconds": 240.0, "since_start": False}
     assert "edge, the service's own, this one for 4 min\n" in told()
-    assert "valid from 2026-09-01T00:00:00+00:00 to 2026-12-01T00:00:00+00:00, ends in 60 days\n" in told()
+    assert "valid from 2026-09-01 00:00:00 UTC to 2026-12-01 00:00:00 UTC, ends in 60 days\n" in told()
     fleet.certificate["age"] = {"seconds": 7_200.0, "since_start": True}
     assert "as it was 2 h ago at the start; since when before that isn't known" in told()
     fleet.certificate["days"] = -3.2
@@ -205,7 +205,14 @@ def test_a_host_of_which_no_client_gets_a_certificate_that_holds_is_not_well(
     fleet: Fleet, certificate: dict[str, Any], code: int
 ) -> None:
     fleet.well = True
-    shown = {"name": "edge", "covers": True, "on_demand": False, "days": 60.4, "note": "its own", "not_after": "2026"}
+    shown = {
+        "name": "edge",
+        "covers": True,
+        "on_demand": False,
+        "days": 60.4,
+        "note": "its own",
+        "not_after": "2026-12-01T00:00:00+00:00",
+    }
     fleet.certificate = shown | certificate
     assert pointsman("explain", "a.test", "--url", fleet.url).returncode == code
 

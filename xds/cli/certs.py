@@ -9,7 +9,7 @@ import typer
 from xds.cli import exits
 from xds.cli.fleet import fleet, shown
 from xds.cli.options import Config, Json, Token, Urls
-from xds.cli.output import BAD, GOOD, WARN, say, styled, table
+from xds.cli.output import BAD, GOOD, WARN, moment, say, styled, table
 from xds.cli.plane import Plane
 
 
@@ -80,4 +80,10 @@ def _row(one: dict[str, Any], within: float) -> list[Any]:
     style = BAD if days <= 0 else WARN if days < within else GOOD
     hosts = one["hosts"]
     more = f" and {len(hosts) - 5} more" if len(hosts) > 5 else ""
-    return [one["name"], styled(f"{days:.1f}", style), one["not_after"], one["key"], ", ".join(hosts[:5]) + more]
+    return [
+        one["name"],
+        styled(f"{days:.1f}", style),
+        moment(one["not_after"]),
+        one["key"],
+        ", ".join(hosts[:5]) + more,
+    ]

@@ -11,7 +11,22 @@ from xds.cli import exits
 from xds.cli.completion import hosts
 from xds.cli.fleet import fleet
 from xds.cli.options import Config, Json, Token, Urls
-from xds.cli.output import BAD, GOOD, QUIET, WARN, age, ago, print_json, progress, say, styled, table, took, when
+from xds.cli.output import (
+    BAD,
+    GOOD,
+    QUIET,
+    WARN,
+    age,
+    ago,
+    moment,
+    print_json,
+    progress,
+    say,
+    styled,
+    table,
+    took,
+    when,
+)
 from xds.cli.pasted import host_in
 from xds.cli.plane import Plane
 from xds.cli.status import SOON
@@ -199,8 +214,8 @@ def _certificate(found: dict[str, Any]) -> None:
     if found["days"] is not None:
         ended = f"ended {-found['days']:.0f} days ago" if found["days"] < 0 else f"ends in {found['days']:.0f} days"
         style = BAD if found["days"] < 0 else WARN if found["days"] < SOON else ""
-        begins = f"valid from {found['not_before']} " if found.get("not_before") else "valid "
-        _link("", f"{begins}to {found['not_after']}, ", styled(ended, style))
+        begins = f"valid from {moment(found['not_before'])} " if found.get("not_before") else "valid "
+        _link("", f"{begins}to {moment(found['not_after'])}, ", styled(ended, style))
 
 
 def _right(probe: dict[str, Any], pod: str | None) -> bool:

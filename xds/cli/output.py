@@ -178,6 +178,11 @@ def when(seconds: float | None) -> str:
     return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
+def moment(iso: str) -> str:
+    """A moment in UTC that came as ISO 8601, as `when` writes one."""
+    return f"{iso[:10]} {iso[11:19]} UTC"
+
+
 def age(seconds: float | None) -> str:
     """How long, for people: "0.3 s", "12 min", "3 h", "9 d"."""
     if seconds is None:
