@@ -89,8 +89,9 @@ conformance: .venv/.installed
 	.venv/bin/python docs/cases.py .venv/conformance.xml
 
 # The pages that are written from the code, and then all of them as a site in build/site. It needs no network.
+# Not --quiet: that silences the warnings which --strict counts, so that no wrong link would be found.
 docs: reference
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 reference: .venv/.installed
 	.venv/bin/python docs/reference.py
