@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "start.md"
 START, ASK, MOVE, SEE, BREAK = chapters(PAGE).values()
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),  # less than a minute alone, and some where other things run
     pytest.mark.skipif(shutil.which("make") is None or shutil.which("curl") is None, reason="needs make and curl"),
 ]
 

@@ -138,6 +138,7 @@ def plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
+@pytest.mark.timeout(1_300)  # as long as its run may take, and what is around it
 def test_every_answer_is_as_the_document_says(plane: Plane, tmp_path: Path) -> None:
     document = tmp_path / "openapi.json"
     document.write_text(json.dumps(quick(plane.told("openapi.json"), plane.known)))
