@@ -42,6 +42,7 @@ class TcpProxy:
         self.target = target
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._accepts = False
         self._loop: Background | None = None
 
     @property
@@ -62,12 +63,14 @@ class TcpProxy:
     def accept(self) -> None:
         """Listens, after `refuse`."""
         assert self._loop is not None
+        self._accepts = True
         self._server = self._loop.call(asyncio.start_server(self._carry, *self._listen, backlog=1024))
 
     def refuse(self) -> None:
         """Whoever connects is refused; what is open is cut."""
 
         async def refuse() -> None:
+            self._accepts = False
             if self._server is not None:
                 self._server.close()
                 self._server = None
@@ -90,6 +93,9 @@ class TcpProxy:
             writer.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._accepts:
+            writer.transport.abort()  # it came just before
+            return
         self.traffic.connections += 1
         self._open.add(writer)
         there: asyncio.StreamWriter | None = None

@@ -35,6 +35,7 @@ class OldestGds:
         self._loop: Background | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._there = False
 
     @property
     def url(self) -> str:
@@ -54,6 +55,7 @@ class OldestGds:
 
     def come(self) -> None:
         assert self._loop
+        self._there = True
         self._server = self._loop.call(asyncio.start_server(self._serve, "127.0.0.1", self.port))
 
     def go(self) -> None:
@@ -71,6 +73,7 @@ class OldestGds:
             self._loop.loop.call_soon_threadsafe(self._held.popitem()[1].set)
 
     async def _gone(self) -> None:
+        self._there = False
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -78,6 +81,9 @@ class OldestGds:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._there:
+            writer.transport.abort()  # it was accepted just before it went
+            return
         self._open.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
