@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from page_harness import needs_chromium, opened
 from page_plane import Plane
 from playwright.async_api import Browser, Error, expect
+from quiet_desk import Desk
 
 from xds.audit import Audit
 from xds.http.access import Access
@@ -21,19 +22,6 @@ from xds.operator import Operator
 
 TOKEN = "a-token-that-nobody-guesses"
 WHO = "ada-the-operator"
-
-
-class Desk:
-    """Nothing is held."""
-
-    def hold(self) -> dict[str, object]:
-        return {"state": "none"}
-
-    def held(self) -> list[str]:
-        return []
-
-    def waits(self, domain: str) -> None:
-        return None
 
 
 def app_of(*, public: bool = True) -> FastAPI:

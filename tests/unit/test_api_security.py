@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from quiet_desk import Desk
 from tracked_world import World, view_of
 
 from xds.http.access import Access
@@ -17,17 +18,6 @@ TOKEN = "a-token-that-nobody-guesses"
 OPEN = {"/healthz", "/readyz", "/metrics"}
 GUARDED = {"/api/v1/audit", "/api/v1/states"}
 PUBLIC, CLOSED = Access(lambda: TOKEN), Access(lambda: TOKEN, public=False)
-
-
-class Desk:
-    def hold(self) -> dict[str, object]:
-        return {"state": "none"}
-
-    def held(self) -> list[str]:
-        return []
-
-    def waits(self, domain: str) -> None:
-        return None
 
 
 def app(access: Access) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
+from quiet_desk import Desk
 from tracked_world import World, view_of
 
 from xds.audit import Audit
@@ -25,17 +26,8 @@ BEARER = f"Authorization: Bearer {TOKEN}"
 ORDER = "/api/v1/hold/release"
 
 
-class Desk:
+class Mistaken(Desk):
     """A release fails by a mistake of ours."""
-
-    def hold(self) -> dict[str, object]:
-        return {"state": "none"}
-
-    def held(self) -> list[str]:
-        return []
-
-    def waits(self, domain: str) -> None:
-        return None
 
     async def release(self, caller: Caller) -> None:
         raise RuntimeError("a mistake")
@@ -81,7 +73,7 @@ async def port() -> AsyncIterator[Port]:
 
 def made(audit: Audit) -> FastAPI:
     view = replace(view_of(World()), audit=audit)
-    return create_app(view, cast(Operator, Desk()), Access(lambda: TOKEN), Feed())
+    return create_app(view, cast(Operator, Mistaken()), Access(lambda: TOKEN), Feed())
 
 
 def problem(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:

@@ -18,6 +18,10 @@ from xds.gds.snapshot import SnapshotReader
 from xds.gds.watch import Assembler, Event
 from xds.memory import MANY, giving_back, trim
 
+needs_glibc = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library than glibc: it has no malloc_trim"
+)
+
 
 @pytest.mark.parametrize(
     ("states", "times"),
@@ -39,7 +43,7 @@ async def test_memory_is_given_back_once_after_a_large_change(states: list[tuple
     assert len(given) == times
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library than glibc")
+@needs_glibc
 def test_what_was_freed_between_what_is_held_goes_back_to_the_system() -> None:
     chance = random.Random(1)
     held = [bytes(chance.randrange(1_000, 16_000)) for _ in range(20_000)]
@@ -93,7 +97,7 @@ def bytes_of_each(work: Callable[[Directory], None]) -> float:
     return (psutil.Process().memory_info().rss - before) / EVERY
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library than glibc")
+@needs_glibc
 @pytest.mark.parametrize("work", [_snapshot, _transaction])
 def test_what_came_with_the_names_leaves_no_holes_between_them(work: Callable[[Directory], None]) -> None:
     """A name takes 80 bytes, and its place in the directory's dict up to 50 more."""

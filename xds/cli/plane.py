@@ -89,11 +89,16 @@ class Plane:
 
     def items(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Those of a list, page after page, as they come."""
+        for page in self.pages(path, query):
+            yield from page["items"]
+
+    def pages(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """What is told in pages, each as it comes."""
         asked = dict(query or {})
         while True:
             page = self.get(path, asked)
-            yield from page["items"]
-            if page["next"] is None:
+            yield page
+            if page.get("next") is None:  # an older control plane tells all at once of what has pages now
                 return
             asked["cursor"] = page["next"]
 

@@ -56,12 +56,9 @@ def trace(
 def _traced(plane: Plane, revision: int) -> dict[str, Any]:
     """With the ACKs of all its pages."""
     path = f"/api/v1/revisions/{revision}"
-    found: dict[str, Any] = plane.get(f"{path}/trace", {"limit": PAGE})
-    acks, cursor = found["acks"], found.get("next")
-    while cursor is not None:
-        page = plane.get(f"{path}/trace", {"limit": PAGE, "cursor": cursor})
-        acks, cursor = acks + page["acks"], page["next"]
-    return {**found, "acks": acks, "next": None, "receipt": plane.get(path), "control_plane": plane.url}
+    pages = [*plane.pages(f"{path}/trace", {"limit": PAGE})]
+    acks = [ack for page in pages for ack in page["acks"]]
+    return {**pages[0], "acks": acks, "next": None, "receipt": plane.get(path), "control_plane": plane.url}
 
 
 def _follow(found: dict[str, Any], every: bool) -> None:
