@@ -85,7 +85,7 @@ class Ledger:
     def news(self, kind: ResourceType, versions: Mapping[str, str | None]) -> dict[str, str | None]:
         """What of this `returned` wouldn't know yet: of a thousand Envoys with the same, only the first brings some."""
         asked, news = self._asked.get(kind, (None, {}))
-        if asked == versions:
+        if asked is versions or asked == versions:
             return news
         served, proven, unproven = self._served, self._proven, self._unproven
         news = {

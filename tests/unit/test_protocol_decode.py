@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
@@ -172,23 +174,48 @@ def test_the_last_value_counts_and_the_parts_of_a_message_add_up() -> None:
     assert parse_delta(entries).initial_versions == {"k": "w" * 300, "": ""}
 
 
+def initial(entries: Iterable[tuple[str, str]]) -> bytes:
+    return b"".join(field(5, field(1, name.encode()) + field(2, held.encode())) for name, held in entries)
+
+
+def versions(first: int, count: int) -> dict[str, str]:
+    return {f"name-{number}": f"{number:016x}" for number in range(first, first + count)}
+
+
+def test_what_came_before_in_another_order_is_not_read_again() -> None:
+    some = versions(0, 200)
+    first = parse_delta(initial(some.items())).initial_versions
+    assert first == some
+    assert parse_delta(initial(reversed(some.items()))).initial_versions is first
+    assert parse_delta(initial((some | {"name-7": "other"}).items())).initial_versions == some | {"name-7": "other"}
+
+
+@given(st.lists(st.tuples(st.sampled_from([*versions(0, 100), "long" * 50]), st.sampled_from(["", "a", "b" * 200]))))
+def test_of_many_entries_the_last_of_each_name_counts(others: list[tuple[str, str]]) -> None:
+    entries = [*versions(0, 100).items(), *others]
+    assert parse_delta(initial(entries)).initial_versions == dict(entries)
+
+
 def test_entries_are_remembered_only_so_far() -> None:
-    def parsed(first: int) -> DeltaRequest:
-        some = {f"name-{number}": f"{number:016x}" for number in range(first, first + 15_000)}
-        raw = b"".join(field(5, field(1, name.encode()) + field(2, held.encode())) for name, held in some.items())
-        request = parse_delta(raw)
-        assert request.initial_versions == some
-        return request
+    def parsed(first: int, count: int) -> Mapping[str, str]:
+        some = versions(first, count)
+        read = parse_delta(initial(some.items())).initial_versions
+        assert read == some
+        assert sum(map(len, decode._wholes)) <= decode._MOST
+        assert len(decode._entries) <= decode._REMEMBERED
+        return read
 
-    def taken(request: DeltaRequest) -> int:
-        """How many of the names are those of an earlier reading, and no copies."""
-        return sum(one is other for one, other in zip(request.initial_versions, first.initial_versions, strict=True))
-
-    decode._entries.clear()  # what other tests left there
-    first = parsed(0)
-    assert taken(parsed(0)) == 15_000
-    parsed(15_000)
-    assert taken(parsed(0)) == 0
+    first = parsed(0, 25_000)
+    assert parsed(0, 25_000) is first
+    parsed(25_000, 25_000)
+    assert parsed(0, 25_000) is first
+    known = weakref.ref(first)
+    del first
+    assert known() is not None
+    parsed(50_000, 25_000)
+    assert known() is None
+    largest = parsed(0, decode._MOST + 1)
+    assert parsed(0, decode._MOST + 1) == largest
 
 
 def test_a_reason_cut_within_a_character_is_still_a_reason() -> None:

@@ -3,23 +3,31 @@
 Nothing else of a request is looked at, so a node's metadata may be as deep as it likes. As protobuf wants it, the last
 of several values wins, and a message that comes in several parts is the sum of them. Field numbers are those of
 envoy.service.discovery.v3 (DiscoveryRequest, DeltaDiscoveryRequest), envoy.config.core.v3.Node and google.rpc.Status.
+
+A fleet comes back with thousands of names at each client, nearly always the same, each time in another order: what
+follows each other is cut apart at once, and initial versions that came before are what they were read to then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from sys import intern
 
 from xds.errors import ProtocolError
+from xds.protocol.held import MANY, Whole, whole
 from xds.protocol.messages import DeltaRequest, Node, SotwRequest
 
 _NODE_ID, _NODE_CLUSTER, _AGENT, _AGENT_VERSION, _AGENT_BUILD = 1, 2, 6, 7, 8
 _BUILD_VERSION = 1
 _CODE, _MESSAGE = 1, 2
 _KEY, _VALUE = 1, 2
-_ENTRY = 5 << 3 | 2  # the tag of an initial version
+_SUBSCRIBED, _ENTRY = 3 << 3 | 2, 5 << 3 | 2  # the tags of a name that is subscribed to, and of an initial version
+_SHORT = 0x80
+"""Bytes that a length of one byte doesn't reach."""
 _REMEMBERED = 20_000
 """Entries, of less than 128 bytes each."""
+_MOST = 60_000
+"""Entries of all initial versions together that are remembered whole."""
 
 
 def parse_delta(raw: bytes) -> DeltaRequest:
@@ -27,32 +35,31 @@ def parse_delta(raw: bytes) -> DeltaRequest:
     type_url = nonce = b""
     node: list[bytes] = []
     error: list[bytes] = []
-    subscribe: list[str] = []
+    subscribe: list[bytes] = []
     unsubscribe: list[str] = []
-    versions: dict[str, str] = {}
+    entries: list[bytes] = []
     try:
-        for number, value in _texts(raw, versions):
+        for number, value in _texts(raw, {_SUBSCRIBED: subscribe, _ENTRY: entries}):
             match number:
                 case 1:
                     node.append(value)
                 case 2:
                     type_url = value
                 case 3:
-                    subscribe.append(intern(str(value, "utf-8")))
+                    subscribe.append(value)
                 case 4:
                     unsubscribe.append(str(value, "utf-8"))
                 case 5:
-                    key, held = _entry(value)
-                    versions[key] = held
+                    entries.append(value)
                 case 6:
                     nonce = value
                 case 7:
                     error.append(value)
         return DeltaRequest(
             str(type_url, "utf-8"),
-            tuple(subscribe),
+            tuple([intern(str(name, "utf-8")) for name in subscribe]),
             tuple(unsubscribe),
-            versions,
+            _versions(entries),
             str(nonce, "utf-8"),
             _error(error),
             _node(node),
@@ -130,16 +137,40 @@ def _error(parts: list[bytes]) -> str | None:
 
 
 class _Entries(dict[bytes, tuple[str, str]]):
-    """The entries of initial versions that came before, read. Thousands of clients come back with the same ones."""
+    """The entries of initial versions that came before, read."""
 
     def __missing__(self, raw: bytes) -> tuple[str, str]:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        self[raw] = entry = _entry(raw)
+        entry = _entry(raw)
+        if len(raw) < _SHORT:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[raw] = entry
         return entry
 
 
+class _Wholes(dict[frozenset[bytes], Whole]):
+    """All initial versions of a request that came before, read. Requests of any thread may look them up."""
+
+    def __missing__(self, entries: frozenset[bytes]) -> Whole:
+        versions = whole(dict(map(_entries.__getitem__, entries)))
+        if len(entries) <= _MOST:
+            if sum(map(len, [*self])) + len(entries) > _MOST:
+                self.clear()
+            self[entries] = versions
+        return versions
+
+
 _entries = _Entries()
+_wholes = _Wholes()
+
+
+def _versions(entries: list[bytes]) -> Mapping[str, str]:
+    if len(entries) > MANY:
+        together = frozenset(entries)
+        versions: Mapping[str, str] = _wholes[together]
+        if len(versions) == len(together):
+            return versions  # else a name is there at two versions, and it matters which comes last
+    return dict(map(_entries.__getitem__, entries))
 
 
 def _entry(raw: bytes) -> tuple[str, str]:
@@ -149,39 +180,42 @@ def _entry(raw: bytes) -> tuple[str, str]:
     return str(entry[_KEY], "utf-8"), str(entry[_VALUE], "utf-8")
 
 
-def _short_entries(raw: bytes, at: int, versions: dict[str, str]) -> int:
-    """Reads the short entries that follow each other from ``at`` on; a reconnect may bring a hundred thousand. Where
-    they end. Raises ValueError or IndexError."""
-    found: list[bytes] = []
-    while at + 1 < len(raw) and raw[at] == _ENTRY and raw[at + 1] < 0x80:
-        after = at + 2 + raw[at + 1]
-        if after > len(raw):
+def _short_values(raw: bytes, at: int, found: list[bytes]) -> int:
+    """Takes the short values of the field at ``at`` that follow each other; a reconnect may bring a hundred thousand.
+    Where they end. Raises IndexError."""
+    tag, end = raw[at], len(raw)
+    while at + 1 < end and raw[at] == tag and (length := raw[at + 1]) < _SHORT:
+        after = at + 2 + length
+        if after > end:
             break
         found.append(raw[at + 2 : after])
         at = after
-    versions.update(map(_entries.__getitem__, found))
     return at
 
 
-def _texts(raw: bytes, versions: dict[str, str] | None = None) -> Iterator[tuple[int, bytes]]:
-    for number, value in _fields(raw, versions):
+_Runs = Mapping[int, list[bytes]]
+"""By tag: what takes the short values of fields that are repeated very often."""
+
+
+def _texts(raw: bytes, runs: _Runs | None = None) -> Iterator[tuple[int, bytes]]:
+    for number, value in _fields(raw, runs or {}):
         if isinstance(value, bytes):
             yield number, value
 
 
 def _numbers(raw: bytes) -> Iterable[tuple[int, int]]:
     """32 bits of each."""
-    return [(number, value & 0xFFFFFFFF) for number, value in _fields(raw) if isinstance(value, int)]
+    return [(number, value & 0xFFFFFFFF) for number, value in _fields(raw, {}) if isinstance(value, int)]
 
 
-def _fields(raw: bytes, versions: dict[str, str] | None = None) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a message by number, in the order in which they come; those of fixed size are passed over. Raises
-    ValueError or IndexError when it isn't one. ``versions`` takes the short entries."""
+def _fields(raw: bytes, runs: _Runs) -> Iterator[tuple[int, bytes | int]]:
+    """The fields of a message by number, in the order in which they come, but for what goes to ``runs``; those of fixed
+    size are passed over. Raises ValueError or IndexError when it isn't one."""
     at, end = 0, len(raw)
     while at < end:
         tag = raw[at]
-        if tag == _ENTRY and versions is not None:
-            after = _short_entries(raw, at, versions)
+        if tag in runs:
+            after = _short_values(raw, at, runs[tag])
             if after > at:
                 at = after
                 continue

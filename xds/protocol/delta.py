@@ -5,6 +5,7 @@ Sources: the xDS protocol, "Incremental xDS", "Resource version negotiation" and
 
 from __future__ import annotations
 
+from xds.protocol.held import compare
 from xds.protocol.holdings import digest
 from xds.protocol.messages import DeltaRequest, DeltaResponse
 from xds.protocol.state import Settled
@@ -43,29 +44,26 @@ class DeltaType(Subscription):
         self._began = True
         self._check_bound(len(request.initial_versions), "initial versions of")
         held = request.initial_versions
-        resources = self._resources
-        differing = [
-            name
-            for name, version in held.items()
-            if (current := resources.get(name)) is None or current.version != version
-        ]
+        found = compare(held, self._resources, self._published, wildcard=self.kind.wildcard)
         if self._spares:
-            self._spared = dict.fromkeys(differing)
+            self._spared = dict.fromkeys(found.differing)
         for name in request.subscribe:
             if name in held and name != ALL and (name in self._spared or not self.kind.resent):
                 self._names.add(name)
             elif name != ALL:
                 self._subscribe(name)
         every = ALL in request.subscribe or not (request.subscribe or request.unsubscribe)
-        if not (every and self.kind.wildcard):
+        if not (every and self.kind.wildcard) and not held.keys() <= self._names:
             held = {name: version for name, version in held.items() if name in self._names}
             self._spared = {name: None for name in self._spared if name in held}
         self.holdings.versions.begin(held)
-        for name in differing:
+        for name in found.differing:
             if name in held:
                 self._push(name)
-        if every:
-            self._subscribe(ALL)
+        if every and self.kind.wildcard:
+            self._wildcard = self._must_answer = True
+            for name in found.lacking:
+                self._push(name)
         # A client that comes back and holds all of it already needs no answer; one that starts waits for one.
         self._must_answer = self._must_answer and not request.initial_versions
 

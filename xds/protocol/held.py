@@ -2,30 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-_FEW = 64
-"""Names that a client may hold otherwise before it is looked whether another one holds the same."""
+from xds.resources.types import Resource
+
+MANY = 64
+"""Names from which on it is looked whether another client holds the same."""
 
 
-class _Whole(dict[str, str]):
-    """Never changed once it is shared."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Versions beside the ``resources`` there were when the cache had published so often: the names in them that are at
+    another version there, or not there; and those that are there and not in them, where a client may want all."""
 
-    __slots__ = ("__weakref__",)
+    resources: Mapping[str, Resource]
+    published: int | None
+    differing: Sequence[str]
+    lacking: Sequence[str]
 
 
-_wholes: WeakValueDictionary[int, _Whole] = WeakValueDictionary()
-_NOTHING = _Whole()
+class Whole(dict[str, str]):
+    """Never changed once it is shared. ``compared``: what was found last when it was; of a fleet that comes back the
+    next one will ask the same."""
+
+    __slots__ = ("__weakref__", "compared")
+    compared: Comparison | None
 
 
-def _one(versions: Mapping[str, str]) -> _Whole:
+_wholes: WeakValueDictionary[int, Whole] = WeakValueDictionary()
+
+
+def whole(versions: Mapping[str, str]) -> Whole:
     """What is kept of all that are equal to these."""
+    if isinstance(versions, Whole):
+        return versions
     key = sum(map(hash, versions.values()))
     found = _wholes.get(key)
     if found is None or found != versions:
-        found = _wholes[key] = _Whole(versions)
+        found = _wholes[key] = Whole(versions)
+        found.compared = None
     return found
+
+
+_NOTHING = whole({})
+
+
+def compare(
+    versions: Mapping[str, str], resources: Mapping[str, Resource], published: int | None, *, wildcard: bool
+) -> Comparison:
+    """``published`` grows with each publish to ``resources``; None when nobody counts."""
+    if published is None or not isinstance(versions, Whole):
+        return _compared(versions, resources, published, wildcard)
+    known = versions.compared
+    if known is None or known.resources is not resources or known.published != published:
+        known = versions.compared = _compared(versions, resources, published, wildcard)
+    return known
+
+
+def _compared(
+    versions: Mapping[str, str], resources: Mapping[str, Resource], published: int | None, wildcard: bool
+) -> Comparison:
+    differing = [
+        name
+        for name, version in versions.items()
+        if (current := resources.get(name)) is None or current.version != version
+    ]
+    lacking = [name for name in resources if name not in versions] if wildcard else []
+    return Comparison(resources, published, differing, lacking)
 
 
 class Held(MutableMapping[str, str]):
@@ -41,15 +86,15 @@ class Held(MutableMapping[str, str]):
     def begin(self, versions: Mapping[str, str]) -> None:
         """What the client says that it holds, before anything else is known of it."""
         self._size = len(versions)
-        if self._size > _FEW:
-            self._shared = _one(versions)
+        if self._size > MANY:
+            self._shared = whole(versions)
         else:
             self._own = dict(versions)
 
     def share(self) -> None:
         """Looks whether the same is held elsewhere, once much is its own."""
-        if len(self._own) > _FEW:
-            self._shared, self._own = _one(dict(self)), {}
+        if len(self._own) > MANY:
+            self._shared, self._own = whole(dict(self)), {}
 
     def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
         own = self._own

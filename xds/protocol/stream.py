@@ -38,7 +38,7 @@ class Stream:
     """``view`` gives the live resources of a type: `xds.cache.Cache.view`. ``only`` is the one type of a stream that
     carries a single type; None for an aggregated one. ``response_bytes`` bounds the resources of one delta response:
     below the 4 MiB that gRPC clients accept unless told otherwise. ``max_names`` bounds what one type may subscribe
-    to. ``newest`` is the number of the cache's last publish."""
+    to. ``newest`` is the number of the cache's last publish, where one cares."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Stream:
         *,
         response_bytes: int = 3_500_000,
         max_names: int = 100_000,
-        newest: Callable[[], int] = lambda: 0,
+        newest: Callable[[], int] | None = None,
         defers: Callable[[], bool] = lambda: False,
     ) -> None:
         self.node: Node | None = None
@@ -59,7 +59,8 @@ class Stream:
         self.only = only
         self._bounds = Bounds(response_bytes, max_names)
         self._types: dict[ResourceType, DeltaType | SotwType] = {}
-        self._newest = newest
+        self._counted = newest is not None
+        self._newest = newest or (lambda: 0)
         self._defers = defers
         self._nonces = count(1)
         self._pushes_released = False
@@ -80,7 +81,8 @@ class Stream:
         if kind not in self._types:
             if isinstance(request, DeltaRequest):
                 spares = kind in DIRECTORY and self._defers()
-                self._types[kind] = DeltaType(kind, self._view(kind), self._bounds, spares=spares)
+                published = self._newest() if self._counted else None
+                self._types[kind] = DeltaType(kind, self._view(kind), self._bounds, spares=spares, published=published)
             else:
                 self._types[kind] = SotwType(kind, self._view(kind), self._bounds)
         match self._types[kind], request:

@@ -56,10 +56,17 @@ class Batch:
 
 
 class Subscription:
-    """``resources`` is the cache's live view of the type. ``spares``: see above; of the first request alone."""
+    """``resources`` is the cache's live view of the type. Of the first request alone: ``spares``, see above, and
+    ``published``, how often the cache had published then; None when nobody counts."""
 
     def __init__(
-        self, kind: ResourceType, resources: Mapping[str, Resource], bounds: Bounds, *, spares: bool = False
+        self,
+        kind: ResourceType,
+        resources: Mapping[str, Resource],
+        bounds: Bounds,
+        *,
+        spares: bool = False,
+        published: int | None = None,
     ) -> None:
         self.kind = kind
         self.holdings = Holdings(kind)
@@ -76,6 +83,7 @@ class Subscription:
         self._pushes: dict[str, None] = {}
         self._leaving: dict[str, None] = {}
         self._spares = spares
+        self._published = published
         self._spared: dict[str, None] = {}
         self._unfinished = False
         """The last response had no room for all that was due: the rest follows without waiting for the ACK."""
