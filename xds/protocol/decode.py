@@ -175,6 +175,10 @@ def _versions(entries: list[bytes]) -> Mapping[str, str]:
 
 def _entry(raw: bytes) -> tuple[str, str]:
     """One entry of a map of strings."""
+    if len(raw) > 3 and raw[0] == _KEY << 3 | 2 and raw[1] < _SHORT:
+        at = 2 + raw[1]  # where the value begins in an entry that is written as everybody writes it
+        if len(raw) > at + 1 and raw[at] == _VALUE << 3 | 2 and raw[at + 1] == len(raw) - at - 2 < _SHORT:
+            return str(raw[2:at], "utf-8"), str(raw[at + 2 :], "utf-8")
     entry = {_KEY: b"", _VALUE: b""}
     entry.update(_texts(raw))
     return str(entry[_KEY], "utf-8"), str(entry[_VALUE], "utf-8")
