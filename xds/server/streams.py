@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 import grpc
 import structlog
@@ -14,16 +13,18 @@ import structlog
 from xds.cache import Changed
 from xds.errors import Overdue, ProtocolError
 from xds.measures import Measures
-from xds.protocol.messages import DeltaRequest, Node, Request, Response
+from xds.protocol.messages import DeltaRequest, Node, Request
 from xds.protocol.state import TypeState
 from xds.protocol.stream import Settled, Stream, View
 from xds.resources.types import BY_URL, SECRET, Resource, ResourceType
 from xds.server.access import Grant
+from xds.server.deadline import in_time
 from xds.server.grants import GrantedSecrets
 from xds.server.identity import Identity
 from xds.server.limits import Limits, TokenBucket, exceeded
 from xds.server.on_demand import Handed, OnDemand
 from xds.server.turns import Turns
+from xds.server.writer import Writer
 
 log = structlog.get_logger()
 
@@ -34,8 +35,6 @@ LARGE = 8 * 1024
 """Bytes of a request that names hundreds of resources: it is read when it is its turn."""
 HUGE = 1024 * 1024
 """Bytes of one that would take longer than a turn may: it is read beside the event loop."""
-_HELD_UP = 0.1
-"""Seconds by which a timer is late when the event loop was held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +121,25 @@ class OpenStream:
         self.number = next(rim.numbers)
         self.variant = variant
         self._grant: Grant | None = None
-        self._writing: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[ProtocolError | None] = asyncio.get_running_loop().create_future()
         self._rim = rim
         self._handed: Handed | None = None
         if rim.on_demand is not None and only is SECRET:
             self._handed = rim.on_demand.opened(rim.view(SECRET), self.changed)
-        self._wake = asyncio.Event()
-        self._release_at: float | None = None
         self._came = self.on_demand  # a client waits for its handshake meanwhile
         """It has had what is published: what it lacks now is a change, and goes first."""
         self._since = rim.clock()
-        self._bucket = TokenBucket(rim.limits.requests_per_second, rim.limits.request_burst, self._since)
+        self._bucket = TokenBucket(limits.requests_per_second, limits.request_burst, self._since)
+        self._writer = Writer(
+            self.protocol,
+            rim.responses,
+            rim.measures,
+            rim.clock,
+            first=lambda: self._came,
+            hold=limits.hold,
+            write_timeout=limits.write_timeout,
+            overdue=self._overdue,
+        )
 
     @property
     def on_demand(self) -> bool:
@@ -147,12 +153,12 @@ class OpenStream:
     def changed(self, names: Changed) -> None:
         """The cache's watcher."""
         self.protocol.changed(names)
-        self._stir()
+        self._writer.stir()
 
     def catch_up(self) -> None:
         """What is published is the newest again."""
         self.protocol.catch_up()
-        self._stir()
+        self._writer.stir()
 
     def end_with(self, error: ProtocolError) -> None:
         """Ends the stream from outside."""
@@ -163,6 +169,9 @@ class OpenStream:
         """As the server leaves: without complaint, and with what is being written."""
         if not self._ending.done():
             self._ending.set_result(None)
+
+    def _overdue(self) -> None:
+        self.end_with(exceeded("write_timeout", "the client doesn't read what it is sent"))
 
     def state(self) -> NodeState | None:
         """None as long as it hasn't said who it is."""
@@ -185,11 +194,8 @@ class OpenStream:
 
     async def run(self, requests: AsyncIterator[bytes], context: Context, parse: Parse) -> None:
         """Until the client ends the stream. Raises ProtocolError when it broke the protocol or a limit."""
-        tasks: list[asyncio.Future[None] | asyncio.Future[ProtocolError | None]] = [
-            asyncio.create_task(self._read(requests, parse)),
-            asyncio.create_task(self._write(context)),
-            self._ending,
-        ]
+        reading, writing = asyncio.create_task(self._read(requests, parse)), self._writer.start(context)
+        tasks: list[asyncio.Future[None] | asyncio.Future[ProtocolError | None]] = [reading, writing, self._ending]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -197,9 +203,10 @@ class OpenStream:
                 if error is not None:
                     raise error
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            reading.cancel()
+            self._ending.cancel()
+            await self._writer.stop()
+            await asyncio.gather(reading, self._ending, return_exceptions=True)
             if self._handed is not None:
                 self._handed.close()
 
@@ -208,7 +215,7 @@ class OpenStream:
         # Not cancelled when it takes too long: then the stream is ended, and that ends it.
         coming = asyncio.ensure_future(anext(requests, None))
         try:
-            if not await _in_time(coming, limits.first_request_timeout):
+            if not await in_time(coming, limits.first_request_timeout):
                 raise exceeded("first_request_timeout", "the stream said nothing", Overdue)
             first = coming.result()
         finally:
@@ -285,13 +292,8 @@ class OpenStream:
             if self._handed is not None:
                 self._handed.settled(settled)
             self._rim.settled(self, settled)
-        self._stir()
+        self._writer.stir()
         return settled is not None
-
-    def _stir(self) -> None:
-        """Wakes the writing, unless there is nothing to write nor to wait for any more."""
-        if self._release_at is not None or not self.protocol.idle:
-            self._wake.set()
 
     def _tell_returned(self, request: Request) -> None:
         kind = BY_URL.get(request.type_url)
@@ -303,69 +305,6 @@ class OpenStream:
         elif request.version and not request.nonce:  # the first of its type on this stream, and not of the client's
             self._rim.returned(kind, dict.fromkeys(request.names or self._view(kind)))
 
-    async def _write(self, context: Context) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            # From the first response that is held on: what comes meanwhile must not put the end off.
-            holding = self.protocol.holding
-            self._release_at = (self._release_at or clock() + self._rim.limits.hold) if holding else None
-            try:
-                async with asyncio.timeout_at(self._release_at):
-                    await self._wake.wait()
-            except TimeoutError:
-                self.protocol.release()
-                self._release_at = None  # what is held after this has its own time
-            self._wake.clear()
-            responses = self.protocol.responses()
-            while not self.protocol.idle and await self._send_next(responses, context):
-                pass
-
-    async def _send_next(self, responses: Iterator[Response], context: Context) -> bool:
-        """False when there is none. Keeps nothing of it: a thousand streams would keep megabytes each."""
-        # Made when it is its turn, so that it is of the newest state.
-        clock, measures = self._rim.clock, self._rim.measures
-        wanted = clock()
-        made = await self._rim.responses.take(lambda: _next(responses, measures, clock() - wanted), first=self._came)
-        if made is None:
-            return False
-        kind, encoded = made
-        self.protocol.sent_at = begun = clock()
-        await self._send(encoded, context)
-        ended = clock()
-        measures.pushed(kind, len(encoded), ended - wanted, ended - begun)
-        return True
-
-    async def _send(self, encoded: bytes, context: Context) -> None:
-        # A write that is begun can't be called off: its stream may end before it does.
-        self._writing = asyncio.ensure_future(context.write(encoded))
-        self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not await _in_time(self._writing, self._rim.limits.write_timeout):
-            raise exceeded("write_timeout", "the client doesn't read what it is sent")
-        self._writing.result()
-
     async def written(self) -> None:
-        """When the client has taken what was begun to be written, or is gone: before that no status can be sent. It has
-        ``write_timeout`` for that, once more; after that the call ends without one."""
-        if self._writing is not None:
-            await asyncio.wait([self._writing], timeout=self._rim.limits.write_timeout)
-
-
-def _next(responses: Iterator[Response], measures: Measures, waited: float) -> tuple[str, bytes] | None:
-    """The next one's type, and its bytes."""
-    measures.queue.observe(waited)
-    response = next(responses, None)
-    return None if response is None else (BY_URL[response.type_url].name, response.encode())
-
-
-async def _in_time(doing: asyncio.Future[Any], seconds: float) -> bool:
-    """Whether it is done in so many seconds. Time in which our own event loop was held up isn't the peer's, and is
-    given to it once more."""
-    clock = asyncio.get_running_loop().time
-    while True:
-        end = clock() + seconds
-        done, _ = await asyncio.wait([doing], timeout=seconds)
-        if done:
-            return True
-        seconds = clock() - end
-        if seconds < _HELD_UP:
-            return False
+        """See `xds.server.writer`."""
+        await self._writer.written()

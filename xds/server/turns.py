@@ -31,13 +31,16 @@ class Turns:
     async def take(self, work: Callable[[], T], *, first: bool = False) -> T:
         """Does ``work`` when it is its turn; it isn't begun when the caller is cancelled before. Raises what it
         raises."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.ask(work, done, first=first)
+        return await done
+
+    def ask(self, work: Callable[[], T], done: asyncio.Future[T], *, first: bool = False) -> None:
+        """Does ``work`` when it is its turn, unless ``done`` is done before, which has what it returns or raises."""
         (self._first if first else self._others).append((work, done))
         if not self._serving:
             self._serving = True
-            loop.call_soon(self._serve)
-        return await done
+            done.get_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
         end = self._clock() + self._slice
