@@ -236,12 +236,13 @@ class Tracker:
             self._rejecting[stream] = None
         elif stream in self._rejecting and stream.rejecting is None:
             del self._rejecting[stream]
-        if self.receipts.position(stream) is None:
+        position = self.receipts.position(stream)
+        if position is None:
             return
         if settled.error is not None:
             at = stream.rejected_at(settled.kind)
             self.receipts.refused(stream, at, settled.kind.name, settled.error, self._clock())
-        self._weigh(stream, acked=True)
+        self._weigh(stream, position, acked=True)
 
     def look(self) -> None:
         """At what nobody says: a hold that ended, Envoys that lack nothing or don't come back, and who waits in vain so
@@ -250,7 +251,7 @@ class Tracker:
         self.receipts.over(self._clock())
         self.receipts.searched()
         for stream in [one for one in self.receipts.behind if isinstance(one, Stream)]:
-            self._weigh(stream, acked=False)
+            self._weigh(stream, self.receipts.position(stream) or 0, acked=False)
         stuck, self._stuck = self._stuck, []
         self._sort(stuck)
 
@@ -267,8 +268,8 @@ class Tracker:
             await asyncio.sleep(LOOK)
             self.look()
 
-    def _weigh(self, stream: Stream, *, acked: bool) -> None:
-        if (self.receipts.position(stream) or 0) < 0 and not self._has_begun(stream):
+    def _weigh(self, stream: Stream, position: int, *, acked: bool) -> None:
+        if position < 0 and not self._has_begun(stream):
             return
         self.receipts.reached(stream, stream.reached, self._clock(), acked=acked, serves=stream.has(ROUTE))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from xds.protocol.held import Held
@@ -18,6 +19,9 @@ from xds.resources.types import ResourceType
 
 UNKNOWN = ""
 """The version of something that may be held, one doesn't know in which version."""
+
+_FEW = 64
+"""Versions whose digest is remembered."""
 
 Versions = dict[str, str | None]
 
@@ -121,16 +125,16 @@ class Holdings:
             older |= before.versions
             carried = max(carried, before.carries)
         sent = self._answered(nonce)
-        settled = Settled(self._kind, sent.versions, None if error is None else readable(error))
-        if settled.error is None:
-            settled = Settled(self._kind, older | sent.versions, None)
+        if error is None:
+            settled = Settled(self._kind, older | sent.versions if older else sent.versions, None)
             self.state.acked += 1
             self.state.version_acked = sent.digest
             self.reached = max(self.reached, carried, sent.carries)
             self._accept(settled)
         else:
+            settled = Settled(self._kind, sent.versions, reason := readable(error))
             self.state.nacked += 1
-            self.state.last_nack, self.state.version_nacked = settled.error, sent.digest
+            self.state.last_nack, self.state.version_nacked = reason, sent.digest
             self.state.rejected = tuple(islice(sent.versions, NAMES_SHOWN))
             self.rejected_at = max(self.rejected_at, sent.carries)
             self._reject(settled, wanted)
@@ -218,12 +222,23 @@ class Holdings:
         return sent
 
     def _count(self) -> None:
-        self.state.in_flight, self.state.resources = len(self._in_flight), len(self.versions)
-        self.state.rejecting = len(self._rejected)
+        state = self.state
+        state.in_flight, state.resources = len(self._in_flight), len(self.versions)
+        state.rejecting = len(self._rejected)
 
 
 def digest(versions: Mapping[str, str | None]) -> str:
     """A name for content that is the same on every replica."""
+    return _digest_of_few(tuple(versions.items())) if len(versions) <= _FEW else _digest(versions)
+
+
+@lru_cache(64)
+def _digest_of_few(versions: tuple[tuple[str, str | None], ...]) -> str:
+    """A publish goes to every stream."""
+    return _digest(dict(versions))
+
+
+def _digest(versions: Mapping[str, str | None]) -> str:
     made = hashlib.blake2b(digest_size=8)
     for name in sorted(versions):
         made.update(f"{name} {versions[name] or '-'}\n".encode())

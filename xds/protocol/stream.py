@@ -131,7 +131,10 @@ class Stream:
     @property
     def idle(self) -> bool:
         """Nothing is to be sent, now or when something is let go."""
-        return all(held.idle for held in self._types.values())
+        for held in self._types.values():  # noqa: SIM110  several times for each response: a generator costs as much
+            if not held.idle:
+                return False
+        return True
 
     def responses(self) -> Iterator[Response]:
         """What is to be sent now, in order; each is counted as sent when it is taken."""
@@ -151,7 +154,7 @@ class Stream:
                 continue
             nonce = str(next(self._nonces))
             pushes = not (kind.held and self._clusters_unsettled)
-            response = held.next_response(nonce, pushes=pushes, removals=self._may_remove)
+            response = held.next_response(nonce, pushes=pushes, removals=held.leaving and self._may_remove)
             if response is None:
                 place += 1
                 continue

@@ -107,7 +107,9 @@ class Subscription:
     @property
     def idle(self) -> bool:
         """Nothing is due, now or later."""
-        return not (self.pushing or self._must_answer or self._answers or self._repeats or self._leaving)
+        return not (
+            self._pushes or self._must_push or self._must_answer or self._answers or self._repeats or self._leaving
+        )
 
     @property
     def pushing(self) -> bool:
@@ -241,5 +243,6 @@ class Subscription:
             )
 
     def _note(self) -> None:
-        self.state.wildcard, self.state.subscribed = self._wildcard, len(self._names)
-        self.state.resources, self.state.spared = len(self.holdings.versions), len(self._spared)
+        state = self.holdings.state
+        state.wildcard, state.subscribed = self._wildcard, len(self._names)
+        state.resources, state.spared = len(self.holdings.versions), len(self._spared)

@@ -11,8 +11,13 @@ from collections.abc import Iterator
 LENGTH_DELIMITED = 2
 
 
+_SHORT = [bytes((value,)) for value in range(0x80)]
+
+
 def varint(value: int) -> bytes:
     """A non-negative integer in base 128, least significant group first."""
+    if value <= 0x7F:
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

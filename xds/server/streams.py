@@ -282,12 +282,14 @@ class OpenStream:
         return self._taken(request)
 
     def _taken(self, request: Request) -> bool:
-        spared = self.protocol.spared
+        returns = _returns(request)
+        spared = self.protocol.spared if returns else 0
         settled = self.protocol.receive(request)
         self._came = self._came or self.protocol.settled
-        if self.protocol.spared > spared:
-            self._rim.spared(self, BY_URL[request.type_url].name if request.type_url else "")
-        self._tell_returned(request)  # not of one that is refused, nor of a client that hasn't said who it is
+        if returns:
+            if self.protocol.spared > spared:
+                self._rim.spared(self, BY_URL[request.type_url].name if request.type_url else "")
+            self._tell_returned(request)  # not of one that is refused, nor of a client that hasn't said who it is
         if settled is not None:
             if self._handed is not None:
                 self._handed.settled(settled)
@@ -300,11 +302,17 @@ class OpenStream:
         if kind is None:
             return
         if isinstance(request, DeltaRequest):
-            if request.initial_versions:
-                self._rim.returned(kind, request.initial_versions)
-        elif request.version and not request.nonce:  # the first of its type on this stream, and not of the client's
+            self._rim.returned(kind, request.initial_versions)
+        else:
             self._rim.returned(kind, dict.fromkeys(request.names or self._view(kind)))
 
     async def written(self) -> None:
         """See `xds.server.writer`."""
         await self._writer.written()
+
+
+def _returns(request: Request) -> bool:
+    """It says what its client holds: the first of its type on this stream, and not of the client's."""
+    if isinstance(request, DeltaRequest):
+        return bool(request.initial_versions)
+    return bool(request.version) and not request.nonce
