@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 from conformance_server import Server, made
 from xds_client import CDS, EDS, LDS, RDS, SRDS, Client
 
 from xds.resources.types import BY_URL
-from xds.server import streams
+from xds.server.writer import Writer
 
 CROWD = 400
 
@@ -27,10 +26,10 @@ def test_who_has_everything_is_told_of_a_change_before_those_that_come(
     stream.subscribe(RDS, "t")
     stream.settle()
     done: list[str] = []
-    make = streams._next
+    make = Writer._next
 
-    def noted(*asked: Any) -> tuple[str, bytes] | None:
-        response = make(*asked)
+    def noted(writer: Writer) -> tuple[str, bytes] | None:
+        response = make(writer)
         if response is not None:
             done.append("change")
         return response
@@ -45,7 +44,7 @@ def test_who_has_everything_is_told_of_a_change_before_those_that_come(
         server.cache.publish({BY_URL[RDS]: made(RDS, {"t": "2"})})
         await asyncio.gather(*coming)
 
-    monkeypatch.setattr(streams, "_next", noted)
+    monkeypatch.setattr(Writer, "_next", noted)
     server.thread.run(crowd())
     assert stream.receive().names == {"t"}
     assert done.count("newcomer") == CROWD

@@ -229,9 +229,14 @@ class OpenStream:
         await self._take(request, len(first))
         del coming, first, request  # as long as the stream lives
         async for raw in requests:
-            request = await self._parsed(raw, parse)
-            await self._hand(request)
-            if not await self._take(request, len(raw)) and not self._bucket.take(clock()):
+            if len(raw) <= LARGE and self._handed is None:  # nearly all of them: an ACK of each Envoy for each change
+                answers = self._taken(self._small(raw, parse))
+            else:
+                request = await self._parsed(raw, parse)
+                await self._hand(request)
+                answers = await self._take(request, len(raw))
+                del request
+            if not answers and not self._bucket.take(clock()):
                 raise exceeded("requests_per_second", "too many requests that answer nothing")
 
     async def _hand(self, request: Request) -> None:
@@ -267,13 +272,20 @@ class OpenStream:
         )
 
     async def _parsed(self, raw: bytes, parse: Parse) -> Request:
-        if len(raw) > self._rim.limits.message_bytes:
-            raise exceeded("message_bytes", f"a request of {len(raw)} bytes")
+        if len(raw) <= LARGE:
+            return self._small(raw, parse)
+        self._check_size(raw)
         if len(raw) > HUGE:
             return await asyncio.to_thread(parse, raw)
-        if len(raw) > LARGE:
-            return await self._rim.requests.take(lambda: parse(raw))
+        return await self._rim.requests.take(lambda: parse(raw))
+
+    def _small(self, raw: bytes, parse: Parse) -> Request:
+        self._check_size(raw)
         return parse(raw)
+
+    def _check_size(self, raw: bytes) -> None:
+        if len(raw) > self._rim.limits.message_bytes:
+            raise exceeded("message_bytes", f"a request of {len(raw)} bytes")
 
     async def _take(self, request: Request, size: int) -> bool:
         """True when the request ACKed or NACKed something. ``size``: its bytes."""
