@@ -11,9 +11,14 @@ from types import MappingProxyType
 
 from xds.errors import PublishError
 from xds.resources.types import SECRET, TYPES, Resource, ResourceType, Update
+from xds.slices import Work, cut, drained
 
 Changed = Mapping[ResourceType, Collection[str]]
 Watcher = Callable[[Changed], None]
+Owners = Mapping[ResourceType, dict[bytes, str]]
+"""Of the types in which something must be unique: by that, the resource that has it."""
+
+_CHECKED = 500  # resources of one slice: a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,23 @@ class Cache:
         """All that is served at first has been published."""
         self._began = self._clock()
 
-    def publish(self, update: Update) -> Changed:
-        """Takes what differs from what is held and tells every watcher once; returns the names that changed.
+    def checking(self, update: Update) -> Work[Owners]:
+        """The part of `publish` that takes long, before it and in slices. Nothing else may be published meanwhile of a
+        type in which something must be unique. Raises PublishError."""
+        owners: dict[ResourceType, dict[bytes, str]] = {}
+        for kind, resources in update.items():
+            owners[kind] = yield from self._checking(kind, resources)
+        return owners
+
+    def publish(self, update: Update, owners: Owners | None = None) -> Changed:
+        """Takes what differs from what is held and tells every watcher once; returns the names that changed. ``owners``
+        is what `checking` found of some of its types, if that was done.
 
         Raises PublishError, and then nothing was taken.
         """
         changed: dict[ResourceType, list[str]] = {}
-        owners = {kind: self._checked(kind, resources) for kind, resources in update.items()}
+        unchecked = {kind: resources for kind, resources in update.items() if not owners or kind not in owners}
+        owners = {**(owners or {}), **drained(self.checking(unchecked))}
         now = self._clock()
         for kind, resources in update.items():
             held = self._resources[kind]
@@ -97,21 +112,27 @@ class Cache:
                 if new is not None and name in held and held[name].version == new.version:
                     held[name] = new
 
-    def _checked(self, kind: ResourceType, resources: Mapping[str, Resource | None]) -> dict[bytes, str]:
+    def _checking(self, kind: ResourceType, resources: Mapping[str, Resource | None]) -> Work[dict[bytes, str]]:
         """Who owns what in a type where that must be unique, once ``resources`` are taken."""
-        for name, new in resources.items():
-            if new is not None and (new.name != name or not new.is_a(kind)):
-                raise PublishError(
-                    f"{kind.name} {name!r}: what is to be published as it is {new.name!r}, {new.any[:80]!r}"
-                )
+        for some in cut(resources.items(), _CHECKED):
+            for name, new in some:
+                if new is not None and (new.name != name or not new.is_a(kind)):
+                    raise PublishError(
+                        f"{kind.name} {name!r}: what is to be published as it is {new.name!r}, {new.any[:80]!r}"
+                    )
+            if len(some) == _CHECKED:
+                yield
         if kind.unique is None or not resources:
             return self._owners.get(kind, {})
         owners = {key: name for key, name in self._owners[kind].items() if name not in resources}
-        for name, new in resources.items():
-            if new is not None:
-                key = kind.unique(new.body)
-                if owners.setdefault(key, name) != name:
-                    raise PublishError(f"{kind.name} {name!r} has the same key, {key!r}, as {owners[key]!r}")
+        for some in cut(resources.items(), _CHECKED):
+            for name, new in some:
+                if new is not None:
+                    key = kind.unique(new.body)
+                    if owners.setdefault(key, name) != name:
+                        raise PublishError(f"{kind.name} {name!r} has the same key, {key!r}, as {owners[key]!r}")
+            if len(some) == _CHECKED:
+                yield
         return owners
 
     def watch(self, watcher: Watcher, only: ResourceType | None = None) -> None:

@@ -160,15 +160,16 @@ class Pipeline:
         update[CLUSTER] = {**update[CLUSTER], **self._resources.own_clusters()}
         yield from emptied(delta.domains)
         update |= yield from self._resources.scoping()
+        checked = yield from self._cache.checking(update)
         edge = None
         while edge is not self._edge:  # others had their turn, and may have said another
             edge = self._edge
-            made = self._resources.listeners(edge)
+            made = yield from self._resources.listening(edge)
             yield
         update |= made
         self.directory.become(fresh)
         self._said_aside()
-        self._cache.publish(update)
+        self._cache.publish(update, checked)
         self._published_at = self._clock()
         self.publishes += 1
         self._measures.triggered("snapshot")

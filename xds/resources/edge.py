@@ -10,7 +10,7 @@ from xds.delta import Content, Delta, Key
 from xds.gds.model import Endpoint, Pod
 from xds.resources.clusters import cluster, load_assignment
 from xds.resources.cold import TRANSFER_IDLE
-from xds.resources.listeners import Edge, listeners
+from xds.resources.listeners import HTTPS, Edge, listening, without_busiest
 from xds.resources.port80 import acme_cluster
 from xds.resources.rescope import RESCOPE, rescoping_table
 from xds.resources.routes import CROWDED, RouteTables, route_table, table_name, table_number, virtual_host
@@ -61,7 +61,8 @@ class EdgeResources:
     def warm(self, edge: Edge) -> None:
         """The dataclasses prepare themselves when each is first used, which takes half a second in all: better before
         the event loop serves anyone."""
-        self.fixed(edge)
+        tls = replace(edge.tls, server_names=("warm", "*.warm"), on_demand=True, busiest=("warm",), tickets=True)
+        self.fixed(replace(edge, tls=tls))
         pod = Pod("warm", endpoints=(Endpoint("127.0.0.1", 1, "zone"),))
         bytes(cluster(pod, self._connect_timeout)), bytes(load_assignment(pod))
         bytes(rescoping_table()), bytes(route_table(0, {}, asking=self.tables.asking)), bytes(virtual_host("warm", ()))
@@ -79,19 +80,25 @@ class EdgeResources:
         return {SCOPE: scopes}
 
     def listeners(self, edge: Edge) -> Update:
-        """The busiest names are for who has no listener yet: they stand in it, and not in its version, nor in what is
-        sent again to who has it: another list of names drains the connections of customers' names."""
-        made = self._listeners(edge)
-        if edge.tls.busiest:
-            plain = self._listeners(replace(edge, tls=replace(edge.tls, busiest=())))
-            made = {
-                name: replace(one, version=plain[name].version, repeated=plain[name].any) for name, one in made.items()
-            }
-        return {LISTENER: made}
+        """`listening` at once."""
+        return drained(self.listening(edge))
 
-    def _listeners(self, edge: Edge) -> dict[str, Resource]:
-        made = listeners(edge, len(self.tables))
-        return {listener.name: resource(LISTENER, listener.name, bytes(listener)) for listener in made}
+    def listening(self, edge: Edge) -> Work[Update]:
+        """All listeners, in slices.
+
+        The busiest names are for who has no listener yet: they stand in it, and not in its version, nor in what is
+        sent again to who has it: another list of names drains the connections of customers' names."""
+        found: dict[str, Resource] = {}
+        for one in (yield from listening(edge, len(self.tables))):
+            yield
+            made = resource(LISTENER, one.name, bytes(one))
+            if one.name == HTTPS and edge.tls.busiest:
+                yield
+                plain = resource(LISTENER, HTTPS, bytes(without_busiest(edge, one)))
+                if plain.version != made.version:
+                    made = replace(made, version=plain.version, repeated=plain.any)
+            found[one.name] = made
+        return {LISTENER: found}
 
     def own_clusters(self) -> dict[str, Resource]:
         """Those that aren't pods; GDS knows nothing of them."""
@@ -140,6 +147,7 @@ class EdgeResources:
             clusters[name] = endpoints[name] = None
             if pod is not None:
                 clusters[name] = resource(CLUSTER, name, bytes(cluster(pod, self._connect_timeout, self._pods_http2)))
+                yield
                 endpoints[name] = resource(ENDPOINT, name, bytes(load_assignment(pod)))
                 self.tables.prepare(name)
                 yield

@@ -7,7 +7,7 @@ listener update drains connections.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress, SocketAddressProtocol
@@ -34,6 +34,7 @@ from xds.resources.per_address import PerAddress
 from xds.resources.port80 import plain_routes
 from xds.resources.rescope import FILTER, rescoping_filter
 from xds.resources.tls import CUSTOMERS, SERVICE, Tls, filter_chains, listener_filters, quic, quic_names
+from xds.slices import Work, drained
 
 HTTPS = "https"
 HTTP = "http"
@@ -79,6 +80,11 @@ class Edge:
 
 def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
     """``tables``: how many route tables there are."""
+    return drained(listening(edge, tables))
+
+
+def listening(edge: Edge, tables: int) -> Work[list[Listener]]:
+    """`listeners` in slices: each connection manager takes ten milliseconds or more."""
     plain = manager(
         HTTP,
         edge.timeouts,
@@ -86,12 +92,28 @@ def listeners(edge: Edge, tables: int = 1) -> list[Listener]:
         route_config=plain_routes(edge.redirect_port, edge.acme),
         local_reply_config=local_replies(UnknownHost()),
     )
-    https = filter_chains(edge.tls, lambda chain: [_https(edge, chain, tables)])
-    return [
+    yield
+    managers = {}
+    for chain in (SERVICE, CUSTOMERS) if edge.tls.on_demand else (SERVICE,):
+        managers[chain] = [_https(edge, chain, tables)]
+        yield
+    https = filter_chains(edge.tls, managers.__getitem__)
+    yield
+    made = [
         _tcp(edge, HTTPS, edge.https_port, https, listener_filters()),
         _tcp(edge, HTTP, edge.http_port, [FilterChain(filters=[plain])]),
-        *([_udp(edge, tables)] if edge.http3 else []),
     ]
+    if edge.http3:
+        yield
+        made.append(_udp(edge, tables))
+    return made
+
+
+def without_busiest(edge: Edge, https: Listener) -> Listener:
+    """The https listener of ``edge`` as it would be if it had no busiest names; its managers aren't made again."""
+    managers = {chain.name: chain.filters for chain in https.filter_chains}
+    chains = filter_chains(replace(edge.tls, busiest=()), lambda chain: managers.get(chain, []))
+    return _tcp(edge, HTTPS, edge.https_port, chains, listener_filters())
 
 
 def _tcp(edge: Edge, name: str, port: int, chains: list[FilterChain], more: Sequence[ListenerFilter] = ()) -> Listener:
