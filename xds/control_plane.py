@@ -58,8 +58,8 @@ from xds.unknown_hosts import UnknownHosts
 
 log = structlog.get_logger()
 
-COLLECT = 5_000, 3, 1_700
-"""The collector's thresholds (gc.set_threshold): a collection of what is new looks at 20,000 objects at most, which
+COLLECT = 10_000, 5, 500
+"""The collector's thresholds (gc.set_threshold): a collection of what is new looks at 50,000 objects at most, which
 takes some milliseconds; one of everything is met by no change, and by no fleet that comes back."""
 
 
