@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Mapping
 
 import pytest
 from protocol_peer import NODE, Peer, publish
 
 from xds.cache import Cache
-from xds.protocol.held import MANY, whole
+from xds.protocol.held import MANY, Whole, whole
 from xds.protocol.messages import DeltaRequest
 from xds.protocol.stream import Stream
-from xds.resources.types import CLUSTER, ROUTE, Resource, ResourceType
+from xds.resources.types import CLUSTER, ROUTE, SECRET, Resource, ResourceType
 
 CONTENTS = {f"c{number}": "1" for number in range(2 * MANY)}
 
@@ -24,7 +26,7 @@ def cache() -> Cache:
     return cache
 
 
-def held(cache: Cache, kind: ResourceType, **otherwise: str) -> Mapping[str, str]:
+def held(cache: Cache, kind: ResourceType, **otherwise: str) -> Whole:
     return whole({name: one.version for name, one in cache.view(kind).items()} | otherwise)
 
 
@@ -99,3 +101,30 @@ def test_what_nobody_counts_the_publishes_of_is_compared_each_time(cache: Cache)
     assert sent() == 0
     publish(cache, CLUSTER, c5="2")
     assert sent() == 1
+
+
+def test_of_one_that_lacks_more_than_it_holds_nothing_is_kept(cache: Cache) -> None:
+    publish(cache, CLUSTER, **{f"more{number}": "1" for number in range(200)})
+    few = whole(CONTENTS)
+    said = returns(cache, CLUSTER, few)
+    assert said[0].count("+") == len(cache.view(CLUSTER))
+    assert few.compared is None
+    most = held(cache, CLUSTER)
+    assert returns(cache, CLUSTER, most) == []
+    assert most.compared is not None
+
+
+def test_a_streams_own_view_of_the_secrets_is_not_kept_when_it_ends(cache: Cache) -> None:
+    publish(cache, SECRET, **CONTENTS)
+    before = held(cache, SECRET)
+
+    class Granted(dict[str, Resource]):
+        """Which secrets this one client may have."""
+
+    granted = Granted(cache.view(SECRET))
+    gone = weakref.ref(granted)
+    stream = Stream(lambda kind, view=granted: view, newest=lambda: cache.publishes)  # type: ignore[misc]
+    stream.receive(DeltaRequest(SECRET.url, tuple(before), initial_versions=before, node=NODE))
+    del stream, granted
+    gc.collect()
+    assert gone() is None

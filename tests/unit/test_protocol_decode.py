@@ -190,6 +190,15 @@ def test_what_came_before_in_another_order_is_not_read_again() -> None:
     assert parse_delta(initial((some | {"name-7": "other"}).items())).initial_versions == some | {"name-7": "other"}
 
 
+def test_long_entries_are_not_remembered_however_many_come() -> None:
+    decode._wholes.clear()
+    decode._entries.clear()
+    long = {name: "v" * 200 for name in versions(0, 200)}
+    assert parse_delta(initial(long.items())).initial_versions == long
+    assert not decode._wholes
+    assert not decode._entries
+
+
 @given(st.lists(st.tuples(st.sampled_from([*versions(0, 100), "long" * 50]), st.sampled_from(["", "a", "b" * 200]))))
 def test_of_many_entries_the_last_of_each_name_counts(others: list[tuple[str, str]]) -> None:
     entries = [*versions(0, 100).items(), *others]

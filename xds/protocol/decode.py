@@ -27,7 +27,7 @@ _SHORT = 0x80
 _REMEMBERED = 20_000
 """Entries, of less than 128 bytes each."""
 _MOST = 60_000
-"""Entries of all initial versions together that are remembered whole."""
+"""Entries, of less than 128 bytes each, of all initial versions together that are remembered whole."""
 
 
 def parse_delta(raw: bytes) -> DeltaRequest:
@@ -165,7 +165,7 @@ _wholes = _Wholes()
 
 
 def _versions(entries: list[bytes]) -> Mapping[str, str]:
-    if len(entries) > MANY:
+    if len(entries) > MANY and max(map(len, entries)) < _SHORT:  # else a client could have us remember megabytes
         together = frozenset(entries)
         versions: Mapping[str, str] = _wholes[together]
         if len(versions) == len(together):

@@ -41,8 +41,9 @@ def whole(versions: Mapping[str, str]) -> Whole:
     key = sum(map(hash, versions.values()))
     found = _wholes.get(key)
     if found is None or found != versions:
-        found = _wholes[key] = Whole(versions)
+        found = Whole(versions)
         found.compared = None
+        _wholes[key] = found  # when it is finished: requests are read in other threads, too
     return found
 
 
@@ -57,7 +58,9 @@ def compare(
         return _compared(versions, resources, published, wildcard)
     known = versions.compared
     if known is None or known.resources is not resources or known.published != published:
-        known = versions.compared = _compared(versions, resources, published, wildcard)
+        known = _compared(versions, resources, published, wildcard)
+        # Who lacks more than it holds isn't one of a fleet that comes back, and may be one of many others.
+        versions.compared = known if len(known.lacking) <= len(versions) else None
     return known
 
 

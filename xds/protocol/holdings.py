@@ -20,8 +20,8 @@ from xds.resources.types import ResourceType
 UNKNOWN = ""
 """The version of something that may be held, one doesn't know in which version."""
 
-_FEW = 64
-"""Versions whose digest is remembered."""
+_FEW, _FEW_SHORT = 64, 8 * 1024
+"""Versions whose digest is remembered, and characters of their names: these may be a client's own."""
 
 Versions = dict[str, str | None]
 
@@ -229,7 +229,8 @@ class Holdings:
 
 def digest(versions: Mapping[str, str | None]) -> str:
     """A name for content that is the same on every replica."""
-    return _digest_of_few(tuple(versions.items())) if len(versions) <= _FEW else _digest(versions)
+    few = len(versions) <= _FEW and sum(map(len, versions)) <= _FEW_SHORT
+    return _digest_of_few(tuple(versions.items())) if few else _digest(versions)
 
 
 @lru_cache(64)

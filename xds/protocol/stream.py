@@ -20,7 +20,7 @@ from xds.protocol.delta import DeltaType
 from xds.protocol.messages import DeltaRequest, Node, Request, Response, SotwRequest
 from xds.protocol.sotw import SotwType
 from xds.protocol.state import Bounds, ResourceStatus, Settled, TypeState
-from xds.resources.types import BY_URL, CLUSTER, ENDPOINT, ROUTE, SCOPE, TYPES, Resource, ResourceType
+from xds.resources.types import BY_URL, CLUSTER, ENDPOINT, ROUTE, SCOPE, SECRET, TYPES, Resource, ResourceType
 
 __all__ = ["Settled", "Stream"]
 
@@ -81,7 +81,8 @@ class Stream:
         if kind not in self._types:
             if isinstance(request, DeltaRequest):
                 spares = kind in DIRECTORY and self._defers()
-                published = self._newest() if self._counted else None
+                # Of secrets each stream has a view of its own, which mustn't be kept for others.
+                published = self._newest() if self._counted and kind is not SECRET else None
                 self._types[kind] = DeltaType(kind, self._view(kind), self._bounds, spares=spares, published=published)
             else:
                 self._types[kind] = SotwType(kind, self._view(kind), self._bounds)

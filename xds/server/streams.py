@@ -95,8 +95,8 @@ class Rim:
     """For streams of secrets alone."""
     measures: Measures = field(default_factory=Measures)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    newest: Callable[[], int] = lambda: 0
-    """The number of the cache's last publish."""
+    newest: Callable[[], int] | None = None
+    """The number of the cache's last publish, where one cares."""
     defers: Callable[[], bool] = lambda: False
     """See `xds.protocol.stream`."""
     spared: Callable[[OpenStream, str], None] = lambda stream, kind: None
