@@ -33,8 +33,9 @@ class SingleTable(EdgeResources):
         self._routes: dict[str, bytes] = {}
         self._hosts: dict[str, bytes] = {}
 
-    def listeners(self, edge: Edge) -> Update:
-        scoped = [Listener.parse(held.body) for held in super().listeners(edge)[LISTENER].values() if held is not None]
+    def listening(self, edge: Edge) -> Work[Update]:
+        held = yield from super().listening(edge)
+        scoped = [Listener.parse(one.body) for one in held[LISTENER].values() if one is not None]
         made = [_unscoped(listener) for listener in scoped]
         return {LISTENER: {one.name: resource(LISTENER, one.name, bytes(one)) for one in made}}
 

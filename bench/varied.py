@@ -212,13 +212,14 @@ def main() -> None:
     from bench import probed
     from xds.resources import edge
     from xds.resources.clusters import cluster
-    from xds.resources.listeners import listeners
+    from xds.resources.listeners import Edge, listening
+    from xds.slices import Work
 
     name, path, *arguments = sys.argv[1:]
     variant = VARIANTS[name]
 
-    def varied_listeners(*args: object, **kwargs: object) -> list[Listener]:
-        first, *rest = listeners(*args, **kwargs)  # type: ignore[arg-type]
+    def varied_listening(of: Edge, tables: int) -> Work[list[Listener]]:
+        first, *rest = yield from listening(of, tables)
         return [changed(variant, first), *rest]
 
     def varied_cluster(*args: object, **kwargs: object) -> Cluster:
@@ -227,8 +228,9 @@ def main() -> None:
             variant.cluster(made)
         return made
 
-    setattr(edge, "listeners", varied_listeners)  # noqa: B010
-    setattr(edge, "cluster", varied_cluster)  # noqa: B010
+    for function, varied in (("listening", varied_listening), ("cluster", varied_cluster)):
+        getattr(edge, function)  # it must be there, else nothing is varied
+        setattr(edge, function, varied)
     probed.pointsman(probed.Probe(path), arguments)
 
 

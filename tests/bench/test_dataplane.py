@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import shutil
 import ssl
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 
-from bench import dataplane, load
+from bench import dataplane, load, probed, varied
 from bench.haproxy import MAP_FIRST, PUBLISHED, HAProxy
 from bench.knobs import BASE, beside
 from bench.load import PACKAGES, Load, Measured, Shape
@@ -26,9 +27,12 @@ from demo.certificates import write_all
 from demo.processes import DemoError, Process
 from demo.system import ROOT, free_ports, listens
 from xds.gds.model import Pod
+from xds.resources import edge
 from xds.resources.clusters import cluster
+from xds.resources.edge import EdgeResources
 from xds.resources.listeners import Edge, listeners
 from xds.resources.local_replies import UnknownHost
+from xds.resources.types import LISTENER
 
 GDS = "/rest/private/gds"
 HOSTS = [f"host{number:03}.example.com" for number in range(100)]
@@ -155,9 +159,25 @@ def test_every_variant_changes_what_is_generated(name: str) -> None:
     variant = VARIANTS[name]
     bootstrap = (ROOT / "envoy" / "envoy.yaml").read_text()
     made = bytes(listeners(Edge(http3=True, unknown=UnknownHost(count=True)))[0])
-    same, varied = (changed(VARIANTS[each], Listener.parse(made)) for each in ("same", name))
+    same, other = (changed(VARIANTS[each], Listener.parse(made)) for each in ("same", name))
     assert bytes(same) == made
-    assert bytes(varied) != bytes(same) or variant.bootstrap(bootstrap) != bootstrap
+    assert bytes(other) != bytes(same) or variant.bootstrap(bootstrap) != bootstrap
+
+
+def test_a_control_plane_started_as_a_variant_generates_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listening() -> bytes:
+        made = EdgeResources(8, timedelta(seconds=1)).listeners(Edge())[LISTENER]["https"]
+        assert made is not None
+        return made.body
+
+    plain = listening()
+    for function in ("listening", "cluster"):
+        monkeypatch.setattr(edge, function, getattr(edge, function))  # and put back when the test is over
+    monkeypatch.setattr(probed, "pointsman", lambda *started: None)
+    monkeypatch.setattr(sys, "argv", ["bench.varied", "no-request-id", "/dev/null"])
+    varied.main()
+    assert Listener.parse(listening()) == changed(VARIANTS["no-request-id"], Listener.parse(plain))
+    assert listening() != plain
 
 
 def test_the_cluster_of_a_variant_is_changed_too() -> None:
