@@ -123,7 +123,7 @@ def test_a_streams_own_view_of_the_secrets_is_not_kept_when_it_ends(cache: Cache
 
     granted = Granted(cache.view(SECRET))
     gone = weakref.ref(granted)
-    stream = Stream(lambda kind, view=granted: view, newest=lambda: cache.publishes)  # type: ignore[misc]
+    stream = Stream({SECRET: granted}.__getitem__, newest=lambda: cache.publishes)
     stream.receive(DeltaRequest(SECRET.url, tuple(before), initial_versions=before, node=NODE))
     del stream, granted
     gc.collect()
